@@ -1,0 +1,1 @@
+"""The parts of the Konvox API client; users import `konvox.client`."""

@@ -1,0 +1,88 @@
+"""From the bytes of a request to a Konvox envelope, and from the envelope to the event's id.
+
+Called by the receiver for every request, and by import and replay for every captured line. Pure: bytes in, values out.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic_core import from_json
+
+from konvox.errors import MalformedEventError
+
+IDENTITY_FIELDS = ("event", "timestamp", "companyId", "data")
+"""The fields that make two bodies the same event. Konvox documents no event id, so this choice is [inferred]."""
+
+_ID_CHARACTERS = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A body that is a Konvox event; nothing about its `data` is promised yet.
+
+    Attributes:
+        type: the event's name, such as `contact.replied`.
+        fields: the whole JSON object, as it came.
+    """
+
+    type: str
+    fields: Mapping[str, Any]
+
+    @property
+    def company_id(self) -> str | None:
+        """The `companyId` of the event, or None where it is missing or no text."""
+        value = self.fields.get("companyId")
+        return value if isinstance(value, str) else None
+
+
+def parse_envelope(body: bytes) -> Envelope:
+    """Read a request body as a Konvox envelope.
+
+    Only what makes it an event is asked for: strict JSON in UTF-8, an object, a name in `event`. Whatever else is
+    missing or odd is not refused here, because a refusal costs the event (Konvox tries four times in all).
+
+    Raises:
+        MalformedEventError: not JSON (NaN, lone surrogates, UTF-16, absurd depth and numbers included), or no event.
+    """
+    try:
+        fields = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedEventError(f"not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise MalformedEventError(f"a JSON object is expected, this is {_json_kind(fields)}")
+    event_type = fields.get("event")
+    if not isinstance(event_type, str) or not event_type.strip():
+        raise MalformedEventError('"event" must name the event, such as "contact.replied"')
+    return Envelope(event_type, fields)
+
+
+def event_id(envelope: Envelope, identity_fields: Sequence[str] = IDENTITY_FIELDS) -> str:
+    """Mint the id of an event from its content: the same event has the same id wherever and whenever it is seen.
+
+    The id is `evt_` and 26 characters of base32 (130 bits) of the SHA-256 over the identity fields as JSON with sorted
+    keys, so that neither white space nor the order of keys matters.
+    """
+    fields = envelope.fields
+    identity = {name: fields[name] for name in identity_fields if name in fields}
+    digest = hashlib.sha256(_canonical_json(identity)).digest()
+    return "evt_" + base64.b32encode(digest)[:_ID_CHARACTERS].decode("ascii").lower()
+
+
+def _canonical_json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # orjson stops at 64 bits; an identity must not, or two events would become one.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _json_kind(value: Any) -> str:
+    kinds = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")

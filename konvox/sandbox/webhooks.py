@@ -1,0 +1,66 @@
+"""`/api/webhooks`: list and register endpoints. Konvox documents no call to change or delete one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from konvox.sandbox.addresses import masked_url, url_fault
+from konvox.sandbox.config import SandboxConfig
+from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
+from konvox.sandbox.state import STATE
+
+_log = structlog.get_logger()
+
+PATH = "/api/webhooks"
+
+
+def webhook_faults(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Each rule that a request to register an endpoint breaks, in words. Pure."""
+    yield from _url_faults(fields.get("url"))
+    yield from _events_faults(fields.get("events"))
+    if not isinstance(fields.get("active", True), bool):
+        yield "active must be true or false"
+
+
+def routes(config: SandboxConfig) -> list[web.RouteDef]:
+    """The calls of this resource."""
+
+    async def list_webhooks(request: web.Request) -> web.Response:
+        return list_answer([webhook.as_json() for webhook in request.app[STATE].webhooks])
+
+    async def register_webhook(request: web.Request) -> web.Response:
+        fields = await json_object(request)
+        faults = list(webhook_faults(fields))
+        if faults:
+            raise RefusedError(400, "; ".join(faults))
+        webhook = request.app[STATE].add_webhook(
+            url=fields["url"], events=fields["events"], active=fields.get("active", True)
+        )
+        _log.info("sandbox.registered", webhook_id=webhook.id, url=masked_url(webhook.url), events=webhook.events)
+        # [inferred]: a secret, if there is one, is told in this answer and in no other.
+        secret = {} if config.signing_secret is None else {"secret": config.signing_secret}
+        return answer(webhook.as_json() | secret, status=201)
+
+    return [web.get(PATH, list_webhooks), web.post(PATH, register_webhook)]
+
+
+def _url_faults(url: Any) -> Iterator[str]:
+    if url is None or url == "":
+        yield "url is required"
+    elif not isinstance(url, str):
+        yield "url must be a text"
+    elif fault := url_fault(url):
+        yield f"url is not right: {fault}"
+
+
+def _events_faults(events: Any) -> Iterator[str]:
+    if events is None:
+        yield "events is required"
+    elif not isinstance(events, list) or not events:
+        yield "events must be an array with at least one event name"
+    elif not all(isinstance(name, str) and name.strip() for name in events):
+        yield "events must hold names only, such as contact.replied, and none of them empty"

@@ -1,0 +1,106 @@
+"""`konvox-hooks sandbox` as a process of its own: what it says, that it works, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.support.processes import OurProcess
+
+FULL, READ, SECRET = "kvx_live_full_key", "kvx_live_read_key", "the-signing-secret"
+KEYS = ("--full-key", FULL, "--read-key", READ)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
+    """One line of JSON on stdout, deliveries with retries and signature, exit code 0, and no secret in its output."""
+    statuses = [500, 200]
+    signatures: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        signatures.append(request.headers["X-Konvox-Signature"])
+        return web.Response(status=statuses.pop(0))
+
+    app = web.Application()
+    app.router.add_post("/hooks/{token}", take)
+    arguments = ("sandbox", "--port", "0", *KEYS, "--retry-base", "0.01", "--signing-secret", SECRET)
+    async with (
+        TestServer(app) as receiver,
+        await OurProcess.start(*arguments, env={}, cwd=tmp_path) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
+        urls = await sandbox.said(lambda line: "sandbox" in line, "line about its URL")
+        assert urls.keys() == {"sandbox", "fire", "deliveries"}
+        fields = {"url": str(receiver.make_url("/hooks/token-0123456789")), "events": ["contact.replied"]}
+        async with session.post(
+            f"{urls['sandbox']}/api/webhooks", json=fields, headers={"X-API-Key": FULL}
+        ) as response:
+            assert response.status == 201
+        async with session.post(urls["fire"], json={"event": "contact.replied", "wait": True}) as response:
+            [outcome] = (await response.json())["data"]["outcomes"]
+        assert [attempt["status"] for attempt in outcome["attempts"]] == [500, 200]
+        async with session.get(urls["deliveries"]) as response:
+            assert (await response.json())["data"] == outcome["attempts"]
+        sandbox.process.send_signal(stop)
+        assert await sandbox.ended() == 0
+        assert orjson.loads(sandbox.stdout) == urls
+        assert "sandbox.delivery" in sandbox.stderr
+        for secret in (FULL, READ, SECRET, "token-0123456789"):
+            assert secret not in sandbox.stdout + sandbox.stderr
+    assert len(set(signatures)) == 1
+
+
+async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> None:
+    """A receiver that hangs, and a caller who waits for it, do not hold it up."""
+    arrived = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        arrived.set()
+        return await asyncio.Future()
+
+    app = web.Application()
+    app.router.add_post("/", hang)
+    async with (
+        TestServer(app) as receiver,
+        await OurProcess.start("sandbox", "--port", "0", *KEYS, env={}, cwd=tmp_path) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
+        urls = await sandbox.said(lambda line: "sandbox" in line, "line about its URL")
+        fields = {"url": str(receiver.make_url("/")), "events": ["contact.replied"]}
+        async with session.post(f"{urls['sandbox']}/api/webhooks", json=fields, headers={"X-API-Key": FULL}):
+            pass
+        waiting = asyncio.create_task(session.post(urls["fire"], json={"event": "contact.replied", "wait": True}))
+        await asyncio.wait_for(arrived.wait(), 10)
+        assert await asyncio.wait_for(sandbox.terminate(), 5) == 0
+        async with await waiting as response:
+            assert (await response.json())["data"]["outcomes"][0]["outcome"] == "stopped"
+
+
+async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    """Exit code 2, and what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        async with await OurProcess.start("sandbox", "--port", port, env={}, cwd=tmp_path) as sandbox:
+            assert await sandbox.ended() == 2
+    assert sandbox.stdout == ""
+    assert "choose another --port" in sandbox.stderr
+    assert "Traceback" not in sandbox.stderr
+
+
+async def test_one_key_for_both_scopes_is_refused(tmp_path: Path) -> None:
+    """Exit code 2, and the key is not repeated."""
+    arguments = ("sandbox", "--full-key", FULL, "--read-key", FULL)
+    async with await OurProcess.start(*arguments, env={}, cwd=tmp_path) as sandbox:
+        assert await sandbox.ended() == 2
+    assert "give them different texts" in sandbox.stderr
+    assert FULL not in sandbox.stderr
