@@ -1,0 +1,52 @@
+"""What a handler is given beside the event.
+
+Made by the worker for every run of a handler, and by the test kit for users' own tests. It only carries what it is
+given.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import aiohttp
+    from structlog.typing import FilteringBoundLogger
+
+    from konvox.client import KonvoxClient
+
+
+class OnceGate(Protocol):
+    """Lets an effect happen once, although the handler around it may run again."""
+
+    def __call__(self, key: str, /) -> AbstractAsyncContextManager[bool]:
+        """Enter with `async with ctx.once("crm") as first:`; `first` is True for whoever comes first with this key.
+
+        The key is scoped to this event and handler: other events and other handlers may use the same one. If the block
+        raises, the key is released, so that the retry runs it again.
+        """
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """What a handler works with.
+
+    Attributes:
+        konvox: the client of the Konvox API.
+        http: an aiohttp session that all handlers share; leave it open.
+        log: a structlog logger that already knows the event and the handler.
+        once: `async with ctx.once("crm") as first: if first: …` makes an effect idempotent. The key is scoped to this
+            event and handler, and released if the block raises.
+        attempt: 1 in the first run, 2 in the first retry.
+        state: what the `lifespan` of the handler's module yielded; None where it has none.
+    """
+
+    konvox: KonvoxClient = field(repr=False)
+    http: aiohttp.ClientSession = field(repr=False)
+    log: FilteringBoundLogger = field(repr=False)
+    once: OnceGate = field(repr=False)
+    attempt: int = 1
+    # Often a token or a URL that is as good as one: it must not reach a log by way of repr.
+    state: Any = field(default=None, repr=False)

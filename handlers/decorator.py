@@ -1,0 +1,238 @@
+"""`@on`: marks a function as a handler, and refuses at once what could not work later.
+
+Called when users' modules are imported. It registers nothing: the function stays as it is, can be called directly in
+tests, and is found by the loader only in the modules that were asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, overload
+
+from handlers.errors import InvalidHandlerError
+from konvox.events import EVENT_NAMES, Event
+
+if TYPE_CHECKING:
+    from handlers.context import Context
+
+_MARKER = "__konvox_handler__"
+_EXAMPLE = '@on("contact.replied")'
+_SIGNATURE = "write it as async def name(event, ctx), or as a plain def"
+
+E = TypeVar("E", bound=Event)
+R = TypeVar("R")
+F = TypeVar("F", bound="Callable[[Any, Context], object]")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `@on` was told, kept on the function until the loader asks for it.
+
+    Attributes:
+        function: the function that `@on` stands above, to tell it from a wrapper that copied its attributes.
+        patterns: the event names and wildcards, each once.
+        when: the predicate, if any.
+        attempts: how often to run it in all.
+        timeout_seconds: how long one run may take.
+        backoff_base_seconds: the wait before the second attempt.
+        backoff_cap_seconds: the longest wait between two attempts.
+    """
+
+    function: Callable[..., Any]
+    patterns: tuple[str, ...]
+    when: Callable[[Any], bool] | None
+    attempts: int
+    timeout_seconds: float
+    backoff_base_seconds: float
+    backoff_cap_seconds: float
+
+
+# With one event class, type checkers hold the function's first parameter against it. With several they would join them
+# to `Event`, which no typed handler takes: those are left to the loader's check.
+@overload
+def on(
+    target: type[E],
+    /,
+    *,
+    when: Callable[[E], bool] | None = None,
+    attempts: int = 8,
+    timeout: float = 30,
+    backoff: float = 1.0,
+    backoff_cap: float = 600.0,
+) -> Callable[[Callable[[E, Context], R]], Callable[[E, Context], R]]: ...
+
+
+@overload
+def on(
+    target: type[Event],
+    other: str | type[Event],
+    /,
+    *targets: str | type[Event],
+    when: Callable[[Any], bool] | None = None,
+    attempts: int = 8,
+    timeout: float = 30,
+    backoff: float = 1.0,
+    backoff_cap: float = 600.0,
+) -> Callable[[F], F]: ...
+
+
+@overload
+def on(
+    target: str,
+    /,
+    *targets: str | type[Event],
+    when: Callable[[Any], bool] | None = None,
+    attempts: int = 8,
+    timeout: float = 30,
+    backoff: float = 1.0,
+    backoff_cap: float = 600.0,
+) -> Callable[[F], F]: ...
+
+
+def on(
+    *targets: str | type[Event],
+    when: Callable[[Any], bool] | None = None,
+    attempts: int = 8,
+    timeout: float = 30,
+    backoff: float = 1.0,
+    backoff_cap: float = 600.0,
+) -> Callable[[Any], Any]:
+    """Mark the function below as a handler of these events.
+
+    Args:
+        targets: event names (`"contact.replied"`), wildcards (`"enrollment.*"`, `"*"`) or classes of `konvox.events`.
+        when: a quick predicate on the event; the handler is run only if it says True.
+        attempts: how often the handler is run in all before the event becomes a dead letter.
+        timeout: how many seconds one run may take.
+        backoff: the wait before the second attempt in seconds, which doubles with each further one.
+        backoff_cap: the longest wait between two attempts in seconds.
+
+    Raises:
+        InvalidHandlerError: the arguments or the function cannot work; the message says where and how to mend it.
+    """
+    for target in targets:
+        if inspect.isfunction(target):
+            raise _invalid(target, "@on stands without its events", f"name them: {_EXAMPLE}")
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        faults = [
+            *_function_faults(function),
+            *_target_faults(targets),
+            *_when_faults(when),
+            *_number_faults(attempts, timeout, backoff, backoff_cap),
+        ]
+        if faults:
+            raise _invalid(function, *faults[0])
+        patterns = tuple(dict.fromkeys(map(_pattern, targets)))
+        setattr(function, _MARKER, Mark(function, patterns, when, attempts, timeout, backoff, backoff_cap))
+        return function
+
+    return mark
+
+
+def mark_of(value: object) -> Mark | None:
+    """What `@on` was told about this function; None for whatever is no handler.
+
+    Raises:
+        InvalidHandlerError: another decorator stands above `@on`, so that it is not clear which function is meant.
+    """
+    mark = getattr(value, _MARKER, None) if inspect.isfunction(value) else None
+    if not isinstance(mark, Mark):
+        return None
+    if mark.function is not value:
+        raise _invalid(mark.function, "another decorator stands above @on", "put @on on top")
+    return mark
+
+
+def source_of(function: object) -> str:
+    """`file:line` of a function, or of whatever stands in its place."""
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else getattr(function, "__module__", "unknown file")
+
+
+def is_nameable(name: str) -> bool:
+    """Whether an event of this name can be asked for by name; commas and white space are taken for a slip."""
+    return bool(name) and "," not in name and not any(character.isspace() for character in name)
+
+
+def _invalid(function: object, fault: str, mend: str) -> InvalidHandlerError:
+    name = getattr(function, "__qualname__", None) or repr(type(function).__name__)
+    return InvalidHandlerError(name, source_of(function), fault, mend)
+
+
+def _pattern(target: str | type[Event]) -> str:
+    if isinstance(target, str):
+        return target
+    return "*" if target is Event else EVENT_NAMES[target]
+
+
+def _function_faults(function: object) -> Iterator[tuple[str, str]]:
+    if not inspect.isfunction(function):
+        yield f"@on stands above a {type(function).__name__}, which is not a function", _SIGNATURE
+        return
+    if getattr(function, _MARKER, None) is not None:
+        yield "it already has an @on", "give a single @on all its events"
+    if function.__name__ == "<lambda>":
+        yield "a lambda has no name to find it by again", _SIGNATURE
+    if "." in function.__qualname__.rpartition("<locals>.")[2]:
+        yield "it stands in a class, where it would never be found", "move it to the top level of the module"
+    namesake = _namesake(function)
+    if namesake is not None:
+        yield f"it takes the place of a handler of the same name ({source_of(namesake)})", "rename one of them"
+    inner = inspect.unwrap(function)
+    if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
+        yield "it holds a yield, so that calling it would run nothing", "return instead"
+    parameters = inspect.signature(function).parameters.values()
+    if [p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD} for p in parameters] != [True, True]:
+        yield f"it takes {inspect.signature(function)}, not exactly (event, ctx)", _SIGNATURE
+
+
+def _namesake(function: FunctionType) -> FunctionType | None:
+    """The handler that stands above in the same file under the same name, and would be lost without a word."""
+    other = function.__globals__.get(function.__name__) if "." not in function.__qualname__ else None
+    if not inspect.isfunction(other) or getattr(other, _MARKER, None) is None:
+        return None
+    here, there = source_of(function), source_of(other)
+    same_file = here.rpartition(":")[0] == there.rpartition(":")[0]
+    # The same line means that the module is being executed again.
+    return other if same_file and here != there else None
+
+
+def _target_faults(targets: tuple[object, ...]) -> Iterator[tuple[str, str]]:
+    if not targets:
+        yield "@on() names no event", f"name one: {_EXAMPLE}"
+    for target in targets:
+        if isinstance(target, str):
+            if not is_nameable(target):
+                yield f"{target!r} is no event name", 'give each its own string: @on("contact.replied", "enrollment.*")'
+        elif target is not Event and target not in EVENT_NAMES:
+            known = ", ".join(model.__name__ for model in EVENT_NAMES)
+            yield f"{target!r} is no event that Konvox documents", f"give an event's name or one of {known}, Event"
+
+
+def _when_faults(when: object) -> Iterator[tuple[str, str]]:
+    if when is None:
+        return
+    if not callable(when):
+        yield f"when={when!r} is not a function", "give one that takes the event and returns a bool"
+    elif inspect.iscoroutinefunction(when):
+        yield "when= is async, and would always count as true", "give a plain def, and await in the handler"
+
+
+def _number_faults(attempts: object, timeout: object, backoff: object, cap: object) -> Iterator[tuple[str, str]]:
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+        yield f"attempts={attempts!r} is no whole number from 1 up", "1 runs it once, without a retry"
+    if not _is_number(timeout) or timeout <= 0:
+        yield f"timeout={timeout!r} is no number above 0", "give seconds, such as timeout=30"
+    if not _is_number(backoff) or backoff < 0:
+        yield f"backoff={backoff!r} is no number from 0 up", "give seconds, such as backoff=1.0"
+    elif not _is_number(cap) or cap < backoff:
+        yield f"backoff_cap={cap!r} is no number from backoff ({backoff:g}) up", "give seconds"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

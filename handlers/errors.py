@@ -1,0 +1,98 @@
+"""The errors of the handlers package, and the two exceptions that a handler raises to steer its own delivery.
+
+Raised by the loader and `@on` when a user's module is not as it should be; `Retry` and `Drop` are raised by users'
+handlers and caught by the worker.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+
+class HandlerError(Exception):
+    """Something about the handlers that are plugged in is not as it should be.
+
+    Attributes:
+        exit_code: how a command that meets it ends: the handlers are part of the configuration.
+    """
+
+    exit_code = 2
+
+
+class HandlerLoadError(HandlerError):
+    """A file or module of handlers cannot be imported, or holds no handler.
+
+    Attributes:
+        source: what was to be loaded, as it was configured.
+        reason: what is wrong with it, and how to mend it.
+        traceback: where it failed, from the user's own code onwards; empty where no code of theirs was running.
+    """
+
+    def __init__(self, source: str, reason: str, traceback: str = "") -> None:
+        super().__init__(f"{source}: {reason}" + (f"\n{traceback.rstrip()}" if traceback else ""))
+        self.source = source
+        self.reason = reason
+        self.traceback = traceback
+
+
+class DuplicateHandlerError(HandlerError):
+    """Two handlers have one name, by which retries and dead letters could not tell them apart.
+
+    Attributes:
+        name: the name that both have.
+        sources: `file:line` of each.
+    """
+
+    def __init__(self, name: str, sources: tuple[str, str]) -> None:
+        super().__init__(f"two handlers are named {name}: rename one of the functions, at {' and '.join(sources)}")
+        self.name = name
+        self.sources = sources
+
+
+class InvalidHandlerError(HandlerError):
+    """`@on` got wrong arguments, or stands above something that cannot be a handler.
+
+    Attributes:
+        function: the function's name.
+        source: `file:line` of the function.
+        fault: what is wrong.
+        mend: what to write instead.
+    """
+
+    def __init__(self, function: str, source: str, fault: str, mend: str) -> None:
+        super().__init__(f"{source}: {function}: {fault}; {mend}")
+        self.function = function
+        self.source = source
+        self.fault = fault
+        self.mend = mend
+
+
+class Retry(Exception):  # noqa: N818 - raised to ask for something, as StopIteration is; it is no fault
+    """Raise it in a handler to run this event again: `raise Retry(after=30)`.
+
+    It uses up an attempt, like any other exception, but says when to try again.
+
+    Attributes:
+        after_seconds: how long to wait; 0 for a time that has passed, None for the handler's usual backoff.
+    """
+
+    def __init__(self, after: float | timedelta | None = None) -> None:
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not math.isfinite(seconds):
+            raise ValueError(f"Retry(after={after!r}): give seconds, a timedelta, or nothing for the usual backoff")
+        self.after_seconds = None if seconds is None else max(0.0, float(seconds))
+        when = "after the usual backoff" if self.after_seconds is None else f"in {self.after_seconds:g} s"
+        super().__init__(f"retry {when}")
+
+
+class Drop(Exception):  # noqa: N818 - see Retry
+    """Raise it in a handler to be done with an event for good, without another attempt: `raise Drop("a test contact")`.
+
+    Attributes:
+        reason: why, for whoever looks at the event later.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
