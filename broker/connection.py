@@ -1,0 +1,66 @@
+"""Connections to Redis or Valkey, with a time-out on everything. Used by every process that touches the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import redis
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from broker.errors import BrokerUnavailableError
+
+Server: TypeAlias = Any
+"""A `redis.asyncio.Redis`. redis-py types each command as "the answer or an awaitable of it", which nobody can await
+under strict typing; so the broker's functions type their answers themselves."""
+
+BlockingServer: TypeAlias = Any
+"""A `redis.Redis`, for a thread of its own; likewise."""
+
+COMMAND_TIMEOUT_SECONDS = 2.0
+"""How long Redis is given to answer; what takes longer counts as an outage."""
+
+OUTAGES = (RedisError, OSError, TimeoutError)
+"""What redis-py raises when Redis is away, hung, read-only or full (a dropped connection may be a plain OSError)."""
+
+
+def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
+    """A client for `redis://`, `rediss://` or `unix://`. It connects when it is first used, and again when it must.
+
+    One repetition is made at once, and only after a connection was lost: that is what a restarted server looks like to
+    whoever held a connection to it. Anything longer is for the caller to decide.
+    """
+    pool = ConnectionPool.from_url(
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[redis.ConnectionError, OSError],
+    )
+    return ArqRedis(pool)
+
+
+def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> BlockingServer:
+    """The same for a thread of its own (lease renewal)."""
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, single_connection_client=False
+    )
+
+
+async def close(server: ArqRedis) -> None:
+    """Close a client and all of its connections."""
+    await server.aclose(close_connection_pool=True)
+
+
+@contextmanager
+def outages_as_unavailable() -> Iterator[None]:
+    """Turn what redis-py raises into our own error, whose text holds nothing of the arguments."""
+    try:
+        yield
+    except OUTAGES as error:
+        raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,92 @@
+"""The event log: every admitted event for as long as the log keeps it, and what became of it. Used by the console."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from broker import keys
+from broker.connection import Server
+from broker.records import Job, Record
+
+State = Literal["pending", "delivered", "dead", "dropped"]
+
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One admission, and what became of it.
+
+    Attributes:
+        record: the captured request.
+        delivery: what the ledger counts; the event's id, or that with a suffix for a replay.
+        replayed: whether an operator sent it again on purpose.
+        state: pending, delivered, dead or dropped (by an operator).
+        outcomes: by handler name: state, attempts, at_ms, error.
+    """
+
+    record: Record
+    delivery: str
+    replayed: bool
+    state: State
+    outcomes: dict[str, Any]
+
+
+async def events(server: Server, *, limit: int | None = None, oldest_first: bool = False) -> AsyncIterator[LoggedEvent]:
+    """The events in the log, newest first unless asked otherwise."""
+    position, left = ("-" if oldest_first else "+"), limit
+    while left is None or left > 0:
+        count = _PAGE if left is None else min(left, _PAGE)
+        if oldest_first:
+            page = await server.xrange(keys.LOG, min=position, count=count)
+        else:
+            page = await server.xrevrange(keys.LOG, max=position, count=count)
+        if not page:
+            return
+        for logged in await _with_states(server, [Job.from_bytes(fields[b"job"]) for _, fields in page]):
+            yield logged
+        position = "(" + page[-1][0].decode()
+        left = None if left is None else left - len(page)
+
+
+async def find_events(server: Server, wanted: str) -> list[LoggedEvent]:
+    """Every admission of the event with that id, replays included; empty if the log does not hold it.
+
+    A delivery's own id, as listings show it, is good as well.
+    """
+    event_id, _, replay = wanted.partition("~")
+    first = await server.get(keys.seen_key(event_id))
+    replays = await server.smembers(keys.replays_key(event_id))
+    log_ids = sorted(log_id.decode() for log_id in ({first} if first else set()) | set(replays))
+    pages = [await server.xrange(keys.LOG, min=log_id, max=log_id) for log_id in log_ids]
+    jobs = [Job.from_bytes(fields[b"job"]) for page in pages for _, fields in page]
+    return await _with_states(server, [job for job in jobs if not replay or job.delivery == wanted])
+
+
+async def _with_states(server: Server, jobs: Sequence[Job]) -> list[LoggedEvent]:
+    pipeline = server.pipeline(transaction=False)
+    for job in jobs:
+        pipeline.hgetall(keys.delivery_key(job.delivery))
+        pipeline.zscore(keys.QUEUE, job.id)
+    answers = await pipeline.execute() if jobs else []
+    return [
+        _logged(job, {name.decode(): value for name, value in fields.items()}, first_job_is_queued=score is not None)
+        for job, fields, score in zip(jobs, answers[::2], answers[1::2], strict=True)
+    ]
+
+
+def _logged(job: Job, fields: Mapping[str, bytes], *, first_job_is_queued: bool) -> LoggedEvent:
+    outcomes = {name: orjson.loads(value) for name, value in fields.items() if not name.startswith(".")}
+    still_open = int(fields.get(".open", 0)) > 0 or any(outcome["state"] == "retrying" for outcome in outcomes.values())
+    state: State = "delivered"
+    if first_job_is_queued or still_open:
+        state = "pending"
+    elif int(fields.get(".dead", 0)) > 0:
+        state = "dead"
+    elif ".dropped" in fields:
+        state = "dropped"
+    return LoggedEvent(job.record, job.delivery, job.replayed, state, outcomes)

@@ -1,0 +1,41 @@
+-- Admit a batch of events: dedupe, log, store the job, queue it, count. All or nothing, as one write of the AOF.
+-- KEYS: queue, log, ledger
+-- ARGV: job prefix, seen prefix, replays prefix, wake channel, dedupe window in ms, log retention in ms,
+--       then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
+-- Returns for each event 1 if it was accepted, 0 if it is a duplicate.
+local queue, log, ledger = KEYS[1], KEYS[2], KEYS[3]
+local job_prefix, seen_prefix, replays_prefix, wake_channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local dedupe_ms, retention_ms = ARGV[5], ARGV[6]
+local now_ms = server_now_ms()
+local due = digits(now_ms)
+local accepted, answers = 0, {}
+
+for i = 7, #ARGV, 4 do
+  local event_id, job_id, job, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
+  local seen_key = seen_prefix .. event_id
+  if dedupe and redis.call('EXISTS', seen_key) == 1 then
+    answers[#answers + 1] = 0
+  else
+    redis.call('SET', job_prefix .. job_id, job)
+    redis.call('ZADD', queue, due, job_id)
+    local log_id = redis.call('XADD', log, '*', 'job', job)
+    if dedupe then
+      redis.call('SET', seen_key, log_id, 'PX', dedupe_ms)
+    else
+      redis.call('SADD', replays_prefix .. event_id, log_id)
+      redis.call('PEXPIRE', replays_prefix .. event_id, retention_ms)
+    end
+    accepted = accepted + 1
+    answers[#answers + 1] = 1
+  end
+end
+
+if accepted > 0 then
+  redis.call('HINCRBY', ledger, 'accepted', accepted)
+  redis.call('XTRIM', log, 'MINID', '~', digits(now_ms - tonumber(retention_ms)))
+  redis.call('PUBLISH', wake_channel, accepted)
+end
+if #answers > accepted then
+  redis.call('HINCRBY', ledger, 'duplicates', #answers - accepted)
+end
+return answers

@@ -1,0 +1,18 @@
+-- Hand jobs back at once, unfinished: due now, and neither an attempt nor a crash is counted.
+-- KEYS: queue, leases
+-- ARGV: wake channel, then for each job: id, token
+-- Returns how many were handed back.
+local queue, leases, wake_channel = KEYS[1], KEYS[2], ARGV[1]
+local now_ms = digits(server_now_ms())
+local released = 0
+for i = 2, #ARGV, 2 do
+  if redis.call('HGET', leases, ARGV[i]) == ARGV[i + 1] then
+    redis.call('ZADD', queue, 'XX', now_ms, ARGV[i])
+    redis.call('HDEL', leases, ARGV[i])
+    released = released + 1
+  end
+end
+if released > 0 then
+  redis.call('PUBLISH', wake_channel, released)
+end
+return released

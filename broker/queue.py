@@ -1,0 +1,129 @@
+"""The queue with leases: claim, renew, settle, hand back. Used by the worker only.
+
+The store is arq's: a sorted set of job ids by due time, and a string per job. A lease is a score in the future, so a
+stock arq worker leaves leased jobs alone, and the jobs of a dead worker fall due again by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from broker import keys
+from broker.connection import BlockingServer, Server
+from broker.records import Job
+from broker.scripts import Argument, Script
+
+_CLAIM, _LEASE, _RENEW, _RELEASE, _FINISH = map(Script, ("claim", "lease", "renew", "release", "finish"))
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that is ours until its lease lapses.
+
+    Attributes:
+        job_id: arq's job id.
+        token: the fence; only the last claimer's is good.
+        crashes: how many workers have died with this job in hand.
+        payload: the job as arq keeps it, or None if somebody removed it.
+    """
+
+    job_id: str
+    token: str
+    crashes: int
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim brought, and when it is worth asking again.
+
+    Attributes:
+        jobs: what is ours now.
+        next_due_ms: 0 if more is due, the ms until the next job falls due, or None if the queue is empty.
+    """
+
+    jobs: list[Claimed]
+    next_due_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a claimed job ended: what to write about it, and what takes its place. All of it is written, or nothing.
+
+    Attributes:
+        claim: the job.
+        delivery: the delivery that it belongs to.
+        outcomes: JSON by handler name.
+        follow_ups: jobs that take its place, each with its delay in ms.
+        dead_letters: JSON by dead letter id.
+    """
+
+    claim: Claimed
+    delivery: str
+    outcomes: dict[str, bytes] = field(default_factory=dict)
+    follow_ups: list[tuple[Job, int]] = field(default_factory=list)
+    dead_letters: dict[str, bytes] = field(default_factory=dict)
+
+
+async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspect_wanted: bool) -> Claims:
+    """Claim up to `count` due jobs for `lease_ms`.
+
+    Args:
+        server: Server.
+        count: the most to claim; at least 1.
+        lease_ms: for how long they are ours without renewal.
+        token: the fence for all of them; unique to this call.
+        suspect_wanted: whether one job that a worker has died with may be among them.
+    """
+    arguments: Sequence[Argument] = (keys.JOB_PREFIX, count, lease_ms, token, int(suspect_wanted))
+    next_due_ms, *flat = await _CLAIM.run(server, (keys.QUEUE, keys.LEASES, keys.CRASHES), arguments)
+    jobs = [
+        Claimed(job_id.decode(), token, crashes, payload)
+        for job_id, crashes, payload in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    ]
+    return Claims(jobs, None if next_due_ms < 0 else next_due_ms)
+
+
+async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bool:
+    """Lease one due job by its id. False if it is gone, or somebody else's."""
+    names = (keys.QUEUE, keys.LEASES, keys.CRASHES)
+    return bool(await _LEASE.run(server, names, (job_id, token, lease_ms)))
+
+
+async def settle(server: Server, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
+    """Write how claimed jobs ended.
+
+    Returns:
+        The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
+    """
+    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms]
+    for settlement in settlements:
+        arguments += (settlement.claim.job_id, settlement.claim.token, settlement.delivery)
+        arguments.append(len(settlement.outcomes))
+        for handler, outcome in settlement.outcomes.items():
+            arguments += (handler, outcome)
+        arguments.append(len(settlement.follow_ups))
+        for job, delay_ms in settlement.follow_ups:
+            arguments += (job.id, job.to_bytes(), delay_ms)
+        arguments.append(len(settlement.dead_letters))
+        for letter_id, letter in settlement.dead_letters.items():
+            arguments += (letter_id, letter)
+    names = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
+    return {job_id.decode() for job_id in await _FINISH.run(server, names, arguments)}
+
+
+def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -> set[str]:
+    """Renew leases, from a thread of its own. Returns the ids of the jobs that are no longer ours."""
+    arguments = [lease_ms, *_pairs(claims)]
+    return {job_id.decode() for job_id in _RENEW.run_blocking(server, (keys.QUEUE, keys.LEASES), arguments)}
+
+
+async def release(server: Server, claims: Iterable[Claimed]) -> int:
+    """Hand jobs back at once without using an attempt. Returns how many were still ours."""
+    released: int = await _RELEASE.run(server, (keys.QUEUE, keys.LEASES), [keys.WAKE_CHANNEL, *_pairs(claims)])
+    return released
+
+
+def _pairs(claims: Iterable[Claimed]) -> list[Argument]:
+    return [part for claimed in claims for part in (claimed.job_id, claimed.token)]

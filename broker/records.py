@@ -1,0 +1,206 @@
+"""What is stored of an event: the captured request, and the job that carries it. Pure: values to bytes and back.
+
+Used by the receiver to admit, by the worker to run, by the console to list, export and import. A job is an ordinary arq
+job in JSON (never pickle: whoever can write to Redis would run code in the worker).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import orjson
+
+from broker.errors import MalformedRecordError
+from konvox.envelope import Envelope, event_id, parse_envelope
+from konvox.errors import MalformedEventError
+
+FUNCTION_NAME = "deliver"
+"""The arq function that our jobs name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One captured request that is an event.
+
+    Attributes:
+        id: `evt_…`, minted from the content.
+        type: the event's name, such as `contact.replied`.
+        received_at_ms: when it was received, in Unix milliseconds of the receiver's clock.
+        headers: the few request headers that are worth keeping; never a credential or a signature.
+        body: the exact text received.
+    """
+
+    id: str
+    type: str
+    received_at_ms: int
+    body: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def raw(self) -> bytes:
+        """The body as the bytes that came."""
+        return self.body.encode()
+
+    @classmethod
+    def of(cls, envelope: Envelope, body: bytes, *, received_at_ms: int, headers: Mapping[str, str]) -> Self:
+        """A record of a body that has been read as an envelope."""
+        return cls(event_id(envelope), envelope.type, received_at_ms, body.decode(), headers)
+
+    @classmethod
+    def capture(cls, body: bytes, *, received_at_ms: int, headers: Mapping[str, str] | None = None) -> Self:
+        """A record of a request body.
+
+        Raises:
+            MalformedEventError: the body is not a Konvox event.
+        """
+        return cls.of(parse_envelope(body), body, received_at_ms=received_at_ms, headers=headers or {})
+
+    def to_line(self) -> bytes:
+        """The record as a line of JSON Lines, without the newline: the form in which captured events travel."""
+        received_at = datetime.fromtimestamp(self.received_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        line = {"id": self.id, "received_at": received_at.replace("+00:00", "Z"), "headers": self.headers}
+        return orjson.dumps({**line, "body": self.body})
+
+    @classmethod
+    def from_line(cls, line: bytes, *, now_ms: int) -> Self:
+        """Read a line of JSON Lines: a captured request, or just a Konvox body.
+
+        The id is minted anew from the body, so that a line edited by hand is a new event.
+
+        Raises:
+            MalformedRecordError: neither of the two.
+        """
+        try:
+            fields = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise MalformedRecordError(f"not JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise MalformedRecordError("a line must be a JSON object")
+        try:
+            if "body" not in fields and "body_base64" not in fields:
+                return cls.capture(line.strip(), received_at_ms=now_ms)
+            body = _body_of(fields)
+            received_at_ms = _unix_ms(fields.get("received_at"), default_ms=now_ms)
+            return cls.capture(body, received_at_ms=received_at_ms, headers=_text_headers(fields.get("headers")))
+        except MalformedEventError as error:
+            raise MalformedRecordError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of work for a worker: an event for all handlers that match, or for the one that must be tried again.
+
+    Attributes:
+        record: the event.
+        delivery: what the ledger counts; the event's id, or for a replay the event's id with a suffix.
+        replayed: whether an operator sent it again on purpose.
+        handler: the one handler to run, or None for all that match.
+        attempt: which attempt this is, from 1.
+    """
+
+    record: Record
+    delivery: str
+    replayed: bool = False
+    handler: str | None = None
+    attempt: int = 1
+
+    @classmethod
+    def first(cls, record: Record) -> Self:
+        """The job of an event that has just been received."""
+        return cls(record, delivery=record.id)
+
+    @classmethod
+    def replay(cls, record: Record) -> Self:
+        """The job of an event that is sent again on purpose: a delivery of its own, beside the first."""
+        return cls(record, delivery=f"{record.id}~{secrets.token_hex(6)}", replayed=True)
+
+    @property
+    def id(self) -> str:
+        """The arq job id: the delivery, and for one handler its name and the attempt, so that no id is used twice."""
+        return self.delivery if self.handler is None else f"{self.delivery}/{self.handler}#{self.attempt}"
+
+    @property
+    def dead_letter_id(self) -> str:
+        """The id under which this piece of work lies once it is dead."""
+        return self.delivery if self.handler is None else f"{self.delivery}/{self.handler}"
+
+    def for_handler(self, handler: str, *, attempt: int) -> Job:
+        """The job that runs this event for one handler only."""
+        return replace(self, handler=handler, attempt=attempt)
+
+    def to_bytes(self) -> bytes:
+        """The job as arq keeps it (its keys are arq's: t try, f function, a args, k kwargs, et enqueue time in ms)."""
+        record = self.record
+        return orjson.dumps(
+            {
+                "t": None,
+                "f": FUNCTION_NAME,
+                "a": [],
+                "k": {
+                    "event_id": record.id,
+                    "event_type": record.type,
+                    "received_at_ms": record.received_at_ms,
+                    "headers": record.headers,
+                    "body": record.body,
+                    "delivery": self.delivery,
+                    "replayed": self.replayed,
+                    "handler": self.handler,
+                    "attempt": self.attempt,
+                },
+                "et": record.received_at_ms,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Self:
+        """Read a job as arq keeps it.
+
+        Raises:
+            MalformedRecordError: it is not one of ours.
+        """
+        try:
+            return cls.from_kwargs(orjson.loads(payload)["k"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise MalformedRecordError(f"a job in Redis cannot be read: {type(error).__name__} at {error}") from None
+
+    @classmethod
+    def from_kwargs(cls, k: Mapping[str, Any]) -> Self:
+        """Build a job from the keyword arguments with which arq calls the function."""
+        record = Record(k["event_id"], k["event_type"], k["received_at_ms"], k["body"], k["headers"])
+        return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+
+
+def _body_of(fields: Mapping[str, Any]) -> bytes:
+    text, encoded = fields.get("body"), fields.get("body_base64")
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    if isinstance(encoded, str):
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            raise MalformedRecordError("body_base64 is not base64") from None
+    raise MalformedRecordError('"body" must be the text received, or "body_base64" its base64')
+
+
+def _unix_ms(received_at: object, *, default_ms: int) -> int:
+    if received_at is None:
+        return default_ms
+    try:
+        moment = datetime.fromisoformat(str(received_at))
+    except ValueError:
+        raise MalformedRecordError('"received_at" must be an ISO 8601 time, such as 2026-05-20T14:32:00.000Z') from None
+    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+
+
+def _text_headers(headers: object) -> dict[str, str]:
+    if headers is None:
+        return {}
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise MalformedRecordError('"headers" must map names to texts')
+    return headers

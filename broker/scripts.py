@@ -1,0 +1,60 @@
+"""Run a Lua script by its digest, and load it again when the server has forgotten it.
+
+Used by every module of the broker that writes. The scripts stand in `broker/lua`; `prelude.lua` is put before each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from broker.connection import BlockingServer, Server
+
+Argument = str | bytes | int
+
+
+class Script:
+    """One Lua script. Calling it survives `SCRIPT FLUSH`, a restart and a failover."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("broker") / "lua"
+        self.source = (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, server: Server, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run the script in one round trip; in two where the server has to be told its source again."""
+        try:
+            return await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+
+    def run_blocking(self, server: BlockingServer, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """The same for a thread that must not depend on an event loop."""
+        try:
+            return server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+
+    async def run_and_confirm(
+        self, server: Server, keys: Sequence[str], arguments: Sequence[Argument], confirm: Sequence[str | int]
+    ) -> tuple[Any, Any]:
+        """Run the script and, right behind it in the same round trip, a command that waits until it is durable.
+
+        Returns:
+            The answers of the script and of the command.
+        """
+        for call in (("EVALSHA", self.sha), ("EVAL", self.source)):
+            pipeline = server.pipeline(transaction=False)
+            pipeline.execute_command(*call, len(keys), *keys, *arguments)
+            pipeline.execute_command(*confirm)
+            answer, confirmation = await pipeline.execute(raise_on_error=False)
+            if not isinstance(answer, NoScriptError):
+                break
+        for reply in (answer, confirmation):
+            if isinstance(reply, Exception):
+                raise reply
+        return answer, confirmation

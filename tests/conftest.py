@@ -1,0 +1,52 @@
+"""What all tests share: a real Valkey for each test process, a database of its own for each test, real processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from arq.connections import ArqRedis
+
+from broker.connection import close, connect
+from tests.support.valkey import ValkeyServer
+
+_DATABASES = 5_000
+
+# A loaded machine makes slow examples; each test has a time limit of its own (pytest-timeout).
+hypothesis.settings.register_profile(
+    "konvox-hooks", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("konvox-hooks")
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A Valkey of this test process, set up as the embedded one is."""
+    with ValkeyServer(tmp_path_factory.mktemp("valkey"), databases=_DATABASES) as server:
+        yield server
+
+
+_next_database = itertools.count(1)
+
+
+@pytest.fixture
+def redis_url(valkey: ValkeyServer) -> str:
+    """A key space that no other test uses."""
+    return valkey.url(database=next(_next_database))
+
+
+@pytest.fixture
+async def server(redis_url: str) -> AsyncIterator[ArqRedis]:
+    """A connection to the test's own key space."""
+    connection = connect(redis_url)
+    yield connection
+    await close(connection)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder for an embedded server of the test's own."""
+    return tmp_path / "data"
