@@ -1,0 +1,133 @@
+"""Run the handlers of one event, all at once, and say how each of them ended.
+
+Called by the worker for every job, and by local replay; no Redis in here. Nothing that a handler does (raise whatever
+it likes, exit, hang, cancel itself) goes beyond its own `HandlerRun`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+
+import structlog
+
+from broker.records import Job
+from handlers import Context, Drop, Retry
+from handlers.hints import handler_stub
+from handlers.registry import Handler, Registry
+from konvox.errors import EventDoesNotFitError
+from konvox.events import Event, plain_event, typed_event
+from worker.policy import HandlerRun, RetryPolicy
+from worker.threads import run_in_thread
+
+ContextFactory = Callable[[Job, Handler], Context]
+"""Makes the context with which a handler sees an event."""
+
+logger = structlog.get_logger("worker")
+
+
+class Dispatcher:
+    """Finds the handlers of an event and runs them."""
+
+    def __init__(self, registry: Registry, make_context: ContextFactory) -> None:
+        self._registry = registry
+        self._make_context = make_context
+        self._hinted_types: set[str] = set()
+
+    async def dispatch(self, job: Job) -> list[HandlerRun]:
+        """Run the handlers of a job: all that match its event, or the one that it names.
+
+        Raises:
+            asyncio.CancelledError: the worker is stopping. Nothing else, whatever the handlers do.
+        """
+        views = _Views(job)
+        if job.handler is not None:
+            named = self._registry.get(job.handler)
+            return [await self._run(named, views, job) if named else _not_loaded(job.handler)]
+        matching = self._registry.matching(job.record.type)
+        if len(matching) == 1:
+            return [await self._run(matching[0], views, job)]  # no task of its own: this is the hot path
+        if not matching:
+            self._hint(job.record.type)
+        return await asyncio.gather(*(self._run(handler, views, job) for handler in matching))
+
+    def _hint(self, event_type: str) -> None:
+        if event_type not in self._hinted_types:
+            self._hinted_types.add(event_type)
+            logger.info("event.unhandled", event_type=event_type, handler_to_paste=handler_stub(event_type))
+
+    async def _run(self, handler: Handler, views: _Views, job: Job) -> HandlerRun:
+        started = time.perf_counter()
+        policy = RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
+        try:
+            event = views.plain if handler.takes_plain_event else views.typed
+            if handler.when is not None and not handler.when(event):
+                return HandlerRun(handler.name, "skipped")
+            await _call(handler, event, self._make_context(job, handler))
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                raise
+            return _unfinished(handler.name, error, (time.perf_counter() - started) * 1000, policy)
+        return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000, policy=policy)
+
+
+class _Views:
+    """The event in its two forms, each made when the first handler wants it."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @cached_property
+    def typed(self) -> Event:
+        record = self._job.record
+        return typed_event(record.type, event_id=record.id, raw=record.raw, replayed=self._job.replayed)
+
+    @cached_property
+    def plain(self) -> Event:
+        record = self._job.record
+        return plain_event(event_id=record.id, raw=record.raw, replayed=self._job.replayed)
+
+
+async def _call(handler: Handler, event: Event, context: Context) -> None:
+    limit = asyncio.timeout(handler.timeout_seconds)
+    try:
+        async with limit:
+            if handler.is_async:
+                await handler.function(event, context)
+            else:
+                await run_in_thread(handler.function, event, context)
+    except TimeoutError:
+        if not limit.expired():
+            raise  # the handler's own
+        note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
+        raise TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}") from None
+
+
+def _unfinished(name: str, error: BaseException, duration_ms: float, policy: RetryPolicy) -> HandlerRun:
+    match error:
+        case Drop():
+            return HandlerRun(name, "dropped", duration_ms, error.reason, policy=policy)
+        case EventDoesNotFitError():
+            return HandlerRun(name, "unfit", duration_ms, str(error), policy=policy)
+        case Retry():
+            why = str(error) or "the handler asked to be run again"
+            return HandlerRun(name, "failed", duration_ms, why, "", error.after_seconds, policy)
+        case _:
+            trace = "".join(traceback.format_exception(error))
+            return HandlerRun(name, "failed", duration_ms, _one_line(error), trace, policy=policy)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _not_loaded(name: str) -> HandlerRun:
+    return HandlerRun(name, "failed", error=f"no handler {name} is loaded; was it renamed while this event waited?")
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

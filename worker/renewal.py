@@ -1,0 +1,64 @@
+"""Keep the leases of running jobs, from a thread of its own, so that a handler that blocks the loop keeps them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from broker import queue
+from broker.connection import OUTAGES, connect_blocking
+from broker.queue import Claimed
+
+logger = structlog.get_logger("worker")
+
+RENEWALS_PER_LEASE = 3
+"""A lease outlives two renewals that went wrong."""
+
+
+class LeaseRenewal:
+    """A daemon thread that renews what is held, until it is stopped.
+
+    Args:
+        redis_url: a connection of its own is made to it.
+        lease_ms: how long a lease lasts.
+        held: what is running at the moment; called from the thread.
+    """
+
+    def __init__(self, redis_url: str, *, lease_ms: int, held: Callable[[], Sequence[Claimed]]) -> None:
+        self._redis_url = redis_url
+        self._lease_ms = lease_ms
+        self._held = held
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease renewal", daemon=True)
+
+    def start(self) -> None:
+        """Start renewing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing; returns at once, the thread ends by itself."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        server = connect_blocking(self._redis_url)
+        away = False
+        while not self._stop.wait(self._lease_ms / 1000 / RENEWALS_PER_LEASE):
+            try:
+                self._renew_all(server)
+            except OUTAGES as error:
+                if not away:
+                    logger.warning("lease.renewal_failed", error=type(error).__name__)
+                away = True
+            else:
+                away = False
+        server.close()
+
+    def _renew_all(self, server: object) -> None:
+        held = self._held()
+        lost = queue.renew(server, held, lease_ms=self._lease_ms) if held else set()
+        # A job that was settled a moment ago is "lost" as well; only one that is still running is worth a word.
+        still_held = {claim.job_id for claim in self._held()}
+        for job_id in lost & still_held:
+            logger.warning("lease.lost", job_id=job_id)

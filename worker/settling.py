@@ -1,0 +1,76 @@
+"""Write down how jobs ended, in batches: what ends while a batch is under way forms the next one.
+
+Used by the worker. While Redis is away the settlements are held on to; their leases are renewed once it is back, or
+have lapsed, and then somebody else's run counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from broker import queue
+from broker.connection import OUTAGES, Server
+from broker.queue import Settlement
+from worker.outage import Outage
+
+BATCH_JOBS = 256
+"""The most jobs of one batch: bounds how long the script keeps the server busy."""
+
+
+class Settler:
+    """Gathers settlements and writes them, one batch under way at a time.
+
+    Args:
+        server: Redis.
+        retention_ms: for how long the outcomes of delivered events can be looked up.
+        outage: where an outage is noted.
+        settled: called for each settlement once it is written, with whether its lease had passed to somebody else.
+    """
+
+    def __init__(
+        self, server: Server, *, retention_ms: int, outage: Outage, settled: Callable[[Settlement, bool], None]
+    ) -> None:
+        self._server = server
+        self._retention_ms = retention_ms
+        self._outage = outage
+        self._settled = settled
+        self._waiting: list[Settlement] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    def add(self, settlement: Settlement) -> None:
+        """Hand in how a job ended; it is written as soon as may be."""
+        self._waiting.append(settlement)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+
+    async def drain(self) -> None:
+        """Wait until everything handed in is written."""
+        while self._writer is not None:
+            await asyncio.wait([self._writer])
+
+    def abandon(self) -> None:
+        """Stop trying to write: the leases lapse, and the jobs are run again."""
+        if self._writer is not None:
+            self._writer.cancel()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
+                fenced = await self._write_batch(batch)
+                for settlement in batch:
+                    self._settled(settlement, settlement.claim.job_id in fenced)
+        finally:
+            self._writer = None
+
+    async def _write_batch(self, batch: Sequence[Settlement]) -> set[str]:
+        while True:
+            try:
+                fenced = await queue.settle(self._server, batch, retention_ms=self._retention_ms)
+            except OUTAGES as error:
+                # Writing a batch twice is safe: the second time its jobs are no longer ours, and nothing happens.
+                await self._outage.wait(error)
+            else:
+                self._outage.over()
+                return fenced

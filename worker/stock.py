@@ -1,0 +1,53 @@
+"""Our function for a stock arq worker, for whoever runs arq already and wants such a worker to drain our queue as well.
+
+    arq.Worker(functions=[arq_function(dispatcher)], queue_name="konvox:queue", job_deserializer=orjson.loads, …)
+
+It has our retries, dead letters, fences and ledger, but stock arq's polling and its long wait after a crash.
+`HookWorker` is given the same function, because an arq worker must have one, and never calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Any
+
+import arq
+from arq.worker import Function
+
+from broker import queue
+from broker.queue import Claimed
+from broker.records import FUNCTION_NAME, Job
+from worker.dispatch import Dispatcher
+from worker.policy import settlement_of
+
+LEASE_SECONDS = 310
+"""Stock arq's own: its longest job and ten seconds. It renews nothing."""
+
+RETENTION_SECONDS = 604_800
+"""For how long the outcomes of delivered events can be looked up."""
+
+_NEVER = 2**31
+"""Stock arq deletes a job that was tried too often. Ours are counted elsewhere, and end as dead letters."""
+
+
+def arq_function(dispatcher: Dispatcher) -> Function:
+    """The function that our jobs name, as an arq worker takes it."""
+
+    async def deliver(ctx: dict[str, Any], **job_fields: Any) -> None:
+        """Run the handlers of one event and settle it."""
+        server, job_id = ctx["redis"], ctx["job_id"]
+        claim = Claimed(job_id, token=secrets.token_hex(8), crashes=0, payload=None)
+        if not await queue.lease(server, job_id, token=claim.token, lease_ms=LEASE_SECONDS * 1000):
+            raise arq.Retry  # another worker was faster: leave the job alone
+        try:
+            job = Job.from_kwargs(job_fields)
+            runs = await dispatcher.dispatch(job)
+        except asyncio.CancelledError:
+            await asyncio.shield(queue.release(server, [claim]))
+            raise
+        settlement = settlement_of(claim, job, runs, now_ms=time.time_ns() // 1_000_000)
+        await queue.settle(server, [settlement], retention_ms=RETENTION_SECONDS * 1000)
+
+    return arq.func(deliver, name=FUNCTION_NAME, timeout=LEASE_SECONDS - 10, keep_result=0, max_tries=_NEVER)

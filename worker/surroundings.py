@@ -1,0 +1,86 @@
+"""What handlers find around them: the shared HTTP session, the Konvox client, their module's state, `ctx.once`.
+
+Made once per worker process; local replay makes it with gates in memory instead of Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import aiohttp
+import structlog
+
+from broker.records import Job
+from handlers import Context
+from handlers.context import OnceGate
+from handlers.loader import Lifespan, LoadedHandlers
+from handlers.registry import Handler
+from konvox.client import KonvoxClient
+from worker.dispatch import ContextFactory
+from worker.errors import LifespanError, NoKonvoxAccessError
+
+HTTP_TIMEOUT_SECONDS = 30.0
+"""The time limit of `ctx.http` where a handler sets none."""
+
+GateFactory = Callable[[Job, Handler], OnceGate]
+
+logger = structlog.get_logger("handler")
+
+
+@dataclass(frozen=True, slots=True)
+class KonvoxAccess:
+    """Where the Konvox API is, and the key to it; only handlers that use `ctx.konvox` need either."""
+
+    api_url: str | None
+    api_key: str | None
+
+
+class _NoClient:
+    """Stands in for the client where there is no access: the handler that uses it fails, and no other."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoKonvoxAccessError
+
+
+def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
+    if access.api_url is None or access.api_key is None:
+        return cast(KonvoxClient, _NoClient())
+    return KonvoxClient(access.api_url, access.api_key, session=http)
+
+
+async def _enter(stack: AsyncExitStack, module: str, lifespan: Lifespan) -> Any:
+    try:
+        return await stack.enter_async_context(lifespan())
+    except Exception as error:
+        raise LifespanError(module, error) from error
+
+
+@asynccontextmanager
+async def surroundings(
+    loaded: LoadedHandlers, access: KonvoxAccess, once_gate: GateFactory
+) -> AsyncIterator[ContextFactory]:
+    """Open all that handlers share, run the modules' `lifespan`s around it, and yield what makes contexts.
+
+    Raises:
+        LifespanError: a module's `lifespan` failed.
+    """
+    async with AsyncExitStack() as stack:
+        timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        konvox = _client(access, http)
+        states = {module: await _enter(stack, module, lifespan) for module, lifespan in loaded.lifespans.items()}
+
+        def make_context(job: Job, handler: Handler) -> Context:
+            return Context(
+                konvox=konvox,
+                http=http,
+                log=logger.bind(event_id=job.record.id, event_type=job.record.type, handler=handler.name),
+                once=once_gate(job, handler),
+                attempt=job.attempt,
+                state=states.get(handler.state_key),
+            )
+
+        yield make_context

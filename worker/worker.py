@@ -1,0 +1,290 @@
+"""The worker: claims due jobs in bulk, runs their handlers, settles them. Started by the console.
+
+It is an `arq.Worker` (functions, signals, health check key, burst), whose path from queue to handler and back is ours:
+stock arq claims job by job, polls, and forgets a job for five minutes when its worker is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+import arq
+import structlog
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from broker import keys, queue
+from broker.connection import OUTAGES
+from broker.errors import MalformedRecordError
+from broker.queue import Claimed, Settlement
+from broker.records import Job
+from worker.dispatch import Dispatcher
+from worker.outage import Outage
+from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreadable_settlement
+from worker.renewal import LeaseRenewal
+from worker.settling import Settler
+from worker.stock import arq_function
+from worker.wakeup import listen
+
+POLL_SECONDS = 1.0
+"""How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
+
+FAREWELL_SECONDS = 5.0
+"""How long the last writes may take when the worker stops and Redis is slow or away."""
+
+logger = structlog.get_logger("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the operator chose.
+
+    Attributes:
+        redis_url: Redis; the lease renewal makes a connection of its own.
+        concurrency: events in flight.
+        lease_seconds: for how long the events of a worker that died stay with it.
+        stop_seconds: how long running handlers are given when the worker is asked to stop.
+        retention_seconds: for how long the outcomes of delivered events can be looked up.
+        burst: stop once nothing is left in the queue, retries included.
+    """
+
+    redis_url: str
+    concurrency: int = 100
+    lease_seconds: float = 15.0
+    stop_seconds: float = 20.0
+    retention_seconds: int = 604_800
+    burst: bool = False
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in ms."""
+        return round(self.lease_seconds * 1000)
+
+
+@dataclass(slots=True)
+class Held:
+    """A job in hand: from its claim until its settlement is written."""
+
+    claim: Claimed
+    task: asyncio.Task[None] | None = None
+
+
+class HookWorker(arq.Worker):
+    """Runs handlers until it is told to stop. Make it inside a running event loop; `await worker.async_run()`.
+
+    Args:
+        server: Redis; closed by the worker when it ends.
+        dispatcher: runs the handlers of a job.
+        config: see `WorkerConfig`.
+        handle_signals: whether SIGTERM and SIGINT stop it: the first gracefully, the second at once.
+    """
+
+    def __init__(
+        self, server: ArqRedis, dispatcher: Dispatcher, config: WorkerConfig, *, handle_signals: bool = True
+    ) -> None:
+        super().__init__(
+            functions=[arq_function(dispatcher)],
+            queue_name=keys.QUEUE,
+            redis_pool=server,
+            burst=config.burst,
+            max_jobs=config.concurrency,
+            poll_delay=POLL_SECONDS,
+            handle_signals=handle_signals,
+        )
+        self.config = config
+        self._server = server
+        self._dispatcher = dispatcher
+        self._held: dict[str, Held] = {}
+        self._suspect: str | None = None
+        self._claims_made = 0
+        self._name = secrets.token_hex(8)
+        self._stirred = asyncio.Event()
+        self._stopping = False
+        self._stop_now = asyncio.Event()
+        self._outage = Outage()
+        self._settler = Settler(
+            server,
+            retention_ms=config.retention_seconds * 1000,
+            outage=self._outage,
+            settled=self._let_go,
+        )
+        self._renewal = LeaseRenewal(
+            config.redis_url,
+            lease_ms=config.lease_ms,
+            held=lambda: [held.claim for held in list(self._held.values())],
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker is taking on events: Redis answers, and nobody asked it to stop."""
+        return not self._stopping and not self._outage.under_way
+
+    @property
+    def in_flight(self) -> int:
+        """How many events are in hand."""
+        return len(self._held)
+
+    async def main(self) -> None:
+        """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
+        listener = asyncio.create_task(listen(self._server, self._stirred.set))
+        self._renewal.start()
+        logger.info("worker.started", concurrency=self.max_jobs, lease_seconds=self.config.lease_seconds)
+        try:
+            while not self._stopping:
+                wait_seconds = await self._claim_and_start()
+                if self.burst and wait_seconds is None and not self._held:
+                    break
+                await self._until_stirred(POLL_SECONDS if wait_seconds is None else min(wait_seconds, POLL_SECONDS))
+            await self._wind_down()
+        finally:
+            listener.cancel()
+            self._renewal.stop()
+            logger.info("worker.stopped", handled=self.jobs_complete, retried=self.jobs_retried, dead=self.jobs_failed)
+
+    def stop(self) -> None:
+        """Ask the worker to stop: it finishes what runs. Asked a second time, it hands back what runs and stops now."""
+        if self._stopping:
+            self._stop_now.set()
+        self._stopping = True
+        self._stirred.set()
+
+    def handle_sig(self, signum: signal.Signals) -> None:
+        """Stop on a signal; arq has this called for SIGTERM and SIGINT."""
+        logger.info("worker.stopping", signal=signal.Signals(signum).name, in_flight=len(self._held))
+        self.stop()
+
+    async def close(self) -> None:
+        """Close the connections. An outage does not keep the worker from ending."""
+        with suppress(*OUTAGES):
+            await self._server.delete(self.health_check_key)
+        with suppress(RedisError, OSError):
+            await self._server.aclose(close_connection_pool=True)
+
+    async def _claim_and_start(self) -> float | None:
+        """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
+        free = self.max_jobs - len(self._held)
+        if free <= 0:
+            return POLL_SECONDS
+        self._stirred.clear()
+        self._claims_made += 1
+        try:
+            claims = await queue.claim(
+                self._server,
+                count=free,
+                lease_ms=self.config.lease_ms,
+                token=f"{self._name}:{self._claims_made}",
+                suspect_wanted=self._suspect is None,
+            )
+            await self.heart_beat()
+        except OUTAGES as error:
+            await self._outage.wait(error)
+            return 0.0
+        self._outage.over()
+        for claim in claims.jobs:
+            self._take(claim)
+        return None if claims.next_due_ms is None else claims.next_due_ms / 1000
+
+    def _take(self, claim: Claimed) -> None:
+        running = self._held.get(claim.job_id)
+        if running is not None:
+            # Our own lease lapsed while Redis was away, and the run is still going on: it goes on under the new one.
+            running.claim = claim
+            return
+        held = self._held[claim.job_id] = Held(claim)
+        if claim.crashes:
+            self._suspect = claim.job_id
+        held.task = asyncio.create_task(self._run_claimed(claim))
+
+    async def _run_claimed(self, claim: Claimed) -> None:
+        try:
+            job = Job.from_bytes(claim.payload or b"null")
+        except MalformedRecordError as fault:
+            error = str(fault) if claim.payload else "the job was removed from Redis while it was queued"
+            self._settler.add(unreadable_settlement(claim, error=error, now_ms=_now_ms()))
+            return
+        if claim.crashes >= CRASH_LIMIT:
+            self._settler.add(poison_settlement(claim, job, now_ms=_now_ms()))
+            return
+        try:
+            runs = await self._dispatcher.dispatch(job)
+        except Exception:
+            # A fault of ours, not of a handler. The lease lapses, somebody tries again, and after some times it is
+            # poison.
+            logger.exception("job.fault", job_id=claim.job_id)
+            self._forget(claim)
+            return
+        for run in runs:
+            if run.ended in {"failed", "unfit"}:
+                logger.warning(
+                    "handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error
+                )
+        newest_claim = self._held[claim.job_id].claim
+        self._settler.add(settlement_of(newest_claim, job, runs, now_ms=_now_ms()))
+
+    def _let_go(self, settlement: Settlement, fenced: bool) -> None:  # noqa: FBT001 - the settler's callback
+        self._forget(settlement.claim)
+        if fenced:
+            logger.warning("job.fenced", job_id=settlement.claim.job_id)
+            return
+        self.jobs_retried += len(settlement.follow_ups)
+        self.jobs_failed += len(settlement.dead_letters)
+        self.jobs_complete += not (settlement.follow_ups or settlement.dead_letters)
+        _log(settlement)
+
+    def _forget(self, claim: Claimed) -> None:
+        self._held.pop(claim.job_id, None)
+        if self._suspect == claim.job_id:
+            self._suspect = None
+        self._stirred.set()
+
+    async def _until_stirred(self, seconds: float) -> None:
+        if seconds <= 0 and len(self._held) < self.max_jobs:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+
+    async def _wind_down(self) -> None:
+        """Let what runs finish, hand back what does not, and write down what there is to write."""
+        running = [held.task for held in self._held.values() if held.task is not None]
+        stop_now = asyncio.create_task(self._stop_now.wait())
+        finished = asyncio.create_task(_all_done(running))
+        await asyncio.wait([finished, stop_now], timeout=self.config.stop_seconds, return_when=asyncio.FIRST_COMPLETED)
+        stop_now.cancel()
+        for task in running:
+            task.cancel()
+        await finished
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._settler.drain()
+                unfinished = [held.claim for held in self._held.values()]
+                if unfinished:
+                    released = await queue.release(self._server, unfinished)
+                    logger.info("worker.handed_back", events=released)
+        except (TimeoutError, *OUTAGES) as error:
+            # Nothing is lost: what could not be written is run again when its lease lapses.
+            self._settler.abandon()
+            logger.warning("worker.left_in_outage", events=len(self._held), error=type(error).__name__)
+
+
+async def _all_done(tasks: Collection[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _log(settlement: Settlement) -> None:
+    delivery = settlement.delivery
+    for job, delay_ms in settlement.follow_ups:
+        logger.warning("handler.retrying", delivery=delivery, handler=job.handler, attempt=job.attempt, in_ms=delay_ms)
+    for letter_id in settlement.dead_letters:
+        logger.error("handler.dead", dead_letter=letter_id)
