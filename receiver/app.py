@@ -1,0 +1,163 @@
+"""The public listener: an aiohttp application around the gate and the admission. Started by the console.
+
+It answers `POST /hooks/konvox/{token}`, `POST /hooks/konvox` and `GET /healthz`; everything else is one and the same
+404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from broker.admission import GroupCommit
+from broker.errors import BrokerUnavailableError
+from broker.records import Job
+from receiver.errors import RefusedError, not_found
+from receiver.gate import Gate, masked_path
+
+RETRY_AFTER_SECONDS = 5
+"""What a 503 asks of the sender. Konvox keeps to its own backoff; others may listen."""
+
+TALLY_SECONDS = 1.0
+"""How often the log says how many events came in. A line for each would cost more than its event."""
+
+logger = structlog.get_logger("receiver")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many requests ended how, since the start."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    unavailable: int = 0
+
+
+TALLY = web.AppKey("tally", Tally)
+
+
+class Receiver:
+    """Takes requests to the gate, and events to the broker."""
+
+    def __init__(self, gate: Gate, admission: GroupCommit, tally: Tally) -> None:
+        self._gate = gate
+        self._admission = admission
+        self._tally = tally
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Answer one delivery: 200 once its event is durable."""
+        gate = self._gate
+        gate.check_token(request.match_info.get("token"))
+        gate.check_headers(request.headers)
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise gate.too_large() from None
+        gate.check_body(body, request.headers)
+        record = gate.read_event(body, request.headers, received_at_ms=time.time_ns() // 1_000_000)
+        accepted = await self._admission.admit(Job.first(record))
+        if accepted:
+            self._tally.accepted += 1
+        else:
+            self._tally.duplicates += 1
+        return _json(200, {"status": "accepted" if accepted else "duplicate", "id": record.id})
+
+
+def create_app(gate: Gate, admission: GroupCommit) -> web.Application:
+    """The application of the public listener."""
+    # One byte more than the limit, so that it is the gate that finds a body too large.
+    app = web.Application(client_max_size=gate.max_body_bytes + 1, middlewares=[_answer_in_json])
+    tally = app[TALLY] = Tally()
+    receiver = Receiver(gate, admission, tally)
+    app.router.add_post("/hooks/konvox/{token}", receiver.receive)
+    app.router.add_post("/hooks/konvox", receiver.receive)
+    app.router.add_get("/healthz", _healthz)
+    app.cleanup_ctx.append(_log_tally)
+    return app
+
+
+def create_runner(app: web.Application, *, stop_seconds: float) -> web.AppRunner:
+    """A runner for the application, with what a public listener needs.
+
+    Bodies reach us as they were sent: `auto_decompress=False`, because a signature is over the raw bytes.
+    """
+    return web.AppRunner(
+        app,
+        auto_decompress=False,
+        access_log_class=AccessLog,
+        access_log=structlog.get_logger("receiver"),
+        shutdown_timeout=stop_seconds,
+    )
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line a request, without token, query, headers or body. Answers of 200 are told at `debug` only."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Write the line; called by aiohttp after each answer. `time` is in seconds."""
+        tell = logger.debug if response.status < 400 else logger.info
+        tell(
+            "http.request",
+            method=request.method,
+            path=masked_path(request.path),
+            status=response.status,
+            duration_ms=round(time * 1000, 2),
+            remote=request.remote,
+        )
+
+
+@web.middleware
+async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    tally = request.app[TALLY]
+    try:
+        return await handler(request)
+    except RefusedError as refused:
+        tally.refused += 1
+        return _json(refused.status, {"error": refused.reason})
+    except BrokerUnavailableError as outage:
+        tally.unavailable += 1
+        logger.warning("receiver.unavailable", reason=outage.reason)
+        return _json(503, {"error": "not stored, try again"}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        unknown = not_found()
+        return _json(unknown.status, {"error": unknown.reason})
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return _json(200, {"status": "ok"})
+
+
+async def _log_tally(app: web.Application) -> AsyncIterator[None]:
+    async def tell_every_second() -> None:
+        told = Tally()
+        while True:
+            await asyncio.sleep(TALLY_SECONDS)
+            now = app[TALLY]
+            if (now.accepted, now.duplicates) != (told.accepted, told.duplicates):
+                logger.info(
+                    "events.received",
+                    accepted=now.accepted - told.accepted,
+                    duplicates=now.duplicates - told.duplicates,
+                )
+                told = Tally(now.accepted, now.duplicates)
+
+    task = asyncio.create_task(tell_every_second())
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _json(status: int, content: object, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json", headers=headers)

@@ -1,0 +1,26 @@
+"""The errors of the receiver package."""
+
+from __future__ import annotations
+
+
+class ReceiverError(Exception):
+    """Something about receiving events is not as it should be."""
+
+
+class RefusedError(ReceiverError):
+    """A request that does not get in.
+
+    Attributes:
+        status: the HTTP status to answer with.
+        reason: what is wrong, in words for the sender and the log; nothing of the request itself.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+def not_found() -> RefusedError:
+    """The one and the same answer to a wrong token and to a path that does not exist."""
+    return RefusedError(404, "not found")

@@ -1,0 +1,123 @@
+"""Who gets in: decides about a request from its token, its headers and its body. Pure; called by the app.
+
+The order is from cheap to dear, and nothing about the body is said to anybody who has not shown a token or a signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from broker.records import Record
+from konvox.envelope import parse_envelope
+from konvox.errors import MalformedEventError, SignatureError
+from konvox.signatures import token_matches, verify_hmac_sha256
+from receiver.errors import RefusedError, not_found
+
+Scheme = Literal["off", "hmac-sha256"]
+
+KEPT_HEADERS = ("Content-Type", "User-Agent", "webhook-id", "webhook-timestamp")
+"""The request headers that are captured with an event. No signature and no credential is among them."""
+
+
+class Headers(Protocol):
+    """What the gate asks of a request's headers: names without regard to case, several values a name."""
+
+    def get(self, name: str, /) -> str | None:
+        """The first value of a header."""
+        ...
+
+    def getall(self, name: str, default: list[str], /) -> list[str]:
+        """All values of a header."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a request must show to get in.
+
+    Attributes:
+        tokens: URL tokens; any is good.
+        scheme: the signature scheme.
+        signature_header: the header that holds the signature.
+        signing_secrets: any may match.
+        company_ids: the `companyId`s to accept; none: all.
+        max_body_bytes: the largest body.
+    """
+
+    tokens: Sequence[str] = field(default=(), repr=False)
+    scheme: Scheme = "off"
+    signature_header: str = "X-Konvox-Signature"
+    signing_secrets: Sequence[str] = field(default=(), repr=False)
+    company_ids: frozenset[str] = frozenset()
+    max_body_bytes: int = 1_048_576
+
+    def check_token(self, token: str | None) -> None:
+        """Let a path with a good token in, and one without a token if there is a signature to come.
+
+        Raises:
+            RefusedError: 404, the same as for a path that does not exist.
+        """
+        if token is None:
+            if self.scheme == "off":
+                raise not_found()
+        elif not token_matches(token, self.tokens):
+            raise not_found()
+
+    def check_headers(self, headers: Headers) -> None:
+        """Refuse what is no JSON, is compressed, or says that it is too large, before a byte of the body is read.
+
+        Raises:
+            RefusedError: 415 or 413.
+        """
+        content_type = (headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
+        if content_type != "application/json" and not content_type.endswith("+json"):
+            raise RefusedError(415, "the content type must be application/json")
+        encodings = headers.getall("Content-Encoding", [])
+        if any(encoding.strip().lower() != "identity" for encoding in encodings):
+            # The signature is over the raw bytes, and an inflated body can be a thousand times its size.
+            raise RefusedError(415, "the body must not be compressed (no Content-Encoding)")
+        length = headers.get("Content-Length")
+        if length is not None and length.isdecimal() and int(length) > self.max_body_bytes:
+            raise self.too_large()
+
+    def check_body(self, body: bytes, headers: Headers) -> None:
+        """Check the size and the signature of a body.
+
+        Raises:
+            RefusedError: 413 or 401.
+        """
+        if len(body) > self.max_body_bytes:
+            raise self.too_large()
+        if self.scheme == "off":
+            return
+        try:
+            verify_hmac_sha256(body, headers.getall(self.signature_header, []), secrets=self.signing_secrets)
+        except SignatureError as error:
+            raise RefusedError(401, str(error)) from None
+
+    def read_event(self, body: bytes, headers: Mapping[str, str], *, received_at_ms: int) -> Record:
+        """Read a verified body as an event.
+
+        Raises:
+            RefusedError: 400 if it is none, 401 if it is another company's.
+        """
+        try:
+            envelope = parse_envelope(body)
+        except MalformedEventError as error:
+            raise RefusedError(400, str(error)) from None
+        if self.company_ids and envelope.company_id not in self.company_ids:
+            raise RefusedError(401, "the event's companyId is not one of those that are accepted here")
+        kept = {name.lower(): headers[name] for name in KEPT_HEADERS if name in headers}
+        return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept)
+
+    def too_large(self) -> RefusedError:
+        """The refusal of a body over the limit."""
+        return RefusedError(413, f"the body is larger than {self.max_body_bytes} bytes")
+
+
+def masked_path(path: str) -> str:
+    """A request's path for the log: whatever may be a token, also in a path that does not exist, is left out."""
+    known = {"", "hooks", "konvox", "healthz"}
+    return "/".join(part if part in known else "***" for part in path.split("/"))
