@@ -109,19 +109,24 @@ async def _call(handler: Handler, event: Event, context: Context) -> None:
 def _unfinished(name: str, error: BaseException, duration_ms: float, policy: RetryPolicy) -> HandlerRun:
     match error:
         case Drop():
-            return HandlerRun(name, "dropped", duration_ms, error.reason, policy=policy)
+            return HandlerRun(name, "dropped", duration_ms, _storable(error.reason), policy=policy)
         case EventDoesNotFitError():
             return HandlerRun(name, "unfit", duration_ms, str(error), policy=policy)
         case Retry():
-            why = str(error) or "the handler asked to be run again"
-            return HandlerRun(name, "failed", duration_ms, why, "", error.after_seconds, policy)
+            return HandlerRun(name, "failed", duration_ms, str(error), "", error.after_seconds, policy)
         case _:
-            trace = "".join(traceback.format_exception(error))
+            trace = _storable("".join(traceback.format_exception(error)))
             return HandlerRun(name, "failed", duration_ms, _one_line(error), trace, policy=policy)
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    # Not str(error): that may raise as well.
+    return _storable(" ".join("".join(traceback.format_exception_only(error)).split()))
+
+
+def _storable(text: str) -> str:
+    """The text without lone surrogates, which an error may quote and no JSON can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _not_loaded(name: str) -> HandlerRun:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from broker import queue
 from broker.connection import OUTAGES, Server
 from broker.queue import Settlement
 from worker.outage import Outage
+
+logger = structlog.get_logger("worker")
 
 BATCH_JOBS = 256
 """The most jobs of one batch: bounds how long the script keeps the server busy."""
@@ -38,6 +42,11 @@ class Settler:
         self._waiting: list[Settlement] = []
         self._writer: asyncio.Task[None] | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to write."""
+        return self._writer is not None
+
     def add(self, settlement: Settlement) -> None:
         """Hand in how a job ended; it is written as soon as may be."""
         self._waiting.append(settlement)
@@ -58,7 +67,12 @@ class Settler:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
-                fenced = await self._write_batch(batch)
+                try:
+                    fenced = await self._write_batch(batch)
+                except Exception:
+                    # A fault of ours. Whoever is let go of unwritten is run again when its lease lapses.
+                    logger.exception("settle.fault", jobs=len(batch))
+                    fenced = {settlement.claim.job_id for settlement in batch}
                 for settlement in batch:
                     self._settled(settlement, settlement.claim.job_id in fenced)
         finally:

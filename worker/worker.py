@@ -35,6 +35,12 @@ from worker.wakeup import listen
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
 
+CLAIM_JOBS = 500
+"""The most jobs of one claim: bounds how long the script keeps the server busy."""
+
+OUTAGE_LOOK_SECONDS = 0.1
+"""How often to look whether an outage is over that keeps settlements waiting."""
+
 FAREWELL_SECONDS = 5.0
 """How long the last writes may take when the worker stops and Redis is slow or away."""
 
@@ -168,15 +174,18 @@ class HookWorker(arq.Worker):
 
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
+        self._stirred.clear()
         free = self.max_jobs - len(self._held)
         if free <= 0:
             return POLL_SECONDS
-        self._stirred.clear()
+        if self._outage.under_way and self._settler.busy:
+            # What has ended is written first: a claim would take those jobs again, for their leases have lapsed.
+            return OUTAGE_LOOK_SECONDS
         self._claims_made += 1
         try:
             claims = await queue.claim(
                 self._server,
-                count=free,
+                count=min(free, CLAIM_JOBS),
                 lease_ms=self.config.lease_ms,
                 token=f"{self._name}:{self._claims_made}",
                 suspect_wanted=self._suspect is None,
@@ -213,9 +222,10 @@ class HookWorker(arq.Worker):
             return
         try:
             runs = await self._dispatcher.dispatch(job)
+            newest_claim = self._held[claim.job_id].claim
+            self._settler.add(settlement_of(newest_claim, job, runs, now_ms=_now_ms()))
         except Exception:
-            # A fault of ours, not of a handler. The lease lapses, somebody tries again, and after some times it is
-            # poison.
+            # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
             logger.exception("job.fault", job_id=claim.job_id)
             self._forget(claim)
             return
@@ -224,8 +234,6 @@ class HookWorker(arq.Worker):
                 logger.warning(
                     "handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error
                 )
-        newest_claim = self._held[claim.job_id].claim
-        self._settler.add(settlement_of(newest_claim, job, runs, now_ms=_now_ms()))
 
     def _let_go(self, settlement: Settlement, fenced: bool) -> None:  # noqa: FBT001 - the settler's callback
         self._forget(settlement.claim)
