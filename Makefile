@@ -32,7 +32,6 @@ check: lint types test ## Lint, types, tests: what CI runs
 lint: $(READY) ## Check style, formatting and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/interrogate --quiet .
 
 format: $(READY) ## Format and mend what can be mended by itself
 	$(BIN)/ruff format .

@@ -52,7 +52,9 @@ def socket_path(folder: Path) -> Path:
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"konvox-hooks-{os.getuid()}-{digest}.sock"
+    name = f"konvox-hooks-{os.getuid()}-{digest}.sock"
+    temporary = Path(tempfile.gettempdir()) / name
+    return temporary if len(os.fsencode(temporary)) <= _LONGEST_SOCKET_PATH else Path("/tmp") / name  # noqa: S108 - the name is ours alone
 
 
 def url_of(folder: Path) -> str:

@@ -60,11 +60,28 @@ async def find_events(server: Server, wanted: str) -> list[LoggedEvent]:
     """
     event_id, _, replay = wanted.partition("~")
     first = await server.get(keys.seen_key(event_id))
-    replays = await server.smembers(keys.replays_key(event_id))
-    log_ids = sorted(log_id.decode() for log_id in ({first} if first else set()) | set(replays))
-    pages = [await server.xrange(keys.LOG, min=log_id, max=log_id) for log_id in log_ids]
-    jobs = [Job.from_bytes(fields[b"job"]) for page in pages for _, fields in page]
+    if first is None:
+        jobs = await _search(server, event_id)
+    else:
+        log_ids = [first, *await server.smembers(keys.replays_key(event_id))]
+        pages = [await server.xrange(keys.LOG, min=log_id, max=log_id) for log_id in sorted(log_ids, key=_log_order)]
+        jobs = [Job.from_bytes(fields[b"job"]) for page in pages for _, fields in page]
     return await _with_states(server, [job for job in jobs if not replay or job.delivery == wanted])
+
+
+async def _search(server: Server, event_id: str) -> list[Job]:
+    """Go through the whole log: the index of first deliveries ends with the dedupe window, which may be the shorter."""
+    jobs, position = [], "-"
+    while page := await server.xrange(keys.LOG, min=position, count=_PAGE):
+        payloads = [fields[b"job"] for _, fields in page if event_id.encode() in fields[b"job"]]
+        jobs += [job for job in map(Job.from_bytes, payloads) if job.record.id == event_id]
+        position = "(" + page[-1][0].decode()
+    return jobs
+
+
+def _log_order(log_id: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = log_id.partition(b"-")
+    return int(milliseconds), int(sequence)
 
 
 async def _with_states(server: Server, jobs: Sequence[Job]) -> list[LoggedEvent]:

@@ -6,7 +6,9 @@ equation can fail.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from broker import keys
 from broker.connection import Server
@@ -75,20 +77,33 @@ async def audit(server: Server) -> Ledger:
 
 
 async def _jobs_without_body(server: Server) -> list[str]:
-    missing = []
-    async for job_id, _ in server.zscan_iter(keys.QUEUE, count=_PAGE):
+    missing: list[str] = []
+    cursor = None
+    while cursor != 0:
+        cursor, page = await server.zscan(keys.QUEUE, cursor=cursor or 0, count=_PAGE)
+        job_ids = [job_id for job_id, _ in page]
+        there = await _of_each(server, "EXISTS", [(keys.job_key(job_id.decode()),) for job_id in job_ids])
+        suspects = [job_id for job_id, exists in zip(job_ids, there, strict=True) if not exists]
         # A job may be settled between two looks; one that is still queued and has no body is misplaced.
-        if (
-            not await server.exists(keys.job_key(job_id.decode()))
-            and await server.zscore(keys.QUEUE, job_id) is not None
-        ):
-            missing.append(job_id.decode())
-    return missing
+        scores = await _of_each(server, "ZSCORE", [(keys.QUEUE, job_id) for job_id in suspects])
+        missing += [job_id.decode() for job_id, score in zip(suspects, scores, strict=True) if score is not None]
+    return list(dict.fromkeys(missing))  # a scan may show an entry twice
 
 
 async def _letters_without_index(server: Server) -> list[str]:
-    missing = []
-    async for letter_id, _ in server.hscan_iter(keys.DEAD, count=_PAGE):
-        if await server.zscore(keys.DEAD_INDEX, letter_id) is None and await server.hexists(keys.DEAD, letter_id):
-            missing.append(letter_id.decode())
-    return missing
+    letter_ids = await server.hkeys(keys.DEAD)
+    scores = await _of_each(server, "ZSCORE", [(keys.DEAD_INDEX, letter_id) for letter_id in letter_ids])
+    suspects = [letter_id for letter_id, score in zip(letter_ids, scores, strict=True) if score is None]
+    there = await _of_each(server, "HEXISTS", [(keys.DEAD, letter_id) for letter_id in suspects])
+    return [letter_id.decode() for letter_id, exists in zip(suspects, there, strict=True) if exists]
+
+
+async def _of_each(server: Server, command: str, arguments: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
+    """The answers to one command with different arguments, in one round trip a page."""
+    answers: list[Any] = []
+    for first in range(0, len(arguments), _PAGE):
+        pipeline = server.pipeline(transaction=False)
+        for each in arguments[first : first + _PAGE]:
+            pipeline.execute_command(command, *each)
+        answers += await pipeline.execute()
+    return answers

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from konvox.sandbox.addresses import is_loopback, masked_url
+from konvox.addresses import is_loopback, masked_url
 
 HOOK_PATH = "/hooks/konvox"
 """Where the receiver listens; a token, if there is one, is the segment after it."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Any, get_args
 from urllib.parse import quote, urlsplit
 
 from pydantic.alias_generators import to_camel
 
+from konvox.addresses import is_loopback
 from konvox.errors import InvalidArgumentError
 
 MAX_LIMIT = 200
@@ -90,7 +90,7 @@ def webhook_url(value: object) -> None:
     try:
         url = urlsplit(text("url", value))
         host = url.hostname or ""
-        acceptable = bool(host) and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(host)))
+        acceptable = bool(host) and (url.scheme == "https" or (url.scheme == "http" and is_loopback(host)))
     except ValueError:
         acceptable = False
     if not acceptable:
@@ -106,15 +106,6 @@ def event_names(value: object) -> tuple[str, ...]:
     if not names:
         raise InvalidArgumentError("events must name at least one event", argument="events")
     return names
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _utf8(argument: str, value: str) -> str:

@@ -19,6 +19,7 @@ def auth_middleware(config: SandboxConfig) -> Middleware:
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request to the API through only with a key of sufficient scope."""
         if request.path.startswith(_API):
             _check_scope(presented_key(request), config, request.method)
         return await handler(request)

@@ -41,6 +41,7 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The control paths."""
 
     async def fire(request: web.Request) -> web.Response:
+        """Make an event happen."""
         fields = await json_object(request)
         faults = list(fire_faults(fields))
         if faults:
@@ -56,6 +57,7 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         return answer(result, status=202)
 
     async def list_deliveries(request: web.Request) -> web.Response:
+        """Every attempt so far, the oldest first."""
         return list_answer([asdict(attempt) for attempt in request.app[STATE].attempts])
 
     return [web.post(FIRE_PATH, fire), web.get(DELIVERIES_PATH, list_deliveries)]

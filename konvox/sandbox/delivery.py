@@ -12,7 +12,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from konvox.sandbox.addresses import masked_url
+from konvox.addresses import masked_url
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.state import STATE, Attempt, RegisteredWebhook, SandboxState, now
 from konvox.signatures import sign_hmac_sha256

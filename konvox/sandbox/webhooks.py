@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from konvox.sandbox.addresses import masked_url, url_fault
+from konvox.addresses import masked_url, url_fault
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
 from konvox.sandbox.state import STATE
@@ -30,9 +30,11 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_webhooks(request: web.Request) -> web.Response:
+        """Every endpoint of the company."""
         return list_answer([webhook.as_json() for webhook in request.app[STATE].webhooks])
 
     async def register_webhook(request: web.Request) -> web.Response:
+        """Subscribe a URL to events."""
         fields = await json_object(request)
         faults = list(webhook_faults(fields))
         if faults:

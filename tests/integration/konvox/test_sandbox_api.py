@@ -10,10 +10,10 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
+from konvox.addresses import masked_url
 from konvox.client import KonvoxClient
 from konvox.errors import KonvoxError
 from konvox.sandbox import SandboxConfig, create_sandbox
-from konvox.sandbox.addresses import masked_url
 from konvox.sandbox.webhooks import webhook_faults
 
 FULL, READ = "kvx_live_full", "kvx_live_read"
@@ -93,6 +93,7 @@ async def test_a_bug_is_in_the_envelope(aiohttp_client: ClientFor) -> None:
     """500 with Konvox's advice, and nothing of what broke."""
 
     async def broken(request: web.Request) -> web.Response:
+        """Break."""
         raise RuntimeError("inner workings")
 
     app = create_sandbox(SandboxConfig(full_key=FULL, read_key=READ))

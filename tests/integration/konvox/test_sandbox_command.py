@@ -26,6 +26,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.S
     signatures: list[str] = []
 
     async def take(request: web.Request) -> web.Response:
+        """Answer with the next status."""
         signatures.append(request.headers["X-Konvox-Signature"])
         return web.Response(status=statuses.pop(0))
 
@@ -63,6 +64,7 @@ async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> Non
     arrived = asyncio.Event()
 
     async def hang(_: web.Request) -> web.Response:
+        """Never answer."""
         arrived.set()
         return await asyncio.Future()
 

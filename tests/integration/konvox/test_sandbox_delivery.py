@@ -68,6 +68,7 @@ def sandbox(aiohttp_client: ClientFor) -> Callable[..., Awaitable[Client]]:
     """Makes a client of a sandbox with waits of next to nothing."""
 
     async def start(**fields: Any) -> Client:
+        """Start a sandbox with this configuration."""
         config = SandboxConfig(full_key=FULL, read_key=READ, **({"retry_base_seconds": 0.01} | fields))
         return await aiohttp_client(create_sandbox(config))
 
@@ -237,6 +238,7 @@ async def test_waiting_for_a_place_does_not_use_up_the_time(sandbox: Sandbox, ai
     at_once = most_at_once = 0
 
     async def slowly(request: web.Request) -> web.Response:
+        """Answer after a while, and count who waits at once."""
         nonlocal at_once, most_at_once
         at_once += 1
         most_at_once = max(most_at_once, at_once)
@@ -274,6 +276,7 @@ async def test_a_receiver_that_hangs_up(sandbox: Sandbox) -> None:
     """A connection that breaks is a failed attempt, not the end of the sandbox."""
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Close the connection without a word."""
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)

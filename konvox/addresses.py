@@ -1,4 +1,4 @@
-"""What a webhook's URL must look like, and how it may be shown. Pure."""
+"""What a webhook's URL must look like, and how it may be shown. Pure; used by sandbox, client, console."""
 
 from __future__ import annotations
 

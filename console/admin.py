@@ -1,0 +1,97 @@
+"""The admin listener of each role: health, readiness, metrics, and a page with the ledger. Loopback by default.
+
+Started by the roles. It shows counts and nothing of any event, and asks for no password: whoever binds it to more than
+loopback puts it behind something that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+
+import orjson
+import structlog
+from aiohttp import web
+
+from broker.connection import OUTAGES, Server
+from broker.ledger import Ledger, read_ledger
+from console.errors import UsageError
+
+logger = structlog.get_logger("admin")
+
+Readings = Callable[[], Mapping[str, float]]
+"""The process's own counts, by metric name without prefix."""
+
+
+def admin_runner(role: str, server: Server, *, ready: Callable[[], bool], readings: Readings) -> web.AppRunner:
+    """The admin application of a role, ready to be served."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _json(200, {"status": "ok", "role": role})
+
+    async def readyz(_: web.Request) -> web.Response:
+        try:
+            await server.ping()
+        except OUTAGES as error:
+            return _json(503, {"status": "not ready", "reason": f"Redis: {type(error).__name__}"})
+        if not ready():
+            return _json(503, {"status": "not ready", "reason": "stopping or reconnecting"})
+        return _json(200, {"status": "ready", "role": role})
+
+    async def metrics(_: web.Request) -> web.Response:
+        ledger = await _ledger_counts(server)
+        counts: dict[str, float] = {f"konvox_ledger_{name}": value for name, value in ledger.items()}
+        counts |= {f"konvox_{role}_{name}": value for name, value in readings().items()}
+        lines = [f"# TYPE {name} gauge\n{name} {value}\n" for name, value in counts.items()]
+        return web.Response(text="".join(lines), content_type="text/plain")
+
+    async def page(_: web.Request) -> web.Response:
+        rows = "".join(f"<tr><th>{name}<td>{value}" for name, value in (await _ledger_counts(server)).items())
+        return web.Response(text=_PAGE.format(role=role, rows=rows), content_type="text/html")
+
+    app = web.Application()
+    for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/", page)):
+        app.router.add_get(path, answer)
+    return web.AppRunner(app, access_log=None)
+
+
+@asynccontextmanager
+async def serving(runner: web.AppRunner, host: str, port: int, *, name: str) -> AsyncIterator[int]:
+    """Listen as long as the block; yields the port, which is logged.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
+            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}") from None
+        bound_port = int(runner.addresses[0][1])
+        logger.info("listening", listener=name, url=f"http://{host}:{bound_port}")
+        yield bound_port
+    finally:
+        await runner.cleanup()
+
+
+async def _ledger_counts(server: Server) -> Mapping[str, int]:
+    ledger: Ledger = await read_ledger(server)
+    return {name: value for name, value in asdict(ledger).items() if isinstance(value, int)}
+
+
+def _json(status: int, content: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
+
+
+_PAGE = """<!doctype html>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>konvox-hooks {role}</title>
+<style>body{{font:16px system-ui;margin:3rem}}th{{text-align:left;padding-right:2rem;font-weight:400}}
+td{{text-align:right;font-variant-numeric:tabular-nums}}</style>
+<h1>konvox-hooks {role}</h1><table>{rows}</table>
+<p>accepted = delivered + dead + pending. The rest is told by <code>konvox-hooks audit</code>.</p>
+"""

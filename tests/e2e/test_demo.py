@@ -1,0 +1,36 @@
+"""The demo, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import readme
+from tests.support.processes import OurProcess
+
+
+async def test_the_demo_tells_its_story_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step is as it should be, the README shows the same story, and no process and no file is left."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    async with await OurProcess.start("demo", env={"TMPDIR": str(temporary)}, cwd=tmp_path) as demo:
+        mine = psutil.Process(demo.process.pid)
+        assert await demo.ended() == 0, demo.stdout + demo.stderr
+    assert readme.demo_block(demo.stdout) == readme.part("demo")
+    assert demo.stderr == ""
+    assert [left.name for left in tmp_path.rglob("*")] == [temporary.name]
+    assert not mine.is_running()
+    assert [p for p in psutil.process_iter() if str(temporary) in _environment(p)] == []
+
+
+def _environment(process: psutil.Process) -> str:
+    try:
+        return str(process.environ().get("TMPDIR", ""))
+    except psutil.Error:
+        return ""

@@ -1,0 +1,25 @@
+"""Our own commands as real processes, with nothing of the developer's own settings in their environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from console import processes
+
+
+class OurProcess(processes.OurProcess):
+    """See `console.processes.OurProcess`."""
+
+    @classmethod
+    async def start(cls, *arguments: str, env: Mapping[str, str], cwd: Path) -> Self:
+        """Start a command with nothing of ours in its environment but `env`."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("KONVOX_")}
+        return await super().start(*arguments, env={**clean, **env}, cwd=cwd)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of its log so far."""
+        return [line for line in self.lines if "event" in line]
