@@ -49,6 +49,7 @@ async def admit(server: Server, jobs: Sequence[Job], policy: AdmissionPolicy) ->
     arguments: list[Argument] = [
         keys.JOB_PREFIX,
         keys.SEEN_PREFIX,
+        keys.DELIVERY_PREFIX,
         keys.REPLAYS_PREFIX,
         keys.WAKE_CHANNEL,
         policy.dedupe_seconds * 1000,

@@ -7,7 +7,6 @@ job in JSON (never pickle: whoever can write to Redis would run code in the work
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,9 @@ import orjson
 from broker.errors import MalformedRecordError
 from konvox.envelope import Envelope, event_id, parse_envelope
 from konvox.errors import MalformedEventError
+
+_FIRST_YEAR, _LAST_YEAR = 1971, 9998
+"""Times far beyond them cannot be written in every time zone."""
 
 FUNCTION_NAME = "deliver"
 """The arq function that our jobs name."""
@@ -183,7 +185,7 @@ def _body_of(fields: Mapping[str, Any]) -> bytes:
     if isinstance(encoded, str):
         try:
             return base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             raise MalformedRecordError("body_base64 is not base64") from None
     raise MalformedRecordError('"body" must be the text received, or "body_base64" its base64')
 
@@ -193,9 +195,12 @@ def _unix_ms(received_at: object, *, default_ms: int) -> int:
         return default_ms
     try:
         moment = datetime.fromisoformat(str(received_at))
-    except ValueError:
+        in_utc = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):  # a time of the year 1 may lie in the year 0 of UTC, which there is not
         raise MalformedRecordError('"received_at" must be an ISO 8601 time, such as 2026-05-20T14:32:00.000Z') from None
-    return round(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+    if not _FIRST_YEAR <= in_utc.year <= _LAST_YEAR:
+        raise MalformedRecordError(f'"received_at" must be a time from {_FIRST_YEAR} to {_LAST_YEAR}')
+    return round(in_utc.timestamp() * 1000)
 
 
 def _text_headers(headers: object) -> dict[str, str]:

@@ -40,11 +40,15 @@ async def redis_or_embedded(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[ArqRedis]:
+async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIterator[ArqRedis]:
     """A connection for a command that looks at what is kept, or changes it.
 
     Without KONVOX_REDIS_URL that is the embedded Valkey of the data folder: the one that `serve` runs at the moment, or
     else one that is started for the command.
+
+    Args:
+        settings: the configuration.
+        may_be_new: whether the command brings events itself, so that the data folder may be empty.
 
     Raises:
         UsageError: there is no configured Redis, and nothing was ever kept in the data folder.
@@ -53,7 +57,7 @@ async def open_store(settings: Settings) -> AsyncIterator[ArqRedis]:
         async with _connected(_url(settings)) as server:
             yield server
         return
-    if not (settings.data_dir / "appendonlydir").is_dir():
+    if not may_be_new and not (settings.data_dir / "appendonlydir").is_dir():
         raise UsageError(
             f"there is nothing to look at: no KONVOX_REDIS_URL is set, and {settings.data_dir} (KONVOX_DATA_DIR) holds "
             "no data of `konvox-hooks serve`"

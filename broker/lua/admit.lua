@@ -1,19 +1,32 @@
 -- Admit a batch of events: dedupe, log, store the job, queue it, count. All or nothing, as one write of the AOF.
 -- KEYS: queue, log, ledger
--- ARGV: job prefix, seen prefix, replays prefix, wake channel, dedupe window in ms, log retention in ms,
+-- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, dedupe window in ms, log retention in ms,
 --       then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
 -- Returns for each event 1 if it was accepted, 0 if it is a duplicate.
 local queue, log, ledger = KEYS[1], KEYS[2], KEYS[3]
-local job_prefix, seen_prefix, replays_prefix, wake_channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local dedupe_ms, retention_ms = ARGV[5], ARGV[6]
+local job_prefix, seen_prefix, delivery_prefix, replays_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local wake_channel, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7]
 local now_ms = server_now_ms()
 local due = digits(now_ms)
 local accepted, answers = 0, {}
 
-for i = 7, #ARGV, 4 do
+-- Seen within the window; or longer ago, and still queued, being retried or dead: whatever is not settled has no time to
+-- live. What is settled makes room for the event to be handled once more.
+local function is_known(seen_key, job_id)
+  if redis.call('EXISTS', seen_key, job_prefix .. job_id) > 0 then
+    return true
+  end
+  local remembered_ms = redis.call('PTTL', delivery_prefix .. job_id)
+  if remembered_ms >= 0 then
+    redis.call('DEL', delivery_prefix .. job_id)
+  end
+  return remembered_ms == -1
+end
+
+for i = 8, #ARGV, 4 do
   local event_id, job_id, job, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
   local seen_key = seen_prefix .. event_id
-  if dedupe and redis.call('EXISTS', seen_key) == 1 then
+  if dedupe and is_known(seen_key, job_id) then
     answers[#answers + 1] = 0
   else
     redis.call('SET', job_prefix .. job_id, job)

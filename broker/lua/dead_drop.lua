@@ -11,7 +11,7 @@ for i = 3, #ARGV, 2 do
     redis.call('ZREM', dead_index, letter_id)
     redis.call('HSET', delivery_key, '.dropped', 1)
     local dead_now = redis.call('HINCRBY', delivery_key, '.dead', -1)
-    local open_now = tonumber(redis.call('HGET', delivery_key, '.open') or 0)
+    local open_now = tonumber(redis.call('HGET', delivery_key, '.open') or 1)
     if dead_now == 0 and open_now == 0 then
       redis.call('HINCRBY', ledger, 'dead', -1)
       redis.call('HINCRBY', ledger, 'dropped', 1)

@@ -13,6 +13,8 @@ for i = 4, #ARGV, 4 do
     redis.call('SET', job_prefix .. job_id, job)
     redis.call('ZADD', queue, now_ms, job_id)
     redis.call('HINCRBY', delivery_key, '.dead', -1)
+    -- Not written down is one open job: another handler of the delivery is still being retried.
+    redis.call('HSETNX', delivery_key, '.open', 1)
     if redis.call('HINCRBY', delivery_key, '.open', 1) == 1 then
       redis.call('HINCRBY', ledger, 'dead', -1)
     else

@@ -55,7 +55,10 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
 def list_letters(*, limit: int, as_json: bool) -> None:
-    """Show the dead letters, newest first: which event, which handler, and why."""
+    """Show the dead letters, newest first.
+
+    Which event, which handler, and why.
+    """
     letters = asyncio.run(_list(load_settings(), limit))
     if as_json:
         print_json([_as_json(letter) for letter in letters])
@@ -68,7 +71,10 @@ def list_letters(*, limit: int, as_json: bool) -> None:
 @click.argument("letter_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of text.")
 def show_letters(*, letter_id: str, as_json: bool) -> None:
-    """Show the dead letter with that id, or all those of an event: error, traceback, and the event's body."""
+    """Show a dead letter, or all those of an event.
+
+    The error, the traceback, and the event's body. An ID is that of a dead letter or of an event.
+    """
     letters = _require(asyncio.run(_find(load_settings(), [letter_id]))).letters
     if as_json:
         print_json([_in_full(letter) for letter in letters])

@@ -44,9 +44,10 @@ def command() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
 def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -> None:
-    """Show the events in the log, newest first: what they are, and what became of them.
+    """Show the events in the log, newest first.
 
-    A replay is a line of its own, whose id is the event's with a suffix.
+    What they are, and what became of them with each handler. A replay is a line of its own, whose id is the event's
+    with a suffix.
     """
 
     def wanted(logged: LoggedEvent) -> bool:
@@ -63,9 +64,10 @@ def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -
 @click.argument("event_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def show_event(*, event_id: str, as_json: bool) -> None:
-    """Show all that is known about one event: its body, its handlers' outcomes, its replays.
+    """Show all that is known about one event.
 
-    With the id of a replay, as `events list` shows it, it shows that replay alone.
+    Its body, what its handlers made of it, its replays. With the id of a replay, as `events list` shows it, it shows
+    that replay alone.
     """
     first, *others = sorted(asyncio.run(_find(load_settings(), event_id)), key=lambda logged: logged.replayed)
     if as_json:
@@ -81,10 +83,10 @@ def show_event(*, event_id: str, as_json: bool) -> None:
 @click.option("--type", "pattern", metavar="TYPE", default="*", help=_TYPE_HELP)
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file instead of stdout.")
 def export_events(*, pattern: str, output: Path | None) -> None:
-    """Write the events in the log as JSON Lines, oldest first, each event once.
+    """Write the events in the log as JSON Lines.
 
-    The lines can be imported again, and replayed. A file appears complete or not at all, and only you can read it:
-    events are about people.
+    Oldest first, each event once. The lines can be imported again, and replayed. A file appears complete or not at all,
+    and only you can read it: events are about people.
     """
     settings = load_settings()
     if output is None:
@@ -98,10 +100,11 @@ def export_events(*, pattern: str, output: Path | None) -> None:
 @command.command("import", epilog=example("events import events.jsonl", "events import - < events.jsonl"))
 @click.argument("file")
 def import_events(*, file: str) -> None:
-    """Take in events from JSON Lines (- for stdin), as if Konvox had sent them: handlers run on those that are new.
+    """Take in events from JSON Lines (- for stdin).
 
-    A line is what `events export` writes, or just the body of a request. Events that were received within
-    KONVOX_DEDUPE_SECONDS are recognised as duplicates. Exit code 1: some lines could not be read and were left out.
+    They are treated as if Konvox had sent them: handlers run on those that are new. A line is what `events export`
+    writes, or just the body of a request. Events that were received within KONVOX_DEDUPE_SECONDS are recognised as
+    duplicates. Exit code 1: some lines could not be read and were left out.
     """
     settings = load_settings()
     admitted = Admitted()
@@ -151,7 +154,7 @@ async def _export(settings: Settings, pattern: str, stream: BinaryIO) -> int:
 
 
 async def _import(settings: Settings, jobs: Iterable[Job], admitted: Admitted) -> None:
-    async with open_store(settings) as server:
+    async with open_store(settings, may_be_new=True) as server:
         await admit_all(server, settings, jobs, admitted)
 
 

@@ -1,114 +1,13 @@
-"""A console on a key space of its own: events come in, workers run, commands look at what became of it."""
+"""A console for each test, in an empty folder and on a key space of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
-from arq.connections import ArqRedis
 
-from broker.admission import AdmissionPolicy, admit
-from broker.connection import close, connect
-from broker.records import Job, Record
-from console.cli import run
-from konvox.samples import sample_body
-
-_next_module = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended.
-
-    Attributes:
-        exit_code: what the shell gets.
-        out: stdout.
-        err: stderr.
-    """
-
-    exit_code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one document on stdout."""
-        return orjson.loads(self.out)
-
-    @property
-    def rows(self) -> list[list[str]]:
-        """The table on stdout, without its header."""
-        return [line.split("\t") for line in self.out.splitlines()[1:]]
-
-
-class Console:
-    """Runs commands in this process, in a folder and on a key space of the test's own."""
-
-    def __init__(self, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.redis_url = redis_url
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> Done:
-        """Run one command line to its end."""
-        self._capsys.readouterr()
-        exit_code = run(arguments)
-        captured = self._capsys.readouterr()
-        assert "Traceback (most recent call last)" not in captured.err
-        return Done(exit_code, captured.out, captured.err)
-
-    def setting(self, name: str, value: str) -> None:
-        """Set a KONVOX_ variable."""
-        self._monkeypatch.setenv(f"KONVOX_{name}", value)
-
-    def plug_in(self, source: str) -> str:
-        """Make a module of handlers of it, and configure that; returns the module's name."""
-        module = f"plugged_in_{next(_next_module)}"
-        Path(f"{module}.py").write_text(f"from handlers import Drop, Retry, on\n\n\n{source}")
-        self.setting("HANDLERS", f"./{module}.py")
-        return module
-
-    def receive(self, *event_types: str, **fields: Any) -> list[Record]:
-        """Let events come in, in this order, a second apart from each other."""
-        records = [
-            Record.capture(sample_body(name, **fields), received_at_ms=1_780_000_000_000 + 1000 * position)
-            for position, name in enumerate(event_types)
-        ]
-        self.admit([Job.first(record) for record in records])
-        return records
-
-    def admit(self, jobs: Sequence[Job]) -> list[bool]:
-        """Put jobs into the store."""
-
-        async def put(server: ArqRedis) -> list[bool]:
-            """Put them."""
-            return await admit(server, jobs, AdmissionPolicy())
-
-        return self.in_store(put)
-
-    def in_store(self, look: Any) -> Any:
-        """Call an async function with a connection to the store."""
-
-        async def connected() -> Any:
-            """Call it."""
-            server = connect(self.redis_url)
-            try:
-                return await look(server)
-            finally:
-                await close(server)
-
-        return asyncio.run(connected())
-
-    def work(self) -> None:
-        """Run a worker until the queue is empty."""
-        assert run(["worker", "--burst"]) == 0
+from tests.support.console import Console
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import orjson
@@ -14,10 +14,8 @@ import pytest
 from broker import keys
 from broker.records import Job, Record
 from konvox.samples import sample_body
+from tests.support.console import Console
 from tests.support.processes import OurProcess
-
-if TYPE_CHECKING:
-    from conftest import Console
 
 REPLIED, CREATED, UNSUBSCRIBED = "contact.replied", "enrollment.created", "enrollment.unsubscribed"
 TOKEN = "a-token-for-the-tests-of-events-123"
@@ -229,7 +227,7 @@ def test_wrong_usage_is_two(console: Console, arguments: list[str]) -> None:
 @pytest.mark.parametrize("name", ["list", "show", "export", "import"])
 def test_each_help_has_an_example(console: Console, name: str) -> None:
     """It can be typed as it stands."""
-    assert f"\n  konvox-hooks events {name}" in console("events", name, "--help").out
+    assert f"\n    konvox-hooks events {name}" in console("events", name, "--help").out
 
 
 async def test_the_embedded_store_is_looked_at_while_it_runs_and_afterwards(tmp_path: Path) -> None:
@@ -239,16 +237,16 @@ async def test_the_embedded_store_is_looked_at_while_it_runs_and_afterwards(tmp_
     async def listed() -> Any:
         """What `events list` shows."""
         async with await OurProcess.start("events", "list", "--json", env=env, cwd=tmp_path) as process:
-            assert process.process.stdout is not None
-            out = await process.process.stdout.read()
             assert await process.ended() == 0, process.stderr
-        return [(event["id"], event["state"]) for event in orjson.loads(out)]
+        return [(event["id"], event["state"]) for event in orjson.loads(process.stdout)]
 
     async with await OurProcess.start("serve", env=env, cwd=tmp_path) as serve:
         url = await serve.listening("receiver")
-        async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
-            async with session.post(f"{url}/hooks/konvox/{TOKEN}", data=sample_body(REPLIED)) as answer:
-                event_id = (await answer.json())["id"]
+        async with (
+            aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session,
+            session.post(f"{url}/hooks/konvox/{TOKEN}", data=sample_body(REPLIED)) as answer,
+        ):
+            event_id = (await answer.json())["id"]
         await serve.logged("konvox.event", event_id=event_id)
         assert [event for event, _ in await listed()] == [event_id]
         assert await serve.terminate() == 0
