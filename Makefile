@@ -48,6 +48,8 @@ lock: ## Resolve the dependencies again (needs uv)
 		--no-annotate --no-header --upgrade --group dev pyproject.toml -o requirements/dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header --constraint requirements/dev.lock pyproject.toml -o requirements/runtime.lock
+	echo hatchling | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header --constraint requirements/dev.lock - -o requirements/build.lock
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results

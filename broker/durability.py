@@ -62,7 +62,7 @@ async def confirmation_for(server: Server, durability: Durability, *, replicas: 
             "Redis keeps no append-only file, so a crash of it would lose events that were answered with 200",
             "Set `appendonly yes` in its configuration, or KONVOX_DURABILITY=memory if you accept that",
         )
-    if settings.get("appendfsync") == "always":
+    if settings.get("appendfsync") == "always" and settings.get("no-appendfsync-on-rewrite") != "yes":
         return BY_REPLY
     try:
         BY_WAITAOF.check(await server.execute_command(*BY_WAITAOF.command or ()))
@@ -92,7 +92,7 @@ async def refuse_eviction(server: Server) -> None:
 async def _settings(server: Server) -> Mapping[str, str]:
     """The settings that matter here; empty where the server forbids CONFIG, as some hosted ones do."""
     try:
-        answer = await server.execute_command("CONFIG", "GET", "append*", "maxmemory*")
+        answer = await server.execute_command("CONFIG", "GET", "*append*", "maxmemory*")
     except ResponseError:
         return {}
     pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)

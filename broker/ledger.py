@@ -1,7 +1,7 @@
 """The ledger: every accepted delivery is delivered, dead or pending, at every moment. Used by `konvox-hooks audit`.
 
-The counts are written by the same scripts that move the events; pending is counted from the queue itself, so that the
-equation can fail.
+The counts are written by the same scripts that move the events; pending is counted from the queue itself, and dead held
+against the dead letters, so that the equation can fail.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Ledger:
         dropped: those of the dead that an operator has dropped.
         pending: not settled: queued, leased or waiting for another attempt.
         dead_letters: how many dead letters there are; several may belong to one delivery.
-        misplaced: ids that do not fit: jobs without a body, letters without an index entry.
+        misplaced: ids that do not fit: jobs without a body, letters without an index entry or the other way round.
     """
 
     accepted: int
@@ -63,7 +63,8 @@ async def read_ledger(server: Server) -> Ledger:
         accepted=counts.get("accepted", 0),
         duplicates=counts.get("duplicates", 0),
         delivered=counts.get("delivered", 0),
-        dead=counts.get("dead", 0) + counts.get("dropped", 0),
+        # No more than there are letters for: one that is gone without having been dropped is missing.
+        dead=min(counts.get("dead", 0), letters) + counts.get("dropped", 0),
         dropped=counts.get("dropped", 0),
         pending=jobs - counts.get("extra", 0),
         dead_letters=letters,
@@ -72,7 +73,7 @@ async def read_ledger(server: Server) -> Ledger:
 
 async def audit(server: Server) -> Ledger:
     """The counts, and a look at each queued job and each dead letter: is what it takes to run it really there?"""
-    misplaced = await _jobs_without_body(server) + await _letters_without_index(server)
+    misplaced = await _jobs_without_body(server) + await _misplaced_letters(server)
     return replace(await read_ledger(server), misplaced=tuple(misplaced))
 
 
@@ -90,12 +91,12 @@ async def _jobs_without_body(server: Server) -> list[str]:
     return list(dict.fromkeys(missing))  # a scan may show an entry twice
 
 
-async def _letters_without_index(server: Server) -> list[str]:
-    letter_ids = await server.hkeys(keys.DEAD)
-    scores = await _of_each(server, "ZSCORE", [(keys.DEAD_INDEX, letter_id) for letter_id in letter_ids])
-    suspects = [letter_id for letter_id, score in zip(letter_ids, scores, strict=True) if score is None]
-    there = await _of_each(server, "HEXISTS", [(keys.DEAD, letter_id) for letter_id in suspects])
-    return [letter_id.decode() for letter_id, exists in zip(suspects, there, strict=True) if exists]
+async def _misplaced_letters(server: Server) -> list[str]:
+    async with server.pipeline(transaction=True) as transaction:
+        transaction.hkeys(keys.DEAD)
+        transaction.zrange(keys.DEAD_INDEX, 0, -1)
+        letters, indexed = await transaction.execute()
+    return sorted(letter_id.decode() for letter_id in {*letters} ^ {*indexed})
 
 
 async def _of_each(server: Server, command: str, arguments: Sequence[tuple[str | bytes, ...]]) -> list[Any]:

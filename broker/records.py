@@ -19,9 +19,6 @@ from broker.errors import MalformedRecordError
 from konvox.envelope import Envelope, event_id, parse_envelope
 from konvox.errors import MalformedEventError
 
-_FIRST_YEAR, _LAST_YEAR = 1971, 9998
-"""Times far beyond them cannot be written in every time zone."""
-
 FUNCTION_NAME = "deliver"
 """The arq function that our jobs name."""
 
@@ -198,8 +195,6 @@ def _unix_ms(received_at: object, *, default_ms: int) -> int:
         in_utc = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):  # a time of the year 1 may lie in the year 0 of UTC, which there is not
         raise MalformedRecordError('"received_at" must be an ISO 8601 time, such as 2026-05-20T14:32:00.000Z') from None
-    if not _FIRST_YEAR <= in_utc.year <= _LAST_YEAR:
-        raise MalformedRecordError(f'"received_at" must be a time from {_FIRST_YEAR} to {_LAST_YEAR}')
     return round(in_utc.timestamp() * 1000)
 
 

@@ -41,13 +41,16 @@ def admin_runner(role: str, server: Server, *, ready: Callable[[], bool], readin
 
     async def metrics(_: web.Request) -> web.Response:
         ledger = await _ledger_counts(server)
-        counts: dict[str, float] = {f"konvox_ledger_{name}": value for name, value in ledger.items()}
+        counts: dict[str, float] = {"konvox_redis_up": int(ledger is not None)}
+        counts |= {f"konvox_ledger_{name}": value for name, value in (ledger or {}).items()}
         counts |= {f"konvox_{role}_{name}": value for name, value in readings().items()}
         lines = [f"# TYPE {name} gauge\n{name} {value}\n" for name, value in counts.items()]
         return web.Response(text="".join(lines), content_type="text/plain")
 
     async def page(_: web.Request) -> web.Response:
-        rows = "".join(f"<tr><th>{name}<td>{value}" for name, value in (await _ledger_counts(server)).items())
+        ledger = await _ledger_counts(server)
+        shown: Mapping[str, object] = {"Redis": "cannot be reached"} if ledger is None else ledger
+        rows = "".join(f"<tr><th>{name}<td>{value}" for name, value in shown.items())
         return web.Response(text=_PAGE.format(role=role, rows=rows), content_type="text/html")
 
     app = web.Application()
@@ -72,14 +75,19 @@ async def serving(runner: web.AppRunner, host: str, port: int, *, name: str) -> 
             variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
             raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}") from None
         bound_port = int(runner.addresses[0][1])
-        logger.info("listening", listener=name, url=f"http://{host}:{bound_port}")
+        shown_host = f"[{host}]" if ":" in host else host
+        logger.info("listening", listener=name, url=f"http://{shown_host}:{bound_port}")
         yield bound_port
     finally:
         await runner.cleanup()
 
 
-async def _ledger_counts(server: Server) -> Mapping[str, int]:
-    ledger: Ledger = await read_ledger(server)
+async def _ledger_counts(server: Server) -> Mapping[str, int] | None:
+    """The ledger, or None while Redis is away: just then somebody looks here."""
+    try:
+        ledger: Ledger = await read_ledger(server)
+    except OUTAGES:
+        return None
     return {name: value for name, value in asdict(ledger).items() if isinstance(value, int)}
 
 

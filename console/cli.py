@@ -40,6 +40,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "receiver": CommandEntry("console.commands.receiver", "Take events in from Konvox.", "receiver"),
     "worker": CommandEntry("console.commands.worker", "Run your handlers on the events that wait.", "worker --burst"),
     "register": CommandEntry("console.commands.register", "Tell Konvox where to send events.", "register"),
+    "api": CommandEntry("console.commands.api", "Call the Konvox API by hand.", "api campaigns list"),
     "sandbox": CommandEntry("console.commands.sandbox", "Run a Konvox of your own, to try things on.", "sandbox"),
     "trigger": CommandEntry("console.commands.trigger", "Send a sample event.", "trigger contact.replied"),
     "handlers": CommandEntry("console.commands.handlers", "Show what is registered for which events.", "handlers"),

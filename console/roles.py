@@ -148,7 +148,13 @@ def gate_of(settings: Settings) -> Gate:
 
 def konvox_access(settings: Settings) -> KonvoxAccess:
     """Where handlers reach the Konvox API."""
-    return KonvoxAccess(settings.api_url, settings.api_key.get_secret_value() if settings.api_key else None)
+    return KonvoxAccess(
+        settings.api_url,
+        settings.api_key.get_secret_value() if settings.api_key else None,
+        auth=settings.api_auth,
+        paths=settings.konvox_paths(),
+        secret_fields=settings.konvox_secret_fields(),
+    )
 
 
 def with_signals(stop: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ defaults; a secret may also stand in a file that `<VARIABLE>_FILE` names. An emp
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -24,8 +25,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from console.addresses import MASK, api_base_url, mask_redis_address, public_origin, redis_address
+from console.api_paths import resource_paths
 from console.errors import UsageError
 from console.variables import FILE_SUFFIX, Source, find, read_layers
+from konvox import inferred
 
 PREFIX: Final = "KONVOX_"
 NOT_SET: Final = "not set"
@@ -83,6 +86,20 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, examples=["<kvx_live_ and the rest of your key>"], description="key for the Konvox API"
     )
+    api_auth: Annotated[Literal["bearer", "x-api-key"], BeforeValidator(_lower)] = Field(
+        "bearer", examples=["x-api-key"], description="how the key is sent: bearer (Authorization) or x-api-key"
+    )
+    api_paths: Words = Field(
+        default=[],
+        examples=["contacts=/api/v2/contacts,webhooks=/api/v2/webhooks"],
+        description="paths of the API where our reading is wrong, comma-separated: resource=/path",
+    )
+    api_secret_fields: Words = Field(
+        default=[],
+        examples=[",".join(inferred.SECRET_FIELDS)],
+        description="fields in which a new webhook's signing secret may come, comma-separated; "
+        f"not set: {' and '.join(inferred.SECRET_FIELDS)}",
+    )
     public_url: str | None = Field(
         None, examples=["https://hooks.example.com"], description="HTTPS origin at which Konvox reaches the receiver"
     )
@@ -95,7 +112,9 @@ class Settings(BaseSettings):
         "off", examples=["hmac-sha256"], description="off or hmac-sha256"
     )
     signature_header: str = Field(
-        "X-Konvox-Signature", examples=["X-Konvox-Signature"], description="header that holds the signature"
+        inferred.SIGNATURE_HEADER,
+        examples=[inferred.SIGNATURE_HEADER],
+        description="header that holds the signature",
     )
     signing_secrets: Secrets = Field(
         default=[],
@@ -176,6 +195,12 @@ class Settings(BaseSettings):
             raise ValueError("a key has neither white space nor characters beyond ASCII")
         return value
 
+    @field_validator("api_paths")
+    @classmethod
+    def _check_api_paths(cls, entries: list[str]) -> list[str]:
+        resource_paths(entries)
+        return entries
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str | None) -> str | None:
@@ -218,6 +243,14 @@ class Settings(BaseSettings):
         if not secrets and info.data.get("signature", "off") != "off":
             raise ValueError(f"{variable_of('signature')}={info.data['signature']} needs at least one secret")
         return secrets
+
+    def konvox_paths(self) -> inferred.Paths:
+        """Where Konvox's resources are."""
+        return resource_paths(self.api_paths)
+
+    def konvox_secret_fields(self) -> Sequence[str]:
+        """In which fields a new webhook's signing secret may come."""
+        return self.api_secret_fields or inferred.SECRET_FIELDS
 
     def require_way_in(self) -> None:
         """Make sure that Konvox, and nobody else, can deliver.

@@ -7,12 +7,12 @@ annotations. The fields are those of Konvox's webhook event reference (mid 2026)
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from konvox.envelope import Envelope, parse_envelope
+from konvox.envelope import parse_envelope
 from konvox.errors import EventDoesNotFitError
 
 
@@ -20,6 +20,20 @@ class WireModel(BaseModel):
     """snake_case in Python, camelCase on the wire, unknown fields kept, values never changed after the fact."""
 
     model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Receipt(NamedTuple):
+    """What the wire does not say about an event.
+
+    Attributes:
+        event_id: `evt_…`, minted from the content.
+        raw: the exact body.
+        replayed: whether an operator sent it again on purpose.
+    """
+
+    event_id: str = ""
+    raw: bytes = b""
+    replayed: bool = False
 
 
 class Event(WireModel):
@@ -34,30 +48,27 @@ class Event(WireModel):
     company_id: str | None = None
     data: Any = None
 
-    _id: str = PrivateAttr(default="")
-    _raw: bytes = PrivateAttr(default=b"")
-    _replayed: bool = PrivateAttr(default=False)
+    _receipt: ClassVar[Receipt] = Receipt()
 
     @property
     def id(self) -> str:
         """`evt_…`, the same on every delivery and in every replay: the idempotency key for whatever lies downstream."""
-        return self._id
+        return self._receipt.event_id
 
     @property
     def raw(self) -> bytes:
         """The exact body that Konvox sent."""
-        return self._raw
+        return self._receipt.raw
 
     @property
     def replayed(self) -> bool:
         """Whether an operator sent this event again on purpose."""
-        return self._replayed
+        return self._receipt.replayed
 
     def received_as(self, *, event_id: str, raw: bytes, replayed: bool) -> Self:
         """Attach what the wire does not say about an event; returns the event itself."""
-        self._id = event_id
-        self._raw = raw
-        self._replayed = replayed
+        # Not pydantic's private attributes: those cost an event as much as all of its fields, and anybody may set them.
+        self.__dict__["_receipt"] = Receipt(event_id, raw, replayed)
         return self
 
 
@@ -136,8 +147,10 @@ def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = 
     if model is None:
         return plain_event(event_id=event_id, raw=raw, replayed=replayed)
     try:
-        event = model.model_validate_json(raw)
+        # By Konvox's names only: a field of theirs that is named as one of ours is another field.
+        event = model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
+        parse_envelope(raw)  # says so if it is no event at all
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise EventDoesNotFitError(event_type, faults) from None
     return event.received_as(event_id=event_id, raw=raw, replayed=replayed)
@@ -149,23 +162,19 @@ def plain_event(*, event_id: str, raw: bytes, replayed: bool = False) -> Event:
     Raises:
         MalformedEventError: the body is no event at all.
     """
-    event = Event.model_construct(None, **_lenient_fields(parse_envelope(raw)))
+    envelope = parse_envelope(raw)
+    fields = dict(envelope.fields)
+    del fields["event"]
+    event = Event.model_construct(
+        type=envelope.type,
+        timestamp=_timestamp_or_none(fields.pop("timestamp", None)),
+        company_id=envelope.company_id,
+        data=fields.pop("data", None),
+    )
+    fields.pop("companyId", None)
+    # Not as arguments: a field may have any name, such as `cls`.
+    event.__pydantic_extra__ = fields
     return event.received_as(event_id=event_id, raw=raw, replayed=replayed)
-
-
-def _lenient_fields(envelope: Envelope) -> dict[str, Any]:
-    rest = {
-        name: value
-        for name, value in envelope.fields.items()
-        if name not in {"event", "timestamp", "companyId", "data"}
-    }
-    return {
-        **rest,
-        "event": envelope.type,
-        "timestamp": _timestamp_or_none(envelope.fields.get("timestamp")),
-        "companyId": envelope.company_id,
-        "data": envelope.fields.get("data"),
-    }
 
 
 def _timestamp_or_none(value: object) -> datetime | None:

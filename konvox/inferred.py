@@ -1,7 +1,8 @@
 """Everything about the Konvox API that its documentation leaves open, as we read it: all of it is [inferred].
 
-Kept in one place so that it is easy to put right. Nothing else in the package may spell these out. `KonvoxClient` takes
-`paths=` and `secret_fields=` for whoever knows better before we do.
+Kept in one place so that it is easy to put right. Nothing else in the package may spell these out. Whoever knows better
+before we do says so with `paths=` and `secret_fields=` of `KonvoxClient`, or in the settings with KONVOX_API_PATHS,
+KONVOX_API_SECRET_FIELDS and KONVOX_SIGNATURE_HEADER.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ DEFAULT_PATHS = Paths()
 
 SECRET_FIELDS = ("secret", "signingSecret")
 """The fields in which a registered webhook's signing secret may come, the likeliest first."""
+
+SIGNATURE_HEADER = "X-Konvox-Signature"
+"""The header in which a delivery's signature may come."""
 
 SENDER_ADDRESS_FIELD = "address"
 """The field of a sender identity that holds its whole address, `localPart@yourslug.konvox.io`."""

@@ -16,6 +16,7 @@ import orjson
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 
 from broker.admission import GroupCommit
 from broker.errors import BrokerUnavailableError
@@ -25,6 +26,12 @@ from receiver.gate import Gate, masked_path
 
 RETRY_AFTER_SECONDS = 5
 """What a 503 asks of the sender. Konvox keeps to its own backoff; others may listen."""
+
+BODY_SECONDS = 7.0
+"""How long a body may take. One whose chunks break half-way would otherwise be waited for until the sender gives up."""
+
+LINGER_SECONDS = 2.0
+"""How long the rest of a refused body is read and thrown away: a sender that is still sending would miss the answer."""
 
 TALLY_SECONDS = 1.0
 """How often the log says how many events came in. A line for each would cost more than its event."""
@@ -60,10 +67,7 @@ class Receiver:
         gate = self._gate
         gate.check_token(request.match_info.get("token"))
         gate.check_headers(request.headers)
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise gate.too_large() from None
+        body = await self._read_body(request)
         gate.check_body(body, request.headers)
         record = gate.read_event(body, request.headers, received_at_ms=time.time_ns() // 1_000_000)
         accepted = await self._admission.admit(Job.first(record))
@@ -72,6 +76,18 @@ class Receiver:
         else:
             self._tally.duplicates += 1
         return _json(200, {"status": "accepted" if accepted else "duplicate", "id": record.id})
+
+    async def _read_body(self, request: web.Request) -> bytes:
+        try:
+            # Mostly all of it has come with the headers, and no clock need be set.
+            async with asyncio.timeout(None if request.content.is_eof() else BODY_SECONDS):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise self._gate.too_large() from None
+        except TimeoutError:
+            raise RefusedError(408, "the body did not arrive in time") from None
+        except (ConnectionError, web.RequestPayloadError):
+            raise RefusedError(400, "the body did not arrive whole") from None
 
 
 def create_app(gate: Gate, admission: GroupCommit) -> web.Application:
@@ -95,6 +111,8 @@ def create_runner(app: web.Application, *, stop_seconds: float) -> web.AppRunner
     return web.AppRunner(
         app,
         auto_decompress=False,
+        lingering_time=LINGER_SECONDS,
+        logger=ProtocolLog(),
         access_log_class=AccessLog,
         access_log=structlog.get_logger("receiver"),
         shutdown_timeout=stop_seconds,
@@ -115,6 +133,20 @@ class AccessLog(AbstractAccessLogger):
             duration_ms=round(time * 1000, 2),
             remote=request.remote,
         )
+
+
+class ProtocolLog:
+    """What aiohttp tells about connections, without the texts of its errors: those quote the request as it came."""
+
+    def debug(self, _message: str, *_args: object, **_kwargs: object) -> None:
+        """Leave out what is of use only to whoever works on aiohttp."""
+
+    def exception(self, _message: str, *_args: object, exc_info: BaseException | None = None) -> None:
+        """Tell that a request could not be read, or that there is a fault of our own."""
+        if isinstance(exc_info, HttpProcessingError):
+            logger.info("http.malformed", error=type(exc_info).__name__)
+        else:
+            logger.error("http.failed", exc_info=exc_info)
 
 
 @web.middleware

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from broker.records import Record
 from konvox.envelope import parse_envelope
 from konvox.errors import MalformedEventError, SignatureError
+from konvox.inferred import SIGNATURE_HEADER
 from konvox.signatures import token_matches, verify_hmac_sha256
 from receiver.errors import RefusedError, not_found
 
@@ -19,6 +20,9 @@ Scheme = Literal["off", "hmac-sha256"]
 
 KEPT_HEADERS = ("Content-Type", "User-Agent", "webhook-id", "webhook-timestamp")
 """The request headers that are captured with an event. No signature and no credential is among them."""
+
+_MOST_DIGITS = 18
+"""Of a `Content-Length` that can be meant."""
 
 
 class Headers(Protocol):
@@ -48,7 +52,7 @@ class Gate:
 
     tokens: Sequence[str] = field(default=(), repr=False)
     scheme: Scheme = "off"
-    signature_header: str = "X-Konvox-Signature"
+    signature_header: str = SIGNATURE_HEADER
     signing_secrets: Sequence[str] = field(default=(), repr=False)
     company_ids: frozenset[str] = frozenset()
     max_body_bytes: int = 1_048_576
@@ -78,8 +82,9 @@ class Gate:
         if any(encoding.strip().lower() != "identity" for encoding in encodings):
             # The signature is over the raw bytes, and an inflated body can be a thousand times its size.
             raise RefusedError(415, "the body must not be compressed (no Content-Encoding)")
-        length = headers.get("Content-Length")
-        if length is not None and length.isdecimal() and int(length) > self.max_body_bytes:
+        length = headers.get("Content-Length") or "0"
+        # int() refuses thousands of digits with an error of its own; such a length is too large in any case.
+        if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > self.max_body_bytes):
             raise self.too_large()
 
     def check_body(self, body: bytes, headers: Headers) -> None:
@@ -109,12 +114,17 @@ class Gate:
             raise RefusedError(400, str(error)) from None
         if self.company_ids and envelope.company_id not in self.company_ids:
             raise RefusedError(401, "the event's companyId is not one of those that are accepted here")
-        kept = {name.lower(): headers[name] for name in KEPT_HEADERS if name in headers}
+        kept = {name.lower(): _storable(headers[name]) for name in KEPT_HEADERS if name in headers}
         return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept)
 
     def too_large(self) -> RefusedError:
         """The refusal of a body over the limit."""
         return RefusedError(413, f"the body is larger than {self.max_body_bytes} bytes")
+
+
+def _storable(value: str) -> str:
+    """A header's value without lone surrogates, as which bytes that are no UTF-8 come, and which no JSON can hold."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def masked_path(path: str) -> str:

@@ -7,6 +7,7 @@ it likes, exit, hang, cancel itself) goes beyond its own `HandlerRun`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 import traceback
 from collections.abc import Callable
@@ -98,7 +99,9 @@ async def _call(handler: Handler, event: Event, context: Context) -> None:
             if handler.is_async:
                 await handler.function(event, context)
             else:
-                await run_in_thread(handler.function, event, context)
+                answer = await run_in_thread(handler.function, event, context)
+                if inspect.isawaitable(answer):
+                    await answer  # a plain wrapper around an async function: unawaited, its work would be lost
     except TimeoutError:
         if not limit.expired():
             raise  # the handler's own
@@ -109,11 +112,13 @@ async def _call(handler: Handler, event: Event, context: Context) -> None:
 def _unfinished(name: str, error: BaseException, duration_ms: float, policy: RetryPolicy) -> HandlerRun:
     match error:
         case Drop():
-            return HandlerRun(name, "dropped", duration_ms, _storable(error.reason), policy=policy)
+            # Users may derive from it without calling its constructor, or give it something that is no text.
+            return HandlerRun(name, "dropped", duration_ms, _storable(f"{getattr(error, 'reason', '')}"), policy=policy)
         case EventDoesNotFitError():
-            return HandlerRun(name, "unfit", duration_ms, str(error), policy=policy)
+            return HandlerRun(name, "unfit", duration_ms, _storable(str(error)), policy=policy)
         case Retry():
-            return HandlerRun(name, "failed", duration_ms, str(error), "", error.after_seconds, policy)
+            after_seconds = getattr(error, "after_seconds", None)
+            return HandlerRun(name, "failed", duration_ms, _storable(str(error)), "", after_seconds, policy)
         case _:
             trace = _storable("".join(traceback.format_exception(error)))
             return HandlerRun(name, "failed", duration_ms, _one_line(error), trace, policy=policy)

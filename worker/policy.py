@@ -99,6 +99,8 @@ def poison_settlement(claim: Claimed, job: Job, *, now_ms: int) -> Settlement:
     )
     settlement = Settlement(claim, job.delivery)
     _bury(settlement, job, run, "poison", now_ms)
+    if job.handler is not None:
+        settlement.outcomes[job.handler] = _outcome("dead", job, run, now_ms)  # until now it was "retrying"
     return settlement
 
 

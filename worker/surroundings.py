@@ -5,9 +5,9 @@ Made once per worker process; local replay makes it with gates in memory instead
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import aiohttp
@@ -18,7 +18,9 @@ from handlers import Context
 from handlers.context import OnceGate
 from handlers.loader import Lifespan, LoadedHandlers
 from handlers.registry import Handler
+from konvox.api.transport import AuthScheme
 from konvox.client import KonvoxClient
+from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 from worker.dispatch import ContextFactory
 from worker.errors import LifespanError, NoKonvoxAccessError
 
@@ -32,10 +34,21 @@ logger = structlog.get_logger("handler")
 
 @dataclass(frozen=True, slots=True)
 class KonvoxAccess:
-    """Where the Konvox API is, and the key to it; only handlers that use `ctx.konvox` need either."""
+    """Where the Konvox API is, and the key to it; only handlers that use `ctx.konvox` need either.
+
+    Attributes:
+        api_url: the API's URL.
+        api_key: the key.
+        auth: in which header the key goes.
+        paths: where the resources are.
+        secret_fields: in which fields a new webhook's signing secret may come.
+    """
 
     api_url: str | None
-    api_key: str | None
+    api_key: str | None = field(repr=False)
+    auth: AuthScheme = "bearer"
+    paths: Paths = DEFAULT_PATHS
+    secret_fields: Sequence[str] = SECRET_FIELDS
 
 
 class _NoClient:
@@ -48,7 +61,14 @@ class _NoClient:
 def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
     if access.api_url is None or access.api_key is None:
         return cast(KonvoxClient, _NoClient())
-    return KonvoxClient(access.api_url, access.api_key, session=http)
+    return KonvoxClient(
+        access.api_url,
+        access.api_key,
+        session=http,
+        auth=access.auth,
+        paths=access.paths,
+        secret_fields=access.secret_fields,
+    )
 
 
 async def _enter(stack: AsyncExitStack, module: str, lifespan: Lifespan) -> Any:

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 
@@ -32,11 +33,11 @@ async def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         error: BaseException | None = None
         try:
             result = context.run(function, *arguments)
-        except StopIteration as stop:
-            error = RuntimeError(f"the handler raised {stop!r}")  # a future cannot carry a StopIteration
+        except (StopIteration, GeneratorExit) as stop:
+            error = RuntimeError(f"the handler raised {stop!r}")  # a future cannot carry these into a coroutine
         except BaseException as raised:  # noqa: BLE001 - whatever it is belongs to the caller, not to this thread
             error = raised
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: the worker has ended meanwhile
             loop.call_soon_threadsafe(tell, result, error)
 
     threading.Thread(target=work, name=f"handler {getattr(function, '__qualname__', '')}", daemon=True).start()

@@ -8,7 +8,7 @@ local job_prefix, seen_prefix, delivery_prefix, replays_prefix = ARGV[1], ARGV[2
 local wake_channel, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7]
 local now_ms = server_now_ms()
 local due = digits(now_ms)
-local accepted, answers = 0, {}
+local accepted, duplicates, answers = 0, 0, {}
 
 -- Seen within the window; or longer ago, and still queued, being retried or dead: whatever is not settled has no time to
 -- live. What is settled makes room for the event to be handled once more.
@@ -27,7 +27,10 @@ for i = 8, #ARGV, 4 do
   local event_id, job_id, job, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
   local seen_key = seen_prefix .. event_id
   if dedupe and is_known(seen_key, job_id) then
+    duplicates = duplicates + 1
     answers[#answers + 1] = 0
+  elseif not dedupe and redis.call('EXISTS', job_prefix .. job_id) == 1 then
+    answers[#answers + 1] = 1 -- the same call once more: the connection was lost before its answer came
   else
     redis.call('SET', job_prefix .. job_id, job)
     redis.call('ZADD', queue, due, job_id)
@@ -48,7 +51,7 @@ if accepted > 0 then
   redis.call('XTRIM', log, 'MINID', '~', digits(now_ms - tonumber(retention_ms)))
   redis.call('PUBLISH', wake_channel, accepted)
 end
-if #answers > accepted then
-  redis.call('HINCRBY', ledger, 'duplicates', #answers - accepted)
+if duplicates > 0 then
+  redis.call('HINCRBY', ledger, 'duplicates', duplicates)
 end
 return answers

@@ -11,26 +11,23 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
+from console.api_access import API_SETTINGS, konvox_client, missing_settings
 from console.errors import NeedsAttention, UsageError
 from console.logs import configure_logging
 from console.output import complain, print_json
 from console.settings import Settings, example_of, load_settings, variable_of
 from handlers.loader import load
 from handlers.registry import Registry
-from konvox.client import KonvoxClient
 from konvox.events import EVENT_MODELS
-from konvox.inferred import DEFAULT_PATHS
 from receiver.registration import RegistrationPlan, hook_url, masked, plan_registration, register, registered_webhooks
-
-_NEEDED = ("api_url", "api_key", "public_url")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where Konvox is, and where Konvox finds the receiver."""
+    """Where Konvox's webhooks are, and where Konvox finds the receiver."""
 
     api_url: str
-    api_key: SecretStr
+    webhooks_path: str
     public_url: str
 
 
@@ -66,8 +63,8 @@ def command(*, dry_run: bool, names: str | None, as_json: bool) -> None:
     events = _wanted(registry) if names is None else _named(names)
     token = settings.hook_tokens[0].get_secret_value() if settings.hook_tokens else None
     url = hook_url(access.public_url, token)
-    result = asyncio.run(_register(access, registry, url, events, dry_run=dry_run))
-    request = _request(result.plan) if dry_run and result.plan.state == "create" else None
+    result = asyncio.run(_register(settings, registry, url, events, dry_run=dry_run))
+    request = _request(result.plan, access) if dry_run and result.plan.state == "create" else None
     if as_json:
         print_json(_as_json(result, request))
     else:
@@ -83,16 +80,9 @@ def _access(settings: Settings) -> Access:
         UsageError: one line for each variable that is missing.
     """
     if settings.api_url is None or settings.api_key is None or settings.public_url is None:
-        raise UsageError(
-            "\n".join(
-                f"{variable_of(name)}: not set, and needed to register "
-                f"(example: {variable_of(name)}={example_of(name)})"
-                for name in _NEEDED
-                if getattr(settings, name) is None
-            )
-        )
+        raise missing_settings(settings, (*API_SETTINGS, "public_url"), purpose="to register")
     settings.require_way_in()
-    return Access(settings.api_url, settings.api_key, settings.public_url)
+    return Access(settings.api_url, settings.konvox_paths().webhooks, settings.public_url)
 
 
 def _load(settings: Settings) -> Registry:
@@ -131,8 +121,8 @@ def _named(names: str) -> list[str]:
     return events
 
 
-async def _register(access: Access, registry: Registry, url: str, events: list[str], *, dry_run: bool) -> Result:
-    async with KonvoxClient(access.api_url, access.api_key.get_secret_value()) as client:
+async def _register(settings: Settings, registry: Registry, url: str, events: list[str], *, dry_run: bool) -> Result:
+    async with konvox_client(settings) as client:
         plan = plan_registration(
             await registered_webhooks(client),
             url=url,
@@ -146,9 +136,9 @@ async def _register(access: Access, registry: Registry, url: str, events: list[s
     return Result(plan, created.id, None if secret is None else SecretStr(secret))
 
 
-def _request(plan: RegistrationPlan) -> dict[str, Any]:
+def _request(plan: RegistrationPlan, access: Access) -> dict[str, Any]:
     body = {"url": masked(plan.url), "events": list(plan.events), "active": True}
-    return {"method": "POST", "path": DEFAULT_PATHS.webhooks, "body": body}
+    return {"method": "POST", "path": access.webhooks_path, "body": body}
 
 
 def _as_json(result: Result, request: dict[str, Any] | None) -> dict[str, Any]:

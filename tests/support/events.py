@@ -1,0 +1,80 @@
+"""Events to try things with: records and jobs by number, admitted or not, and time travel for the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from arq.connections import ArqRedis
+
+from broker import keys, queue
+from broker.admission import AdmissionPolicy, admit
+from broker.queue import Claimed, Claims, Settlement
+from broker.records import Job, Record
+from konvox.samples import sample_body, sample_data
+
+RECEIVED_AT_MS = 1_779_287_520_000
+"""When the records of tests were received: 2026-05-20T14:32:00Z."""
+
+LEASE_MS = 60_000
+"""The lease of claims in tests: longer than any test."""
+
+RETENTION_MS = 3_600_000
+"""How long the outcomes of settled deliveries are kept in tests."""
+
+
+def body_of(number: int, event_type: str = "contact.replied", **changes: Any) -> bytes:
+    """The body of an event that differs from those of other numbers."""
+    data = sample_data(event_type) | {"contactId": f"clcontact{number:05}"} | changes
+    return sample_body(event_type, data=data, timestamp="2026-05-20T14:32:00.000Z")
+
+
+def record_of(number: int, event_type: str = "contact.replied", **changes: Any) -> Record:
+    """The record of an event that differs from those of other numbers."""
+    return Record.capture(body_of(number, event_type, **changes), received_at_ms=RECEIVED_AT_MS)
+
+
+def job_of(number: int, event_type: str = "contact.replied", **changes: Any) -> Job:
+    """The first job of an event that differs from those of other numbers."""
+    return Job.first(record_of(number, event_type, **changes))
+
+
+async def admitted(server: ArqRedis, count: int, event_type: str = "contact.replied") -> list[Job]:
+    """Admit events number 0 to `count` - 1; returns their jobs."""
+    jobs = [job_of(number, event_type) for number in range(count)]
+    for first in range(0, count, 500):
+        assert all(await admit(server, jobs[first : first + 500], AdmissionPolicy()))
+    return jobs
+
+
+async def claimed(server: ArqRedis, *, token: str, count: int = 100, suspect_wanted: bool = True) -> Claims:
+    """Claim what is due, for longer than any test lasts."""
+    return await queue.claim(server, count=count, lease_ms=LEASE_MS, token=token, suspect_wanted=suspect_wanted)
+
+
+async def settled(server: ArqRedis, *settlements: Settlement) -> set[str]:
+    """Settle; returns the ids of the fenced ones."""
+    return await queue.settle(server, settlements, retention_ms=RETENTION_MS)
+
+
+def delivered(claim: Claimed) -> Settlement:
+    """The settlement of a job whose handlers are all done."""
+    return Settlement(claim, claim.job_id.split("/")[0])
+
+
+async def make_due(server: ArqRedis, job_ids: Iterable[str]) -> None:
+    """Let leases lapse and delays end, without waiting for it."""
+    scores = dict.fromkeys(job_ids, 1)
+    if scores:
+        await server.zadd(keys.QUEUE, scores, xx=True)
+
+
+async def queued_ids(server: ArqRedis) -> set[str]:
+    """The ids of all jobs in the queue, leased ones included."""
+    return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
+
+
+def outcome_of(settlement: Settlement, handler: str) -> Any:
+    """What a settlement writes about a handler."""
+    return orjson.loads(settlement.outcomes[handler])

@@ -1,0 +1,76 @@
+"""Workers to try things with: handlers from plain functions, and a worker that runs in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from broker.connection import connect
+from broker.records import Job
+from handlers import Context
+from handlers.registry import Handler, Registry
+from handlers.testkit import make_context
+from worker.dispatch import ContextFactory, Dispatcher
+from worker.worker import HookWorker, WorkerConfig
+
+
+def handler(function: Callable[..., Any], *patterns: str, **options: Any) -> Handler:
+    """A handler as the loader would make it, for every event unless told otherwise, and with a short backoff."""
+    usual: dict[str, Any] = {
+        "name": function.__name__,
+        "is_async": inspect.iscoroutinefunction(function),
+        "takes_plain_event": True,
+        "backoff_base_seconds": 0.001,
+        "backoff_cap_seconds": 0.001,
+    }
+    return Handler(
+        function=function, patterns=patterns or ("*",), state_key="tests", source="tests:1", **{**usual, **options}
+    )
+
+
+def context_of(job: Job, _handler: Handler) -> Context:
+    """A context that needs no server."""
+    return make_context(attempt=job.attempt)
+
+
+def dispatcher_of(*handlers: Handler, make: ContextFactory = context_of) -> Dispatcher:
+    """What runs these handlers."""
+    return Dispatcher(Registry(handlers), make)
+
+
+def worker_of(redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any) -> HookWorker:
+    """A worker with these handlers and a connection of its own, which obeys no signal."""
+    return HookWorker(
+        connect(redis_url),
+        dispatcher_of(*handlers, make=make),
+        WorkerConfig(redis_url, **config),
+        handle_signals=False,
+    )
+
+
+async def run_burst(redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any) -> HookWorker:
+    """Run a worker until nothing is left in the queue; returns it, with its counts."""
+    worker = worker_of(redis_url, *handlers, make=make, burst=True, **config)
+    try:
+        await worker.async_run()
+    finally:
+        await worker.close()
+    return worker
+
+
+@asynccontextmanager
+async def running(
+    redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any
+) -> AsyncIterator[HookWorker]:
+    """A worker that runs beside the block, and is stopped at its end: gracefully, so that all it ran is settled."""
+    worker = worker_of(redis_url, *handlers, make=make, **config)
+    run = asyncio.create_task(worker.async_run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await run
+        await worker.close()

@@ -1,0 +1,173 @@
+"""Records and jobs: what is stored of an event comes back as it was, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import MalformedRecordError
+from broker.records import FUNCTION_NAME, Job, Record
+from konvox.errors import MalformedEventError
+from tests.support.events import RECEIVED_AT_MS, body_of, job_of, record_of
+
+NOW_MS = 1_800_000_000_123
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(texts, values, max_size=4),
+    max_leaves=10,
+)
+bodies = st.builds(
+    lambda event_type, rest, indent: _dumps({**rest, "event": event_type}, indent),
+    texts.filter(str.strip),
+    st.dictionaries(texts, json_values, max_size=5),
+    st.sampled_from([None, 2, "\t"]),
+)
+records = st.builds(
+    lambda body, at_ms, headers: Record.capture(body, received_at_ms=at_ms, headers=headers),
+    bodies,
+    st.integers(0, 4_102_444_800_000),
+    st.dictionaries(texts, texts, max_size=3),
+)
+
+
+def _dumps(fields: dict[str, Any], indent: int | str | None) -> bytes:
+    return json.dumps(fields, indent=indent, ensure_ascii=False).encode()
+
+
+@given(records)
+def test_a_record_survives_its_line_exactly(record: Record) -> None:
+    """Whatever Unicode and white space the body holds."""
+    line = record.to_line()
+    assert b"\n" not in line
+    assert Record.from_line(line, now_ms=NOW_MS) == record
+
+
+@given(records, st.booleans(), st.none() | texts, st.integers(1, 1000))
+def test_a_job_survives_redis_exactly(record: Record, replayed: bool, handler: str | None, attempt: int) -> None:
+    """The body byte for byte, and everything that says what to do with it."""
+    job = Job.replay(record) if replayed else Job.first(record)
+    if handler is not None:
+        job = job.for_handler(handler, attempt=attempt)
+    again = Job.from_bytes(job.to_bytes())
+    assert again == job
+    assert again.record.raw == record.raw
+    assert (again.id, again.dead_letter_id) == (job.id, job.dead_letter_id)
+
+
+@given(bodies)
+def test_a_bare_body_is_a_line_as_well(body: bytes) -> None:
+    """With the id of the same event, however it came, and the time of the import."""
+    as_one_line = orjson.dumps(orjson.loads(body)) if b"\n" in body else body
+    record = Record.from_line(as_one_line + b"\n", now_ms=NOW_MS)
+    assert record.received_at_ms == NOW_MS
+    assert record.raw == as_one_line
+
+
+def test_a_body_in_base64_is_read() -> None:
+    """As captures hold it where the body was not UTF-8."""
+    line = orjson.dumps({"body_base64": base64.b64encode(body_of(1)).decode()})
+    assert Record.from_line(line, now_ms=NOW_MS).raw == body_of(1)
+
+
+def test_the_id_of_a_line_is_minted_anew() -> None:
+    """A line whose body was edited by hand is another event, whatever id it carries."""
+    fields = orjson.loads(record_of(1).to_line())
+    edited = orjson.dumps({**fields, "body": body_of(2).decode()})
+    assert Record.from_line(edited, now_ms=NOW_MS).id == record_of(2).id != fields["id"]
+
+
+@pytest.mark.parametrize(
+    ("received_at", "expected_ms"),
+    [
+        ("2026-05-20T14:32:00.000Z", RECEIVED_AT_MS),
+        ("2026-05-20T16:32:00+02:00", RECEIVED_AT_MS),
+        ("2026-05-20T14:32:00", RECEIVED_AT_MS),
+        (None, NOW_MS),
+    ],
+)
+def test_the_time_of_a_line(received_at: str | None, expected_ms: int) -> None:
+    """ISO 8601; in UTC where it names no time zone, now where there is none."""
+    line = orjson.dumps({"received_at": received_at, "body": body_of(1).decode()})
+    assert Record.from_line(line, now_ms=NOW_MS).received_at_ms == expected_ms
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[1]", "must be a JSON object"),
+        (b"{}", '"event" must name the event'),
+        (b'{"event": ""}', '"event" must name the event'),
+        (b'{"event": NaN}', "not JSON"),
+        (b'{"body": 5}', '"body" must be the text received'),
+        (b'{"body": null, "body_base64": null}', '"body" must be the text received'),
+        (b'{"body": "no JSON"}', "not JSON"),
+        (b'{"body": "[]"}', "a JSON object is expected"),
+        (b'{"body_base64": "***"}', "not base64"),
+        (b'{"body_base64": "\\u00e4"}', "not base64"),
+        (b'{"body_base64": "/w=="}', "not JSON"),
+        (b'{"body": "{\\"event\\": \\"\\\\ud800\\"}"}', "not JSON"),
+        (b'{"body": "{\\"event\\":\\"a\\"}", "received_at": "yesterday"}', "ISO 8601"),
+        (b'{"body": "{\\"event\\":\\"a\\"}", "received_at": 5}', "ISO 8601"),
+        (b'{"body": "{\\"event\\":\\"a\\"}", "received_at": "0001-01-01T00:00:00+23:59"}', "ISO 8601"),
+        (b'{"body": "{\\"event\\":\\"a\\"}", "headers": ["a"]}', '"headers" must map'),
+        (b'{"body": "{\\"event\\":\\"a\\"}", "headers": {"a": 1}}', '"headers" must map'),
+    ],
+)
+def test_a_line_that_is_no_event_says_why(line: bytes, says: str) -> None:
+    """One error for all, with a reason that its reader can mend."""
+    with pytest.raises(MalformedRecordError) as caught:
+        Record.from_line(line, now_ms=NOW_MS)
+    assert says in str(caught.value)
+
+
+def test_a_body_that_is_no_event_is_not_captured() -> None:
+    """The receiver answers 400 for it."""
+    with pytest.raises(MalformedEventError):
+        Record.capture(b"{}", received_at_ms=0)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"k": null}',
+        b'{"k": []}',
+        b'{"k": {}}',
+        b'{"k": {"event_id": "evt_1"}}',
+        b"\xff\xfe",
+        b"\x80\x04\x95",
+    ],
+)
+def test_what_is_no_job_of_ours_is_not_read_as_one(payload: bytes) -> None:
+    """Pickle least of all."""
+    with pytest.raises(MalformedRecordError):
+        Job.from_bytes(payload)
+
+
+def test_a_job_is_an_ordinary_job_of_arq() -> None:
+    """So that arq's own tools can read it."""
+    fields = orjson.loads(job_of(1).to_bytes())
+    assert set(fields) == {"t", "f", "a", "k", "et"}
+    assert (fields["f"], fields["a"], fields["et"]) == (FUNCTION_NAME, [], RECEIVED_AT_MS)
+
+
+def test_no_two_pieces_of_work_share_an_id() -> None:
+    """First job, replays, and each attempt of each handler."""
+    record = record_of(1)
+    jobs = [Job.first(record), Job.replay(record), Job.replay(record)]
+    jobs += [job.for_handler(name, attempt=attempt) for job in jobs[:2] for name in ("a", "b") for attempt in (1, 2)]
+    assert len({job.id for job in jobs}) == len(jobs)
+    assert {job.delivery.split("~")[0] for job in jobs} == {record.id}

@@ -1,0 +1,101 @@
+"""Plain functions in threads: what they return, raise and see, and what happens when nobody listens any more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+import pytest
+
+from worker.threads import run_in_thread
+
+setting: contextvars.ContextVar[str] = contextvars.ContextVar("setting", default="unset")
+
+
+async def test_it_returns_what_the_function_returns() -> None:
+    """Called with the arguments, in another thread, which does not keep the process from ending."""
+
+    def function(left: int, right: int) -> tuple[int, bool, bool]:
+        thread = threading.current_thread()
+        return left + right, thread is threading.main_thread(), thread.daemon
+
+    assert await run_in_thread(function, 1, 2) == (3, False, True)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+async def test_it_raises_what_the_function_raises(error: BaseException) -> None:
+    """Also what would end a process or a task."""
+
+    def function() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await run_in_thread(function)
+    assert type(caught.value) is type(error)
+
+
+async def test_a_stop_iteration_arrives_as_an_error() -> None:
+    """It could not be raised into a coroutine: the event loop would hang."""
+
+    def function() -> None:
+        next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await run_in_thread(function)
+
+
+async def test_it_sees_the_context_and_changes_only_its_own() -> None:
+    """So that structlog's bound values and the like work in plain handlers."""
+    seen: list[str] = []
+
+    def function() -> None:
+        seen.append(setting.get())
+        setting.set("changed")
+
+    setting.set("given")
+    await run_in_thread(function)
+    assert (seen, setting.get()) == (["given"], "given")
+
+
+async def test_a_hundred_run_at_once() -> None:
+    """No pool of a size of its own: `concurrency` is the only limit."""
+    barrier = threading.Barrier(100)
+    await asyncio.gather(*(run_in_thread(barrier.wait, 10) for _ in range(100)))
+
+
+async def test_whoever_waits_can_be_cancelled() -> None:
+    """The thread goes on, and what it brings later disturbs nobody."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def function() -> None:
+        started.set()
+        go_on.wait(10)
+
+    waiting = asyncio.create_task(run_in_thread(function))
+    await asyncio.to_thread(started.wait, 10)
+    (thread,) = (thread for thread in threading.enumerate() if thread.name.startswith("handler test_whoever"))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go_on.set()
+    await asyncio.to_thread(thread.join, 10)
+    await asyncio.sleep(0)  # its answer is delivered here, to nobody
+
+
+def test_the_loop_may_be_gone_before_the_thread() -> None:
+    """As when the worker stops; an error in the thread would fail this test."""
+    go_on = threading.Event()
+    threads: list[threading.Thread] = []
+
+    async def leave_early() -> None:
+        task = asyncio.create_task(run_in_thread(go_on.wait, 10))
+        await asyncio.sleep(0)
+        threads.extend(thread for thread in threading.enumerate() if thread.name.startswith("handler"))
+        task.cancel()
+
+    asyncio.run(leave_early())
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert threads
