@@ -1,0 +1,150 @@
+"""The signature schemes `timestamped` and `standard-webhooks`, and all three by name."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+from standardwebhooks.webhooks import Webhook
+
+from konvox.errors import SignatureError
+from konvox.schemes import MESSAGE_ID_HEADER, SCHEMES, STANDARD_SIGNATURE_HEADER, TIMESTAMP_HEADER, Delivery, SchemeName
+from konvox.signatures import TOLERANCE_SECONDS, sign_timestamped, verify_timestamped
+
+HEADER = "X-Konvox-Signature"
+NOW = 1_614_265_330
+
+# The example of the Standard Webhooks specification.
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = b'{"test": 2432232314}'
+MESSAGE_ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
+SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+names = st.sampled_from(sorted(SCHEMES))
+secrets = st.binary(min_size=1, max_size=40).map(lambda key: "whsec_" + base64.b64encode(key).decode())
+header_texts = st.text(st.characters(codec=None), max_size=60)
+
+
+def standard_headers(**changes: str) -> CIMultiDict[str]:
+    """The headers of the specification's example, some of them changed."""
+    headers = {MESSAGE_ID_HEADER: MESSAGE_ID, TIMESTAMP_HEADER: str(NOW), STANDARD_SIGNATURE_HEADER: SIGNATURE}
+    return CIMultiDict(headers | {f"webhook-{name}": value for name, value in changes.items()})
+
+
+def verify_standard(headers: CIMultiDict[str], *, now_seconds: int = NOW, body: bytes = BODY) -> None:
+    """Verify against the specification's secret."""
+    scheme = SCHEMES["standard-webhooks"]
+    scheme.verify(body, headers, header=HEADER, secrets=["whsec_b2xk", SECRET], now_seconds=now_seconds)
+
+
+def test_the_example_of_the_specification_is_signed_and_verified() -> None:
+    """The published vector holds in both directions."""
+    verify_standard(standard_headers())
+    signed = SCHEMES["standard-webhooks"].sign(Delivery(BODY, MESSAGE_ID, NOW), header=HEADER, secret=SECRET)
+    assert dict(signed) == dict(standard_headers())
+
+
+@pytest.mark.parametrize(
+    "signature", [f"v2,{SIGNATURE[3:]}", f"v1,h{SIGNATURE[4:]}", SIGNATURE[3:], "v1,", "v1", "", "v1,ÿ"]
+)
+def test_what_is_not_the_signature_is_refused(signature: str) -> None:
+    """Another version, a changed character, no version, nothing: each is refused."""
+    with pytest.raises(SignatureError):
+        verify_standard(standard_headers(signature=signature))
+
+
+def test_a_good_signature_among_bad_ones_is_enough() -> None:
+    """While a secret is rotated, a sender signs with the old and the new one."""
+    verify_standard(standard_headers(signature=f"v1,AAAA v2,zzz {SIGNATURE} v1,{'A' * 43}="))
+
+
+@pytest.mark.parametrize("off_seconds", [TOLERANCE_SECONDS, -TOLERANCE_SECONDS])
+@pytest.mark.parametrize("name", ["timestamped", "standard-webhooks"])
+def test_a_signature_is_good_for_five_minutes_either_way(name: SchemeName, off_seconds: int) -> None:
+    """At 300 s it holds, at 301 s it does not: a captured request cannot be sent again later."""
+    scheme = SCHEMES[name]
+    headers = CIMultiDict(scheme.sign(Delivery(BODY, MESSAGE_ID, NOW), header=HEADER, secret=SECRET))
+    scheme.verify(BODY, headers, header=HEADER, secrets=[SECRET], now_seconds=NOW + off_seconds)
+    beyond = NOW + off_seconds + (1 if off_seconds > 0 else -1)
+    with pytest.raises(SignatureError, match="300 s"):
+        scheme.verify(BODY, headers, header=HEADER, secrets=[SECRET], now_seconds=beyond)
+
+
+@pytest.mark.parametrize("doubled", [MESSAGE_ID_HEADER, TIMESTAMP_HEADER, STANDARD_SIGNATURE_HEADER])
+def test_a_header_that_is_missing_or_doubled_is_refused(doubled: str) -> None:
+    """Each of the three headers must stand exactly once."""
+    headers = standard_headers()
+    headers.add(doubled, headers[doubled])
+    with pytest.raises(SignatureError, match="more than once"):
+        verify_standard(headers)
+    headers.popall(doubled)
+    with pytest.raises(SignatureError, match="missing"):
+        verify_standard(headers)
+
+
+def test_several_timestamped_signatures_may_stand() -> None:
+    """One good `v1` among others is enough, and parts of other names are passed over."""
+    good = sign_timestamped(BODY, secret="new", now_seconds=NOW)
+    header = f"v0=abc,v1={'0' * 64},{good},v1=zz"
+    verify_timestamped(BODY, [header], secrets=["old", "new"], now_seconds=NOW)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "t=,v1=", "t=1614265330", "v1=" + "0" * 64, "t=1614265330,t=1614265330,v1=00", "t=+1614265330,v1=00", "t=1e9"],
+)
+def test_malformed_timestamped_headers_are_refused(header: str) -> None:
+    """No time, two times, a time that is no plain number, no signature."""
+    with pytest.raises(SignatureError):
+        verify_timestamped(BODY, [header], secrets=["s"], now_seconds=NOW)
+
+
+@given(names, st.binary(max_size=200), secrets, st.integers(0, 10**11))
+def test_what_is_signed_verifies(name: SchemeName, body: bytes, secret: str, now_seconds: int) -> None:
+    """Each scheme takes what it has signed, among other secrets as well."""
+    scheme = SCHEMES[name]
+    headers = CIMultiDict(scheme.sign(Delivery(body, "msg_1", now_seconds), header=HEADER, secret=secret))
+    scheme.verify(body, headers, header=HEADER, secrets=["whsec_b3RoZXI=", secret], now_seconds=now_seconds)
+
+
+@given(names, st.binary(min_size=1, max_size=100), secrets, st.data())
+def test_any_changed_byte_is_noticed(name: SchemeName, body: bytes, secret: str, data: st.DataObject) -> None:
+    """A body with one byte changed does not verify."""
+    scheme = SCHEMES[name]
+    headers = CIMultiDict(scheme.sign(Delivery(body, "msg_1", NOW), header=HEADER, secret=secret))
+    position = data.draw(st.integers(0, len(body) - 1))
+    changed = bytearray(body)
+    changed[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(SignatureError):
+        scheme.verify(bytes(changed), headers, header=HEADER, secrets=[secret], now_seconds=NOW)
+
+
+@given(names, st.binary(max_size=50), st.lists(header_texts, max_size=3), header_texts, header_texts)
+def test_no_input_raises_anything_else(
+    name: SchemeName, body: bytes, signatures: list[str], message_id: str, timestamp: str
+) -> None:
+    """Whatever the headers hold, lone surrogates included, the answer is `SignatureError`."""
+    headers: CIMultiDict[str] = CIMultiDict([(MESSAGE_ID_HEADER, message_id), (TIMESTAMP_HEADER, timestamp)])
+    for signature in signatures:
+        headers.add(HEADER, signature)
+        headers.add(STANDARD_SIGNATURE_HEADER, signature)
+    with pytest.raises(SignatureError):
+        SCHEMES[name].verify(body, headers, header=HEADER, secrets=[SECRET], now_seconds=NOW)
+
+
+@given(st.text(max_size=100), secrets)
+def test_the_reference_library_agrees(text: str, secret: str) -> None:
+    """What `standardwebhooks` signs verifies here, and what is signed here verifies there."""
+    moment = datetime.now(UTC).replace(microsecond=0)
+    now_seconds = int(moment.timestamp())
+    reference = Webhook(secret)
+    body = b'{"text": "%s"}' % base64.b64encode(text.encode("utf-8", "surrogatepass"))
+    theirs = reference.sign(MESSAGE_ID, moment, body.decode())
+    headers = standard_headers(timestamp=str(now_seconds), signature=theirs)
+    SCHEMES["standard-webhooks"].verify(body, headers, header=HEADER, secrets=[secret], now_seconds=now_seconds)
+    ours = SCHEMES["standard-webhooks"].sign(Delivery(body, MESSAGE_ID, now_seconds), header=HEADER, secret=secret)
+    reference.verify(body, dict(ours))
