@@ -11,6 +11,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisError
 
 from broker.errors import BrokerUnavailableError
@@ -29,6 +30,17 @@ OUTAGES = (RedisError, OSError, TimeoutError)
 """What redis-py raises when Redis is away, hung, read-only or full (a dropped connection may be a plain OSError)."""
 
 
+class _PackingInC:
+    """Packs commands in C, as redis-py does on blocking connections; its own way here takes six times as long."""
+
+    _serializer = HiredisRespSerializer()
+
+    def pack_command(self, *arguments: Any) -> list[bytes]:
+        """The command as it goes over the wire."""
+        packed: list[bytes] = self._serializer.pack(*arguments)
+        return packed
+
+
 def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
     """A client for `redis://`, `rediss://` or `unix://`. It connects when it is first used, and again when it must.
 
@@ -42,6 +54,7 @@ def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Ar
         retry=Retry(NoBackoff(), 1),
         retry_on_error=[redis.ConnectionError, OSError],
     )
+    pool.connection_class = type("PackingInC", (_PackingInC, pool.connection_class), {})
     return ArqRedis(pool)
 
 

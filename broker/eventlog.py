@@ -98,9 +98,13 @@ async def _with_states(server: Server, jobs: Sequence[Job]) -> list[LoggedEvent]
 
 def _logged(job: Job, fields: Mapping[str, bytes], *, first_job_is_queued: bool) -> LoggedEvent:
     outcomes = {name: orjson.loads(value) for name, value in fields.items() if not name.startswith(".")}
-    still_open = int(fields.get(".open", 0)) > 0 or any(outcome["state"] == "retrying" for outcome in outcomes.values())
+    still_open = first_job_is_queued
+    if ".open" in fields:
+        still_open = int(fields[".open"]) > 0
+    elif not still_open:  # one job that took the place of the first is not counted, but leaves an outcome
+        still_open = any(outcome["state"] == "retrying" for outcome in outcomes.values())
     state: State = "delivered"
-    if first_job_is_queued or still_open:
+    if still_open:
         state = "pending"
     elif int(fields.get(".dead", 0)) > 0:
         state = "dead"

@@ -16,8 +16,9 @@ from typing import Any, Self
 import orjson
 
 from broker.errors import MalformedRecordError
-from konvox.envelope import Envelope, event_id, parse_envelope
+from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope
 from konvox.errors import MalformedEventError
+from konvox.schemes import MESSAGE_ID_HEADER
 
 FUNCTION_NAME = "deliver"
 """The arq function that our jobs name."""
@@ -33,6 +34,7 @@ class Record:
         received_at_ms: when it was received, in Unix milliseconds of the receiver's clock.
         headers: the few request headers that are worth keeping; never a credential or a signature.
         body: the exact text received.
+        endpoint: the endpoint that it came in by; empty where there is only one.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Record:
     received_at_ms: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    endpoint: str = ""
 
     @property
     def raw(self) -> bytes:
@@ -47,24 +50,37 @@ class Record:
         return self.body.encode()
 
     @classmethod
-    def of(cls, envelope: Envelope, body: bytes, *, received_at_ms: int, headers: Mapping[str, str]) -> Self:
-        """A record of a body that has been read as an envelope."""
-        return cls(event_id(envelope), envelope.type, received_at_ms, body.decode(), headers)
+    def of(
+        cls, envelope: Envelope, body: bytes, *, received_at_ms: int, headers: Mapping[str, str], endpoint: str = ""
+    ) -> Self:
+        """A record of a body that has been read as an envelope.
+
+        Its id is minted from the body; or from the `webhook-id` among the headers, which is kept only where it was
+        signed (Standard Webhooks).
+        """
+        message_id = headers.get(MESSAGE_ID_HEADER)
+        minted = event_id(envelope) if message_id is None else event_id_of_message(message_id)
+        return cls(minted, envelope.type, received_at_ms, body.decode(), headers, endpoint)
 
     @classmethod
-    def capture(cls, body: bytes, *, received_at_ms: int, headers: Mapping[str, str] | None = None) -> Self:
+    def capture(
+        cls, body: bytes, *, received_at_ms: int, headers: Mapping[str, str] | None = None, endpoint: str = ""
+    ) -> Self:
         """A record of a request body.
 
         Raises:
             MalformedEventError: the body is not a Konvox event.
         """
-        return cls.of(parse_envelope(body), body, received_at_ms=received_at_ms, headers=headers or {})
+        return cls.of(
+            parse_envelope(body), body, received_at_ms=received_at_ms, headers=headers or {}, endpoint=endpoint
+        )
 
     def to_line(self) -> bytes:
         """The record as a line of JSON Lines, without the newline: the form in which captured events travel."""
         received_at = datetime.fromtimestamp(self.received_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
         line = {"id": self.id, "received_at": received_at.replace("+00:00", "Z"), "headers": self.headers}
-        return orjson.dumps({**line, "body": self.body})
+        came_by = {"endpoint": self.endpoint} if self.endpoint else {}
+        return orjson.dumps({**line, **came_by, "body": self.body})
 
     @classmethod
     def from_line(cls, line: bytes, *, now_ms: int) -> Self:
@@ -86,7 +102,12 @@ class Record:
                 return cls.capture(line.strip(), received_at_ms=now_ms)
             body = _body_of(fields)
             received_at_ms = _unix_ms(fields.get("received_at"), default_ms=now_ms)
-            return cls.capture(body, received_at_ms=received_at_ms, headers=_text_headers(fields.get("headers")))
+            return cls.capture(
+                body,
+                received_at_ms=received_at_ms,
+                headers=_text_headers(fields.get("headers")),
+                endpoint=str(fields.get("endpoint") or ""),
+            )
         except MalformedEventError as error:
             raise MalformedRecordError(str(error)) from None
 
@@ -147,6 +168,7 @@ class Job:
                     "received_at_ms": record.received_at_ms,
                     "headers": record.headers,
                     "body": record.body,
+                    "endpoint": record.endpoint,
                     "delivery": self.delivery,
                     "replayed": self.replayed,
                     "handler": self.handler,
@@ -171,7 +193,9 @@ class Job:
     @classmethod
     def from_kwargs(cls, k: Mapping[str, Any]) -> Self:
         """Build a job from the keyword arguments with which arq calls the function."""
-        record = Record(k["event_id"], k["event_type"], k["received_at_ms"], k["body"], k["headers"])
+        record = Record(
+            k["event_id"], k["event_type"], k["received_at_ms"], k["body"], k["headers"], k.get("endpoint", "")
+        )
         return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
 
 

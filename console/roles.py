@@ -11,7 +11,6 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import cast
 
 import structlog
 
@@ -26,7 +25,7 @@ from console.variables import export_env_file
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
 from receiver.app import TALLY, create_app, create_runner
-from receiver.gate import Gate, Scheme
+from receiver.gate import Gate
 from worker.dispatch import Dispatcher
 from worker.once import OnceGate
 from worker.outage import Outage
@@ -138,7 +137,7 @@ def gate_of(settings: Settings) -> Gate:
     """What the settings ask of a request."""
     return Gate(
         tokens=[token.get_secret_value() for token in settings.hook_tokens],
-        scheme=cast(Scheme, settings.signature),
+        scheme=settings.signature,
         signature_header=settings.signature_header,
         signing_secrets=[secret.get_secret_value() for secret in settings.signing_secrets],
         company_ids=frozenset(settings.company_ids),

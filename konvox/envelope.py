@@ -79,7 +79,16 @@ def event_id(envelope: Envelope, identity_fields: Sequence[str] = IDENTITY_FIELD
     """
     fields = envelope.fields
     identity = {name: fields[name] for name in identity_fields if name in fields}
-    digest = hashlib.sha256(_canonical_json(identity)).digest()
+    return _mint(_canonical_json(identity))
+
+
+def event_id_of_message(message_id: str) -> str:
+    """Mint the id of an event from its `webhook-id`, where the sender gives one (Standard Webhooks)."""
+    return _mint(_canonical_json({"webhook-id": message_id}))
+
+
+def _mint(identity: bytes) -> str:
+    digest = hashlib.sha256(identity).digest()
     bits = int.from_bytes(digest[:_ID_BYTES], "big") >> _SPARE_BITS
     return "evt_" + "".join([_BASE32_PAIRS[bits >> shift & 1023] for shift in _PAIR_SHIFTS])
 

@@ -7,12 +7,12 @@ It answers `POST /hooks/konvox/{token}`, `POST /hooks/konvox` and `GET /healthz`
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import orjson
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
@@ -21,6 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from broker.admission import GroupCommit
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
+from receiver.answers import json_answer, ok_answer
+from receiver.challenge import CHALLENGE_HEADER, answer_challenge
 from receiver.errors import RefusedError, not_found
 from receiver.gate import Gate, masked_path
 
@@ -62,20 +64,31 @@ class Receiver:
         self._admission = admission
         self._tally = tally
 
-    async def receive(self, request: web.Request) -> web.Response:
+    async def receive(self, request: web.Request) -> web.StreamResponse:
         """Answer one delivery: 200 once its event is durable."""
         gate = self._gate
+        if CHALLENGE_HEADER in request.headers and (answer := self._answer_challenge(request)):
+            return json_answer(200, {"challenge": answer})
         gate.check_token(request.match_info.get("token"))
         gate.check_headers(request.headers)
         body = await self._read_body(request)
-        gate.check_body(body, request.headers)
-        record = gate.read_event(body, request.headers, received_at_ms=time.time_ns() // 1_000_000)
+        received_at_ms = time.time_ns() // 1_000_000
+        gate.check_body(body, request.headers, received_at_ms=received_at_ms)
+        record = gate.read_event(body, request.headers, received_at_ms=received_at_ms)
         accepted = await self._admission.admit(Job.first(record))
         if accepted:
             self._tally.accepted += 1
         else:
             self._tally.duplicates += 1
-        return _json(200, {"status": "accepted" if accepted else "duplicate", "id": record.id})
+        return ok_answer(request, {"status": "accepted" if accepted else "duplicate", "id": record.id})
+
+    def _answer_challenge(self, request: web.Request) -> str | None:
+        gate = self._gate
+        return answer_challenge(
+            request.headers[CHALLENGE_HEADER],
+            tokens=gate.tokens,
+            signing_secrets=() if gate.scheme == "off" else gate.signing_secrets,
+        )
 
     async def _read_body(self, request: web.Request) -> bytes:
         try:
@@ -122,8 +135,14 @@ def create_runner(app: web.Application, *, stop_seconds: float) -> web.AppRunner
 class AccessLog(AbstractAccessLogger):
     """One line a request, without token, query, headers or body. Answers of 200 are told at `debug` only."""
 
+    def __init__(self, access_log: logging.Logger, log_format: str) -> None:
+        super().__init__(access_log, log_format)
+        self._tells_all = logger.is_enabled_for(logging.DEBUG)
+
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line; called by aiohttp after each answer. `time` is in seconds."""
+        if response.status < 400 and not self._tells_all:
+            return
         tell = logger.debug if response.status < 400 else logger.info
         tell(
             "http.request",
@@ -156,18 +175,18 @@ async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except RefusedError as refused:
         tally.refused += 1
-        return _json(refused.status, {"error": refused.reason})
+        return json_answer(refused.status, {"error": refused.reason})
     except BrokerUnavailableError as outage:
         tally.unavailable += 1
         logger.warning("receiver.unavailable", reason=outage.reason)
-        return _json(503, {"error": "not stored, try again"}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return json_answer(503, {"error": "not stored, try again"}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
         unknown = not_found()
-        return _json(unknown.status, {"error": unknown.reason})
+        return json_answer(unknown.status, {"error": unknown.reason})
 
 
 async def _healthz(_: web.Request) -> web.Response:
-    return _json(200, {"status": "ok"})
+    return json_answer(200, {"status": "ok"})
 
 
 async def _log_tally(app: web.Application) -> AsyncIterator[None]:
@@ -189,7 +208,3 @@ async def _log_tally(app: web.Application) -> AsyncIterator[None]:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def _json(status: int, content: object, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json", headers=headers)

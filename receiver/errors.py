@@ -24,3 +24,23 @@ class RefusedError(ReceiverError):
 def not_found() -> RefusedError:
     """The one and the same answer to a wrong token and to a path that does not exist."""
     return RefusedError(404, "not found")
+
+
+class SpoolError(ReceiverError):
+    """The local spool cannot keep an event, or cannot give one back.
+
+    Attributes:
+        reason: what the disk or SQLite said; nothing of any event.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the spool cannot be used: {reason}")
+        self.reason = reason
+
+
+class SpoolFullError(SpoolError):
+    """The spool has reached its bound."""
+
+
+class SpoolDamagedError(SpoolError):
+    """A spool file is not as it was written. What is intact in it can still be read, see `receiver.spool.salvage`."""

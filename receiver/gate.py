@@ -13,27 +13,25 @@ from broker.records import Record
 from konvox.envelope import parse_envelope
 from konvox.errors import MalformedEventError, SignatureError
 from konvox.inferred import SIGNATURE_HEADER
-from konvox.signatures import token_matches, verify_hmac_sha256
+from konvox.schemes import SCHEMES, HeaderValues, SchemeName
+from konvox.signatures import token_matches
 from receiver.errors import RefusedError, not_found
 
-Scheme = Literal["off", "hmac-sha256"]
-
-KEPT_HEADERS = ("Content-Type", "User-Agent", "webhook-id", "webhook-timestamp")
+KEPT_HEADERS = ("Content-Type", "User-Agent")
 """The request headers that are captured with an event. No signature and no credential is among them."""
+
+KEPT_IF_SIGNED = ("webhook-id", "webhook-timestamp")
+"""Those that are captured only where the signature is over them as well: an event's id is minted from the first."""
 
 _MOST_DIGITS = 18
 """Of a `Content-Length` that can be meant."""
 
 
-class Headers(Protocol):
+class Headers(HeaderValues, Protocol):
     """What the gate asks of a request's headers: names without regard to case, several values a name."""
 
     def get(self, name: str, /) -> str | None:
         """The first value of a header."""
-        ...
-
-    def getall(self, name: str, default: list[str], /) -> list[str]:
-        """All values of a header."""
         ...
 
 
@@ -43,6 +41,8 @@ class Gate:
 
     Attributes:
         tokens: URL tokens; any is good.
+        endpoint: the name of the endpoint that this is the gate of; empty where there is only one.
+        needs_token: whether a path without a token is refused although there is a signature.
         scheme: the signature scheme.
         signature_header: the header that holds the signature.
         signing_secrets: any may match.
@@ -51,7 +51,9 @@ class Gate:
     """
 
     tokens: Sequence[str] = field(default=(), repr=False)
-    scheme: Scheme = "off"
+    endpoint: str = ""
+    needs_token: bool = False
+    scheme: SchemeName | Literal["off"] = "off"
     signature_header: str = SIGNATURE_HEADER
     signing_secrets: Sequence[str] = field(default=(), repr=False)
     company_ids: frozenset[str] = frozenset()
@@ -64,7 +66,7 @@ class Gate:
             RefusedError: 404, the same as for a path that does not exist.
         """
         if token is None:
-            if self.scheme == "off":
+            if self.scheme == "off" or self.needs_token:
                 raise not_found()
         elif not token_matches(token, self.tokens):
             raise not_found()
@@ -87,7 +89,7 @@ class Gate:
         if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > self.max_body_bytes):
             raise self.too_large()
 
-    def check_body(self, body: bytes, headers: Headers) -> None:
+    def check_body(self, body: bytes, headers: Headers, *, received_at_ms: int) -> None:
         """Check the size and the signature of a body.
 
         Raises:
@@ -98,7 +100,13 @@ class Gate:
         if self.scheme == "off":
             return
         try:
-            verify_hmac_sha256(body, headers.getall(self.signature_header, []), secrets=self.signing_secrets)
+            SCHEMES[self.scheme].verify(
+                body,
+                headers,
+                header=self.signature_header,
+                secrets=self.signing_secrets,
+                now_seconds=received_at_ms // 1000,
+            )
         except SignatureError as error:
             raise RefusedError(401, str(error)) from None
 
@@ -114,8 +122,9 @@ class Gate:
             raise RefusedError(400, str(error)) from None
         if self.company_ids and envelope.company_id not in self.company_ids:
             raise RefusedError(401, "the event's companyId is not one of those that are accepted here")
-        kept = {name.lower(): _storable(headers[name]) for name in KEPT_HEADERS if name in headers}
-        return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept)
+        names = (*KEPT_HEADERS, *KEPT_IF_SIGNED) if self.scheme == "standard-webhooks" else KEPT_HEADERS
+        kept = {name.lower(): _storable(headers[name]) for name in names if name in headers}
+        return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept, endpoint=self.endpoint)
 
     def too_large(self) -> RefusedError:
         """The refusal of a body over the limit."""

@@ -1,10 +1,11 @@
 """The receiver's endpoint at Konvox: under which URL it is registered, whether it is as wanted, and what to do if not.
 
-Called by `konvox-hooks register`. Pure, but for the two functions at the end, which call the API.
+Called by `konvox-hooks register` and `doctor`. Pure, but for the two functions at the end, which call the API.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
@@ -38,6 +39,7 @@ class Endpoint(Protocol):
         """Whether any is delivered at all."""
 
 
+EndpointT = TypeVar("EndpointT", bound=Endpoint)
 EndpointT_co = TypeVar("EndpointT_co", bound=Endpoint, covariant=True)
 
 
@@ -82,6 +84,42 @@ class RegistrationPlan:
     inactive: bool = False
     webhook_ids: tuple[str, ...] = ()
 
+    def to_register(self, *, add_missing: bool = False) -> tuple[str, ...]:
+        """The events of the registration that is due; none where a person has to act, or nobody.
+
+        Args:
+            add_missing: whether a URL that Konvox knows gets a second registration for the events that it lacks. Not
+                where it is switched off: once it is switched on again, both would deliver.
+        """
+        if self.state == "create":
+            return self.events
+        return self.missing if add_missing and not self.inactive else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What Konvox has for a receiver in all, whatever the token.
+
+    Attributes:
+        delivered: the events that arrive.
+        missing: events that are wanted and do not arrive.
+        extra: events that arrive and are not wanted.
+        doubled: events that two active registrations of one URL deliver.
+        inactive: registrations that are switched off, by id.
+        old: active ones under another token than the first, by id: a rotation that is not finished.
+        refused: active ones under a path that the receiver answers with 404, by id.
+        current: whether the URL that `register` would register is registered and active.
+    """
+
+    delivered: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
+    inactive: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    current: bool = False
+
 
 def hook_url(public_url: str, token: str | None) -> str:
     """The URL to register: the receiver's path at its public origin, and the token, if there is one.
@@ -123,7 +161,7 @@ def plan_registration(
         welcome: whether an event that is not among them may come all the same, as a handler's wildcard matches it.
     """
     wanted = tuple(sorted(set(events)))
-    ours = [webhook for webhook in existing if _place(webhook.url) == _place(url)]
+    ours = registered_at(existing, url)
     if not ours:
         return RegistrationPlan("create", url, wanted, missing=wanted)
     delivered = {name for webhook in ours if webhook.active for name in webhook.events}
@@ -140,6 +178,45 @@ def plan_registration(
     )
 
 
+def registered_at(existing: Sequence[EndpointT], url: str) -> list[EndpointT]:
+    """What Konvox has under a URL."""
+    return [webhook for webhook in existing if _place(webhook.url) == _place(url)]
+
+
+def survey(
+    existing: Sequence[Endpoint],
+    *,
+    public_url: str,
+    urls: Sequence[str],
+    events: Sequence[str],
+    welcome: Callable[[str], bool],
+) -> Survey:
+    """Look at everything that Konvox delivers to a receiver.
+
+    Args:
+        existing: every endpoint that Konvox lists.
+        public_url: the receiver's origin.
+        urls: the URLs that the receiver accepts, the one to register first.
+        events: the events that are wanted.
+        welcome: whether an event that is not among them may come all the same.
+    """
+    accepted = [_place(url) for url in urls]
+    here = [webhook for webhook in existing if _is_below(webhook.url, hook_url(public_url, None))]
+    ours = [webhook for webhook in here if webhook.active and _place(webhook.url) in accepted]
+    delivered = {name for webhook in ours for name in webhook.events}
+    counts = Counter((_place(webhook.url), name) for webhook in ours for name in set(webhook.events))
+    return Survey(
+        delivered=tuple(sorted(delivered)),
+        missing=tuple(sorted(set(events).difference(delivered))),
+        extra=tuple(sorted(name for name in delivered.difference(events) if not welcome(name))),
+        doubled=tuple(sorted({name for (_, name), count in counts.items() if count > 1})),
+        inactive=tuple(webhook.id for webhook in here if not webhook.active),
+        old=tuple(webhook.id for webhook in ours if _place(webhook.url) != accepted[0]),
+        refused=tuple(webhook.id for webhook in here if webhook.active and _place(webhook.url) not in accepted),
+        current=any(_place(webhook.url) == accepted[0] for webhook in ours),
+    )
+
+
 async def registered_webhooks(client: RegistrationClient[EndpointT_co]) -> list[EndpointT_co]:
     """What Konvox has.
 
@@ -149,18 +226,26 @@ async def registered_webhooks(client: RegistrationClient[EndpointT_co]) -> list[
     return [webhook async for webhook in client.webhooks.list()]
 
 
-async def register(client: RegistrationClient[EndpointT_co], plan: RegistrationPlan) -> EndpointT_co | None:
-    """Carry out a plan: register the endpoint if it is to be created, and do nothing otherwise.
+async def register(
+    client: RegistrationClient[EndpointT_co], plan: RegistrationPlan, *, add_missing: bool = False
+) -> EndpointT_co | None:
+    """Carry out a plan: register what is due, and do nothing where nothing is.
+
+    Args:
+        client: the API client.
+        plan: the plan.
+        add_missing: see `RegistrationPlan.to_register`.
 
     Returns:
         The new endpoint, or None where nothing was created.
 
     Raises:
-        KonvoxError: the call failed.
+        KonvoxError: the call failed. After a `ConflictError`, look again: somebody else may have just registered it.
     """
-    if plan.state != "create":
+    events = plan.to_register(add_missing=add_missing)
+    if not events:
         return None
-    return await client.webhooks.register(url=plan.url, events=plan.events, active=True)
+    return await client.webhooks.register(url=plan.url, events=events, active=True)
 
 
 def _place(url: str) -> tuple[object, ...]:
@@ -170,6 +255,12 @@ def _place(url: str) -> tuple[object, ...]:
         return (url,)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     return parts.scheme, parts.hostname, port, parts.path, parts.query
+
+
+def _is_below(url: str, top: str) -> bool:
+    *origin, path, _ = _place(url) if _split(url) else ("", "")
+    *top_origin, top_path, _ = _place(top)
+    return origin == top_origin and f"{path}/".startswith(f"{top_path}/")
 
 
 def _split(url: str) -> SplitResult | None:

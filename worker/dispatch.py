@@ -83,13 +83,13 @@ class _Views:
 
     @cached_property
     def typed(self) -> Event:
-        record = self._job.record
-        return typed_event(record.type, event_id=record.id, raw=record.raw, replayed=self._job.replayed)
+        record, replayed = self._job.record, self._job.replayed
+        return typed_event(record.type, event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
 
     @cached_property
     def plain(self) -> Event:
-        record = self._job.record
-        return plain_event(event_id=record.id, raw=record.raw, replayed=self._job.replayed)
+        record, replayed = self._job.record, self._job.replayed
+        return plain_event(event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
 
 
 async def _call(handler: Handler, event: Event, context: Context) -> None:

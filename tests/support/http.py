@@ -59,9 +59,16 @@ class Answer:
         return None
 
 
-def http_request(path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = _JSON) -> bytes:
-    """A request with these headers, and with a `Content-Length` where they say nothing about the body's length."""
-    lines = [f"{method} {path} HTTP/1.1".encode(), b"Host: localhost", b"Connection: close"]
+def http_request(
+    path: str, body: bytes = b"", *, method: str = "POST", headers: Headers = _JSON, close: bool = False
+) -> bytes:
+    """A request with these headers, and with a `Content-Length` where they say nothing about the body's length.
+
+    The connection is to stay open afterwards, unless told to `close`.
+    """
+    lines = [f"{method} {path} HTTP/1.1".encode(), b"Host: localhost"]
+    if close:
+        lines.append(b"Connection: close")
     names = {name.lower() for name, _ in headers}
     lines += [
         name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()) for name, value in headers
@@ -83,12 +90,17 @@ async def send(port: int, request: bytes) -> Answer:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n"))[:-2]
-            answer = Answer(int(head.split(b" ", 2)[1]), head, b"")
-            body = await reader.readexactly(int(answer.header("Content-Length") or 0))
-            return Answer(answer.status, head, body)
+            return await read_answer(reader)
         finally:
             writer.close()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """The next answer on a connection."""
+    head = (await reader.readuntil(b"\r\n\r\n"))[:-2]
+    answer = Answer(int(head.split(b" ", 2)[1]), head, b"")
+    body = await reader.readexactly(int(answer.header("Content-Length") or 0))
+    return Answer(answer.status, head, body)
 
 
 @dataclass(frozen=True, slots=True)

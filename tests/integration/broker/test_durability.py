@@ -1,0 +1,179 @@
+"""What a 200 may be based on: servers that keep what they are given, and those that are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from broker.admission import AdmissionPolicy, GroupCommit, admit
+from broker.connection import close, connect
+from broker.durability import BY_REPLY, BY_WAITAOF, Confirmation, confirmation_for, refuse_eviction
+from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.ledger import audit
+from tests.support.events import job_of
+from tests.support.valkey import ValkeyServer
+
+
+@asynccontextmanager
+async def valkey_with(folder: Path, **settings: str) -> AsyncIterator[ArqRedis]:
+    """A connection to a Valkey with these settings."""
+    with ValkeyServer(folder, **settings) as valkey:
+        server = connect(valkey.url())
+        try:
+            yield server
+        finally:
+            await close(server)
+
+
+async def test_with_fsync_at_every_write_the_reply_is_enough(server: ArqRedis) -> None:
+    """No second command is needed."""
+    assert await confirmation_for(server, "fsync") == BY_REPLY
+
+
+async def test_with_fsync_every_second_the_server_is_asked_to_wait(tmp_path: Path) -> None:
+    """In the same round trip as the batch; only its answer makes the batch durable."""
+    async with valkey_with(tmp_path, appendfsync="everysec") as server:
+        confirmation = await confirmation_for(server, "fsync")
+        assert confirmation == BY_WAITAOF
+        policy = AdmissionPolicy(confirmation=confirmation)
+        assert await admit(server, [job_of(1)], policy) == [True]
+        before = (await server.info("commandstats"))["cmdstat_waitaof"]["calls"]
+        assert await admit(server, [job_of(2)], policy) == [True]
+        assert (await server.info("commandstats"))["cmdstat_waitaof"]["calls"] == before + 1
+
+
+async def test_fsync_that_stops_during_a_rewrite_is_not_enough(tmp_path: Path) -> None:
+    """With `no-appendfsync-on-rewrite`, even `always` does not mean always."""
+    async with valkey_with(tmp_path, no_appendfsync_on_rewrite="yes") as server:
+        assert await confirmation_for(server, "fsync") == BY_WAITAOF
+
+
+async def test_a_server_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
+    """Unless told that memory is enough; the error says how to mend it, and ends a command with 2."""
+    async with valkey_with(tmp_path, appendonly="no") as server:
+        with pytest.raises(UnsafeServerError, match="appendonly yes") as caught:
+            await confirmation_for(server, "fsync")
+        assert caught.value.exit_code == 2
+        assert await confirmation_for(server, "memory") == BY_REPLY
+
+
+async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(tmp_path: Path) -> None:
+    """Where CONFIG is forbidden, WAITAOF tells whether there is an append-only file."""
+    for number, appendonly in enumerate(("yes", "no")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "users.acl").write_text("user default on nopass ~* &* +@all -config\n")
+        async with valkey_with(folder, appendonly=appendonly, aclfile=str(folder / "users.acl")) as server:
+            await refuse_eviction(server)
+            if appendonly == "yes":
+                assert await confirmation_for(server, "fsync") == BY_WAITAOF
+            else:
+                with pytest.raises(UnsafeServerError, match="cannot say when a write is on disk"):
+                    await confirmation_for(server, "fsync")
+
+
+async def test_replicas_are_waited_for(server: ArqRedis) -> None:
+    """A batch that no replica confirms is not answered as accepted."""
+    confirmation = await confirmation_for(server, "replicas")
+    assert confirmation.command is not None
+    assert confirmation.command[:2] == ("WAIT", 1)
+    impatient = Confirmation((*confirmation.command[:2], 1), confirmation.needed)
+    with pytest.raises(BrokerUnavailableError, match="not confirmed as durable"):
+        await admit(server, [job_of(1)], AdmissionPolicy(confirmation=impatient))
+    assert await admit(server, [job_of(1)], AdmissionPolicy()) == [False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "durable"), [([1, 0], True), ([0, 0], False), ([0, 5], False), ([b"1", b"0"], True)]
+)
+def test_only_the_servers_own_disk_confirms(answer: Any, durable: bool) -> None:
+    """The first number of WAITAOF's answer."""
+    if durable:
+        BY_WAITAOF.check(answer)
+    else:
+        with pytest.raises(BrokerUnavailableError):
+            BY_WAITAOF.check(answer)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_a_server_that_evicts_is_refused(tmp_path: Path, policy: str) -> None:
+    """The error names the setting and the one to use instead."""
+    async with valkey_with(tmp_path, maxmemory="100mb", maxmemory_policy=policy) as server:
+        with pytest.raises(UnsafeServerError, match=f"maxmemory-policy {policy}.*noeviction"):
+            await refuse_eviction(server)
+
+
+@pytest.mark.parametrize("settings", [{"maxmemory": "100mb"}, {"maxmemory_policy": "allkeys-lru"}])
+async def test_a_server_that_cannot_evict_is_welcome(tmp_path: Path, settings: dict[str, str]) -> None:
+    """`noeviction`, or no limit that could be met."""
+    async with valkey_with(tmp_path, **settings) as server:
+        await refuse_eviction(server)
+
+
+@pytest.mark.parametrize("confirmation", [BY_REPLY, BY_WAITAOF], ids=["by reply", "by WAITAOF"])
+async def test_a_server_that_died_is_an_outage_and_keeps_what_was_accepted(
+    own_valkey: ValkeyServer, confirmation: Confirmation
+) -> None:
+    """All that wait for a batch hear of it; after a restart the same connection works again."""
+    policy = AdmissionPolicy(confirmation=confirmation)
+    server = connect(own_valkey.url())
+    assert await admit(server, [job_of(1)], policy) == [True]
+    own_valkey.kill()
+    commit = GroupCommit(server, policy)
+    answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in (2, 3, 4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [BrokerUnavailableError] * 3
+    own_valkey.start()
+    assert await asyncio.gather(*(commit.admit(job_of(number)) for number in (1, 2))) == [False, True]
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.balanced) == (2, True)
+    await close(server)
+
+
+async def test_a_server_that_hangs_is_an_outage(own_valkey: ValkeyServer) -> None:
+    """Known within the time-out, well before Konvox would give up; what was sent may be written all the same."""
+    server = connect(own_valkey.url(), timeout_seconds=0.2)
+    assert own_valkey.process is not None
+    try:
+        assert await admit(server, [job_of(1)], AdmissionPolicy()) == [True]
+        own_valkey.process.send_signal(signal.SIGSTOP)
+        for number in (2, 3):
+            started = time.monotonic()
+            with pytest.raises(BrokerUnavailableError, match="Timeout"):
+                await admit(server, [job_of(number)], AdmissionPolicy())
+            assert time.monotonic() - started < 1.0
+        own_valkey.process.send_signal(signal.SIGCONT)
+        await admit(server, [job_of(number) for number in (1, 2, 3)], AdmissionPolicy())
+        ledger = await audit(server)
+        assert (ledger.accepted, ledger.pending, ledger.balanced) == (3, 3, True)
+    finally:
+        await close(server)
+
+
+async def test_a_full_server_is_an_outage(tmp_path: Path) -> None:
+    """And it works again once there is room."""
+    async with valkey_with(tmp_path) as server:
+        await server.config_set("maxmemory", "1")
+        with pytest.raises(BrokerUnavailableError, match="maxmemory"):
+            await admit(server, [job_of(1)], AdmissionPolicy())
+        await server.config_set("maxmemory", "0")
+        assert await admit(server, [job_of(1)], AdmissionPolicy()) == [True]
+        assert (await audit(server)).balanced
+
+
+async def test_a_read_only_server_is_an_outage(tmp_path: Path) -> None:
+    """As after a failover; the error's text holds nothing of the event."""
+    async with valkey_with(tmp_path) as server:
+        await server.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(BrokerUnavailableError, match="(?i)read.?only") as caught:
+            await admit(server, [job_of(1)], AdmissionPolicy())
+        assert "clcontact" not in str(caught.value)
+        await server.execute_command("REPLICAOF", "NO", "ONE")
+        assert await admit(server, [job_of(1)], AdmissionPolicy()) == [True]

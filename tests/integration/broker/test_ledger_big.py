@@ -1,0 +1,228 @@
+"""The ledger: `accepted = delivered + dead + pending` after every step, and whatever breaks it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from arq.connections import ArqRedis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker import deadletters, keys, queue
+from broker.admission import AdmissionPolicy, admit
+from broker.eventlog import events
+from broker.ledger import audit, read_ledger
+from broker.queue import Claimed
+from broker.records import Job
+from tests.support.events import (
+    RETENTION_MS,
+    admitted,
+    claimed,
+    job_of,
+    make_due,
+    queued_ids,
+    record_of,
+    settled,
+)
+from worker.policy import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
+
+HANDLERS = ("a", "b", "c")
+
+Ended = Literal["done", "skipped", "dropped", "failed", "unfit"]
+how_it_ended = st.sampled_from(["done", "done", "skipped", "dropped", "failed", "failed", "unfit"])
+
+
+@dataclass
+class Store:
+    """What happens to a store, step by step, with the claims that are out, lapsed ones included."""
+
+    server: ArqRedis
+    claims: list[Claimed] = field(default_factory=list)
+    steps: int = 0
+    admissions: int = 0
+
+    async def admit(self, number: int) -> None:
+        """An event comes in, for the first time or not."""
+        self.admissions += (await admit(self.server, [job_of(number)], AdmissionPolicy())).count(True)
+
+    async def replay(self, number: int) -> None:
+        """An operator sends an event again."""
+        self.admissions += len(await admit(self.server, [Job.replay(record_of(number))], AdmissionPolicy()))
+
+    async def end_window(self, number: int) -> None:
+        """The dedupe window of an event ends."""
+        await self.server.delete(keys.seen_key(record_of(number).id))
+
+    async def claim(self, count: int) -> None:
+        """A worker takes some jobs."""
+        self.claims += (await claimed(self.server, token=f"t:{self.steps}", count=count)).jobs
+
+    async def lapse(self, _number: int) -> None:
+        """Every lease lapses, every delay ends."""
+        await make_due(self.server, await queued_ids(self.server))
+
+    async def settle(self, number: int, ended: tuple[Ended, Ended, Ended], attempts: int) -> None:
+        """A run ends; its lease may have passed to another worker long ago."""
+        if not self.claims:
+            return
+        claim = self.claims.pop(number % len(self.claims))
+        job = Job.from_bytes(claim.payload or b"")
+        names = HANDLERS if job.handler is None else (job.handler,)
+        runs = [HandlerRun(name, how, policy=RetryPolicy(attempts)) for name, how in zip(names, ended, strict=False)]
+        await settled(self.server, settlement_of(claim, job, runs, now_ms=0))
+
+    async def put_aside(self, number: int, kind: str) -> None:
+        """A claimed job is poison, or cannot be read."""
+        if not self.claims:
+            return
+        claim = self.claims.pop(number % len(self.claims))
+        job = Job.from_bytes(claim.payload or b"")
+        poison = poison_settlement(claim, job, now_ms=0)
+        await settled(self.server, poison if kind == "poison" else unreadable_settlement(claim, error="", now_ms=0))
+
+    async def release(self, number: int) -> None:
+        """A worker hands back what it has."""
+        if self.claims:
+            await queue.release(self.server, [self.claims.pop(number % len(self.claims))])
+
+    async def change_letters(self, number: int, kind: str) -> None:
+        """An operator retries or drops some dead letters; twice, as when two of them do it at once."""
+        letters = [letter async for letter in deadletters.dead_letters(self.server)][: number + 1]
+        for _ in range(2):
+            if kind == "retry":
+                await deadletters.retry(self.server, letters)
+            else:
+                await deadletters.drop(self.server, letters, retention_ms=RETENTION_MS)
+
+    async def check(self) -> None:
+        """Everything is accounted for, by the counts and by what is really there."""
+        ledger = await audit(self.server)
+        assert ledger.accepted == self.admissions
+        assert ledger.balanced, ledger
+        pending = {job_id.split("/")[0] for job_id in await queued_ids(self.server)}
+        letters = [letter.id.split("/")[0] async for letter in deadletters.dead_letters(self.server)]
+        dead = set(letters) - pending
+        assert ledger.pending == len(pending)
+        assert ledger.dead - ledger.dropped == len(dead)
+        assert ledger.dead_letters == len(letters)
+        assert min(ledger.delivered, ledger.dropped) >= 0
+        states = {logged.delivery: logged.state async for logged in events(self.server)}
+        assert {delivery for delivery, state in states.items() if state == "pending"} == pending
+        assert {delivery for delivery, state in states.items() if state == "dead"} == dead
+
+
+Step = Callable[[Store], Awaitable[None]]
+numbers = st.integers(0, 3)
+steps: st.SearchStrategy[Step] = st.one_of(
+    st.builds(lambda n: lambda store: store.admit(n), numbers),
+    st.builds(lambda n: lambda store: store.replay(n), numbers),
+    st.builds(lambda n: lambda store: store.end_window(n), numbers),
+    st.builds(lambda n: lambda store: store.claim(n + 1), numbers),
+    st.builds(lambda n: lambda store: store.claim(n + 1), numbers),
+    st.builds(lambda n: lambda store: store.lapse(n), numbers),
+    st.builds(
+        lambda n, ended, attempts: lambda store: store.settle(n, ended, attempts),
+        numbers,
+        st.tuples(how_it_ended, how_it_ended, how_it_ended),
+        numbers,
+    ),
+    st.builds(
+        lambda n, ended, attempts: lambda store: store.settle(n, ended, attempts),
+        numbers,
+        st.tuples(how_it_ended, how_it_ended, how_it_ended),
+        numbers,
+    ),
+    st.builds(lambda n, kind: lambda store: store.put_aside(n, kind), numbers, st.sampled_from(["poison", "missing"])),
+    st.builds(lambda n: lambda store: store.release(n), numbers),
+    st.builds(lambda n, kind: lambda store: store.change_letters(n, kind), numbers, st.sampled_from(["retry", "drop"])),
+)
+
+
+@given(st.lists(steps, max_size=30))
+@settings(max_examples=3000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_the_ledger_balances_after_every_step(server: ArqRedis, taken: list[Step]) -> None:
+    """Whatever happens in whatever order; and the log shows each delivery as what it is."""
+    await server.flushdb()
+    store = Store(server)
+    for step in taken:
+        store.steps += 1
+        await step(store)
+        await store.check()
+
+
+async def test_an_empty_store_balances(server: ArqRedis) -> None:
+    """There is nothing to miss."""
+    ledger = await audit(server)
+    assert ledger.balanced
+    assert (ledger.accepted, ledger.pending, ledger.dead_letters) == (0, 0, 0)
+
+
+async def test_a_job_without_a_body_is_found(server: ArqRedis) -> None:
+    """Removed by hand, or by an eviction; the counts alone would not show it."""
+    jobs = await admitted(server, 3)
+    await server.delete(keys.job_key(jobs[1].id))
+    ledger = await audit(server)
+    assert ledger.misplaced == (jobs[1].id,)
+    assert ledger.difference == 0
+    assert not ledger.balanced
+    assert (await read_ledger(server)).balanced
+
+
+async def test_a_lost_job_is_found(server: ArqRedis) -> None:
+    """Its place in the queue is gone: one event is missing."""
+    jobs = await admitted(server, 3)
+    await server.zrem(keys.QUEUE, jobs[1].id)
+    ledger = await audit(server)
+    assert (ledger.difference, ledger.balanced) == (1, False)
+
+
+async def test_a_job_too_many_is_found(server: ArqRedis) -> None:
+    """Nobody admitted it."""
+    await admitted(server, 1)
+    await server.zadd(keys.QUEUE, {"stranger": 1})
+    ledger = await audit(server)
+    assert (ledger.difference, ledger.misplaced, ledger.balanced) == (-1, ("stranger",), False)
+
+
+@pytest.mark.parametrize("lost", ["index entry", "letter"])
+async def test_half_a_dead_letter_is_found(server: ArqRedis, lost: str) -> None:
+    """One that no listing shows, or that is listed and gone."""
+    (job,) = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    await settled(server, settlement_of(claim, job, [HandlerRun("h", "unfit")], now_ms=0))
+    assert (await audit(server)).balanced
+    if lost == "index entry":
+        await server.zrem(keys.DEAD_INDEX, f"{job.id}/h")
+    else:
+        await server.hdel(keys.DEAD, f"{job.id}/h")
+    assert (await audit(server)).misplaced == (f"{job.id}/h",)
+
+
+async def test_a_lost_dead_letter_is_missing(server: ArqRedis) -> None:
+    """Gone without having been dropped by anybody."""
+    (job,) = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    await settled(server, settlement_of(claim, job, [HandlerRun("h", "unfit")], now_ms=0))
+    await server.delete(keys.DEAD, keys.DEAD_INDEX)
+    ledger = await audit(server)
+    assert (ledger.difference, ledger.balanced) == (1, False)
+
+
+async def test_many_are_audited_in_pages(server: ArqRedis) -> None:
+    """Also more than one page of jobs and of letters."""
+    jobs = await admitted(server, 1_500)
+    claims = (await claimed(server, token="a", count=700)).jobs
+    settlements = [
+        settlement_of(claim, Job.from_bytes(claim.payload or b""), [HandlerRun("h", "unfit")], now_ms=0)
+        for claim in claims
+    ]
+    await settled(server, *settlements)
+    assert (await audit(server)).balanced
+    gone = sorted({job.id for job in jobs} - {claim.job_id for claim in claims})[:600]
+    await server.delete(*map(keys.job_key, gone))
+    hidden = [f"{claim.job_id}/h" for claim in claims[:600]]
+    await server.zrem(keys.DEAD_INDEX, *hidden)
+    assert sorted((await audit(server)).misplaced) == sorted([*gone, *hidden])

@@ -1,0 +1,282 @@
+"""The queue with leases: one holder at a time, and nobody else's settlement counts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from arq.connections import ArqRedis
+
+from broker import keys, queue
+from broker.connection import close, connect, connect_blocking
+from broker.ledger import audit
+from broker.queue import Claimed, Claims, Settlement
+from broker.records import Job
+from tests.support.events import (
+    LEASE_MS,
+    admitted,
+    claimed,
+    delivered,
+    job_of,
+    make_due,
+    queued_ids,
+    settled,
+)
+
+
+async def test_a_claim_takes_the_oldest_first(server: ArqRedis) -> None:
+    """Up to the number that was asked for, with their payload."""
+    jobs = await admitted(server, 5)
+    for place, job in enumerate(reversed(jobs)):
+        await server.zadd(keys.QUEUE, {job.id: place + 1})
+    claims = await claimed(server, token="a", count=3)
+    assert [claim.job_id for claim in claims.jobs] == [job.id for job in jobs[:1:-1]]
+    assert [Job.from_bytes(claim.payload or b"") for claim in claims.jobs] == jobs[:1:-1]
+    assert claims.next_due_ms == 0
+    rest = await claimed(server, token="b")
+    assert {claim.job_id for claim in rest.jobs} == {job.id for job in jobs[:2]}
+
+
+async def test_a_claimed_job_is_nobody_elses(server: ArqRedis) -> None:
+    """Until its lease lapses, by the server's clock."""
+    (job,) = await admitted(server, 1)
+    await claimed(server, token="a")
+    assert await claimed(server, token="b") == Claims([], next_due_ms=pytest.approx(LEASE_MS, abs=5_000))
+    seconds, microseconds = await server.time()
+    score = await server.zscore(keys.QUEUE, job.id)
+    assert score == pytest.approx(seconds * 1000 + microseconds / 1000 + LEASE_MS, abs=5_000)
+
+
+async def test_next_due_tells_when_to_look_again(server: ArqRedis) -> None:
+    """At once, in some time, or never."""
+    assert (await claimed(server, token="a")).next_due_ms is None
+    await admitted(server, 2)
+    claims = await claimed(server, token="a", count=1)
+    assert claims.next_due_ms == 0
+    (claim,) = claims.jobs
+    follow_up = Job.from_bytes(claim.payload or b"").for_handler("h", attempt=2)
+    await settled(server, Settlement(claim, follow_up.delivery, follow_ups=[(follow_up, 30_000)]))
+    (claim,) = (await claimed(server, token="b")).jobs
+    await settled(server, delivered(claim))
+    claims = await claimed(server, token="c")
+    assert claims.jobs == []
+    assert claims.next_due_ms is not None
+    assert 20_000 < claims.next_due_ms <= 30_000
+
+
+async def test_a_lapsed_lease_goes_to_the_next_claimer(server: ArqRedis) -> None:
+    """Only the last claimer's settlement counts; what the first brings is refused, and changes nothing."""
+    (job,) = await admitted(server, 1)
+    (first,) = (await claimed(server, token="a")).jobs
+    await make_due(server, [job.id])
+    (second,) = (await claimed(server, token="b")).jobs
+    assert (first.crashes, second.crashes) == (0, 1)
+
+    wrong = Settlement(
+        first, job.delivery, {"h": b"{}"}, [(job.for_handler("h", attempt=2), 0)], {f"{job.id}/g": b"{}"}
+    )
+    assert await settled(server, wrong) == {job.id}
+    assert await queued_ids(server) == {job.id}
+    assert not await server.exists(keys.delivery_key(job.delivery), keys.DEAD, keys.DEAD_INDEX)
+    assert (await audit(server)).pending == 1
+
+    assert await settled(server, delivered(second)) == set()
+    assert await settled(server, delivered(second)) == {job.id}
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (1, 0, True)
+    assert not await server.exists(keys.LEASES, keys.CRASHES, keys.job_key(job.id))
+
+
+async def test_a_batch_settles_what_is_ours_whatever_is_not(server: ArqRedis) -> None:
+    """One fenced job does not keep the others from being written."""
+    await admitted(server, 3)
+    claims = (await claimed(server, token="a")).jobs
+    await make_due(server, [claims[1].job_id])
+    await claimed(server, token="b")
+    assert await settled(server, *map(delivered, claims)) == {claims[1].job_id}
+    assert (await audit(server)).delivered == 2
+
+
+async def test_only_the_holder_renews(server: ArqRedis, redis_url: str) -> None:
+    """From a connection of its own; whose lease was lost hears of it."""
+    await admitted(server, 3)
+    claims = (await claimed(server, token="a")).jobs
+    stolen, settled_one, ours = claims
+    await make_due(server, [stolen.job_id])
+    (thief,) = (await claimed(server, token="b")).jobs
+    await settled(server, delivered(settled_one))
+    await make_due(server, [ours.job_id])
+    before = await server.zscore(keys.QUEUE, stolen.job_id)
+
+    with connect_blocking(redis_url) as blocking:
+        lost = await asyncio.to_thread(queue.renew, blocking, claims, lease_ms=LEASE_MS)
+    assert lost == {stolen.job_id, settled_one.job_id}
+    assert (await claimed(server, token="c")).jobs == []
+    assert await server.zscore(keys.QUEUE, stolen.job_id) == before
+    assert await queued_ids(server) == {stolen.job_id, ours.job_id}
+    assert await settled(server, delivered(thief), delivered(ours)) == set()
+
+
+async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: ArqRedis, redis_url: str) -> None:
+    """A pause of the worker costs nothing as long as nobody was faster."""
+    (job,) = await admitted(server, 1)
+    claims = (await claimed(server, token="a")).jobs
+    await make_due(server, [job.id])
+    with connect_blocking(redis_url) as blocking:
+        assert queue.renew(blocking, claims, lease_ms=LEASE_MS) == set()
+    assert (await claimed(server, token="b")).jobs == []
+
+
+async def test_what_is_handed_back_is_due_at_once(server: ArqRedis) -> None:
+    """It uses up neither an attempt nor a crash, and only its holder can do it."""
+    (job,) = await admitted(server, 1)
+    for token in map(str, range(10)):
+        (claim,) = (await claimed(server, token=token)).jobs
+        assert claim.crashes == 0
+        assert Job.from_bytes(claim.payload or b"").attempt == 1
+        stranger = Claimed(claim.job_id, "someone else", 0, None)
+        assert await queue.release(server, [stranger]) == 0
+        assert await queue.release(server, [claim, stranger]) == 1
+    assert await queued_ids(server) == {job.id}
+
+
+async def test_what_was_settled_cannot_be_handed_back(server: ArqRedis) -> None:
+    """It would come back from the dead."""
+    await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    await settled(server, delivered(claim))
+    assert await queue.release(server, [claim]) == 0
+    assert await queued_ids(server) == set()
+
+
+async def test_crashes_are_counted(server: ArqRedis) -> None:
+    """Each time that a lease lapses without a word, until the job is settled."""
+    (job,) = await admitted(server, 1)
+    for crashes in range(4):
+        (claim,) = (await claimed(server, token=str(crashes))).jobs
+        assert claim.crashes == crashes
+        await make_due(server, [job.id])
+    (claim,) = (await claimed(server, token="last")).jobs
+    await settled(server, delivered(claim))
+    assert not await server.exists(keys.CRASHES, keys.LEASES)
+
+
+async def test_at_most_one_suspect_is_claimed_at_a_time(server: ArqRedis) -> None:
+    """The others wait a moment, and are not blamed for it; fresh jobs are not kept waiting."""
+    jobs = await admitted(server, 5)
+    await claimed(server, token="dead", count=4)
+    await make_due(server, await queued_ids(server))
+
+    first = await claimed(server, token="a")
+    assert sorted(claim.crashes for claim in first.jobs) == [0, 1]
+    assert first.next_due_ms is not None
+    assert 0 < first.next_due_ms <= 100
+    await make_due(server, {job.id for job in jobs} - {claim.job_id for claim in first.jobs})
+    assert (await claimed(server, token="b", suspect_wanted=False)).jobs == []
+
+    seen = {claim.job_id for claim in first.jobs}
+    for token in "cde":
+        await make_due(server, {job.id for job in jobs} - seen)
+        (claim,) = (await claimed(server, token=token)).jobs
+        assert claim.crashes == 1
+        seen.add(claim.job_id)
+    assert seen == {job.id for job in jobs}
+
+
+async def test_a_job_that_was_removed_is_claimed_without_payload(server: ArqRedis) -> None:
+    """So that it can be put aside rather than block the queue."""
+    jobs = await admitted(server, 2)
+    await server.delete(keys.job_key(jobs[0].id))
+    claims = await claimed(server, token="a")
+    payloads = {claim.job_id: claim.payload for claim in claims.jobs}
+    assert payloads == {jobs[0].id: None, jobs[1].id: jobs[1].to_bytes()}
+
+
+async def test_a_stock_worker_leases_by_id(server: ArqRedis) -> None:
+    """Only what is due; a job that is leased, delayed or gone is not its own."""
+    (job,) = await admitted(server, 1)
+    assert await queue.lease(server, job.id, token="a", lease_ms=LEASE_MS)
+    assert not await queue.lease(server, job.id, token="b", lease_ms=LEASE_MS)
+    assert not await queue.lease(server, "evt_unknown", token="b", lease_ms=LEASE_MS)
+    assert (await claimed(server, token="c")).jobs == []
+    await make_due(server, [job.id])
+    (claim,) = (await claimed(server, token="c")).jobs
+    assert claim.crashes == 1
+    assert await settled(server, delivered(Claimed(job.id, "a", 0, None))) == {job.id}
+    await make_due(server, [job.id])
+    assert await queue.lease(server, job.id, token="d", lease_ms=LEASE_MS)
+    assert await server.hget(keys.CRASHES, job.id) == b"2"
+
+
+async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: ArqRedis, redis_url: str) -> None:
+    """10,000 jobs, two connections, claims of random size: none is claimed twice, none is left."""
+    total = 10_000
+    await server.zadd(keys.QUEUE, {f"evt_{number}": number + 1 for number in range(total)})
+
+    async def take_all(name: str, connection: ArqRedis) -> list[str]:
+        taken: list[str] = []
+        rounds = 0
+        while True:
+            rounds += 1
+            count = 1 + (rounds * 37) % 500
+            claims = await claimed(connection, token=f"{name}:{rounds}", count=count)
+            if not claims.jobs:
+                return taken
+            taken += [claim.job_id for claim in claims.jobs]
+
+    other = connect(redis_url)
+    left, right = await asyncio.gather(take_all("left", server), take_all("right", other))
+    await close(other)
+    assert left
+    assert right
+    assert len(left) + len(right) == total
+    assert len({*left, *right}) == total
+    holders = await server.hgetall(keys.LEASES)
+    assert {name.decode() for name, token in holders.items() if token.startswith(b"left:")} == set(left)
+
+
+async def test_two_settle_the_same_job_and_one_counts(server: ArqRedis) -> None:
+    """Although they are written at once."""
+    await admitted(server, 50)
+    first = (await claimed(server, token="a")).jobs
+    await make_due(server, await queued_ids(server))
+    second: list[Claimed] = []
+    while len(second) < 50:
+        await make_due(server, {claim.job_id for claim in first} - {claim.job_id for claim in second})
+        second += (await claimed(server, token=f"b{len(second)}")).jobs
+    answers = await asyncio.gather(
+        *(settled(server, delivered(claim)) for pair in zip(first, second, strict=False) for claim in pair)
+    )
+    assert sum(map(len, answers)) == 50
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (50, 0, True)
+
+
+async def test_a_large_claim_and_a_large_batch_fit(server: ArqRedis) -> None:
+    """As many as the worker ever asks for, and more outcomes than Lua's stack takes at once."""
+    await admitted(server, 2_000)
+    claims = (await claimed(server, token="a", count=2_000)).jobs
+    assert len(claims) == 2_000
+    outcomes = {f"h{number}": b"{}" for number in range(1_000)}
+    settlements = [delivered(claim) for claim in claims]
+    settlements[0].outcomes.update(outcomes)
+    assert await settled(server, *settlements) == set()
+    assert (await audit(server)).delivered == 2_000
+    assert await server.hlen(keys.delivery_key(claims[0].job_id)) == 1_000
+
+
+async def test_one_job_alone_is_tried_again(server: ArqRedis) -> None:
+    """The follow-up takes the place of the first job, atomically, and the delivery stays one."""
+    job = job_of(1)
+    await admitted(server, 2)
+    claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
+    again = [job.for_handler(name, attempt=2) for name in ("b", "c")]
+    settlement = Settlement(claims[job.id], job.delivery, {"a": b"{}"}, [(follow_up, 0) for follow_up in again])
+    await settled(server, settlement)
+    assert await queued_ids(server) == {again[0].id, again[1].id, job_of(0).id}
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.pending, ledger.delivered, ledger.balanced) == (2, 2, 0, True)
+    for number, claim in enumerate((await claimed(server, token="b")).jobs):
+        await settled(server, delivered(claim))
+        ledger = await audit(server)
+        assert (ledger.pending, ledger.delivered, ledger.balanced) == (2 - number, number, True)

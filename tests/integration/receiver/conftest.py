@@ -1,0 +1,33 @@
+"""A receiver for each test, on a free port and on a key space of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from receiver.gate import Gate
+from tests.support.http import TOKEN, RunningReceiver, receiving
+
+Start = Callable[..., Awaitable[RunningReceiver]]
+
+
+@pytest.fixture
+async def start(server: ArqRedis) -> AsyncIterator[Start]:
+    """Starts a receiver with a gate of these fields."""
+    async with AsyncExitStack() as stack:
+
+        async def start_it(**fields: Any) -> RunningReceiver:
+            """Start one."""
+            return await stack.enter_async_context(receiving(Gate(**fields), server))
+
+        yield start_it
+
+
+@pytest.fixture
+async def receiver(start: Start) -> RunningReceiver:
+    """A receiver that takes a token."""
+    return await start(tokens=[TOKEN])

@@ -1,0 +1,100 @@
+"""`konvox-hooks register` and `doctor` in this process, beside a sandbox and a receiver that this process serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from broker.connection import close, connect
+from console.cli import run
+from konvox.client import KonvoxClient
+from konvox.resources import Webhook
+from receiver.gate import Gate
+from tests.support.http import receiving
+
+FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
+TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
+URL = f"https://hooks.example.com/hooks/konvox/{TOKEN}"
+SHOWN = "https://hooks.example.com/hooks/konvox/••••"
+SECRET = "the-signing-secret-0123456789"
+
+
+@dataclass
+class Outcome:
+    """How a command ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout."""
+        return orjson.loads(self.out)
+
+
+@dataclass
+class Shell:
+    """Runs commands in this process, beside a sandbox that this process serves."""
+
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    api_url: str
+    folder: Path
+
+    def configure(self, **variables: str | None) -> None:
+        """Set KONVOX_ variables, and take away those that are None."""
+        for name, value in variables.items():
+            if value is None:
+                self.monkeypatch.delenv(f"KONVOX_{name}", raising=False)
+            else:
+                self.monkeypatch.setenv(f"KONVOX_{name}", value)
+
+    def handle(self, *patterns: str) -> None:
+        """Configure a module with a handler for these events."""
+        source = f"print('importing')\nfrom handlers import on\n@on(*{patterns!r})\ndef handle(event, ctx): ...\n"
+        (self.folder / "shop_hooks.py").write_text(source, encoding="utf-8")
+        self.configure(HANDLERS="shop_hooks.py")
+
+    async def register(self, *arguments: str, check: bool = False) -> Outcome:
+        """Run `konvox-hooks register` to its end; unless `check`, without a receiver to reach."""
+        return await self.run("register", *arguments, *(() if check else ("--no-check",)))
+
+    async def run(self, *arguments: str, may_show: str = "") -> Outcome:
+        """Run a command to its end; no secret but this one is on its output."""
+        self.capsys.readouterr()  # what the sandbox logged before is none of the command's
+        exit_code = await asyncio.to_thread(run, arguments)
+        captured = self.capsys.readouterr()
+        for secret in {FULL, READ, TOKEN, OLD_TOKEN} - {may_show}:
+            assert secret not in captured.out + captured.err
+        assert "Traceback" not in captured.err
+        return Outcome(exit_code, captured.out, captured.err)
+
+    async def known(self) -> list[Webhook]:
+        """What the sandbox has."""
+        async with KonvoxClient(self.api_url, FULL) as client:
+            return [webhook async for webhook in client.webhooks.list()]
+
+    async def add(self, *events: str, url: str = URL, active: bool = True) -> Webhook:
+        """Register a webhook without the command."""
+        async with KonvoxClient(self.api_url, FULL) as client:
+            return await client.webhooks.register(url=url, events=events, active=active)
+
+    @asynccontextmanager
+    async def receiver(self, redis_url: str, **gate: Any) -> AsyncIterator[str]:
+        """A real receiver, with both tokens unless told otherwise, as the public URL; yields that."""
+        server = connect(redis_url)
+        try:
+            async with receiving(Gate(**{"tokens": (TOKEN, OLD_TOKEN)} | gate), server) as receiver:
+                public_url = f"http://127.0.0.1:{receiver.port}"
+                self.configure(PUBLIC_URL=public_url)
+                yield public_url
+        finally:
+            await close(server)
