@@ -6,12 +6,13 @@ Used by the receiver for every request, and by the console for import and replay
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from broker import keys
 from broker.connection import Server, outages_as_unavailable
 from broker.durability import BY_REPLY, Confirmation
+from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from broker.scripts import Argument, Script
 
@@ -93,21 +94,23 @@ class GroupCommit:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH_EVENTS], self._waiting[BATCH_EVENTS:]
-                await self._write_batch(batch)
+                try:
+                    accepted = await admit(self._server, [job for job, _ in batch], self._policy)
+                except BrokerUnavailableError as outage:
+                    # Whoever waits behind the batch is told as well: an outage is found once, and not once a batch.
+                    behind, self._waiting = self._waiting, []
+                    _tell([*batch, *behind], outage)
+                except Exception as fault:  # noqa: BLE001 - whatever it was, each caller must be told, or its request hangs
+                    _tell(batch, fault)
+                else:
+                    for (_, verdict), answer in zip(batch, accepted, strict=True):
+                        if not verdict.done():  # it is done if the caller was cancelled: its client has gone away
+                            verdict.set_result(answer)
         finally:
             self._writer = None
 
-    async def _write_batch(self, batch: Sequence[tuple[Job, asyncio.Future[bool]]]) -> None:
-        error: Exception | None = None
-        accepted: list[bool] = []
-        try:
-            accepted = await admit(self._server, [job for job, _ in batch], self._policy)
-        except Exception as fault:  # noqa: BLE001 - whatever it was, each caller must be told, or its request hangs
-            error = fault
-        for index, (_, verdict) in enumerate(batch):
-            if verdict.done():
-                continue  # the caller was cancelled: its client has gone away
-            if error is None:
-                verdict.set_result(accepted[index])
-            else:
-                verdict.set_exception(error)
+
+def _tell(waiting: Iterable[tuple[Job, asyncio.Future[bool]]], error: Exception) -> None:
+    for _, verdict in waiting:
+        if not verdict.done():
+            verdict.set_exception(error)

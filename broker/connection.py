@@ -51,8 +51,9 @@ def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Ar
         url,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[redis.ConnectionError, OSError],
+        # A command that timed out is not repeated: whoever waits for it has waited long enough.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        retry_on_error=[redis.ConnectionError, ConnectionError],
     )
     pool.connection_class = type("PackingInC", (_PackingInC, pool.connection_class), {})
     return ArqRedis(pool)

@@ -145,13 +145,21 @@ async def _start(folder: Path, settings: Mapping[str, str], lock: int) -> asynci
 
 
 _GUARD = """
+trap 'kill $server 2>/dev/null; wait $server; kill $reader 2>/dev/null; wait $reader; exit' TERM INT
 "$@" </dev/null &
 server=$!
-trap 'kill $server 2>/dev/null; wait $server; exit' TERM INT
-(cat >/dev/null; kill $$ 2>/dev/null) &
+exec 3<&0
+(read -r _ <&3; kill $server $$ 2>/dev/null) &
+reader=$!
 wait $server
+kill $reader 2>/dev/null
+wait $reader
 """
-"""Where the kernel has no parent-death signal: a shell that stops the server when its own standard input ends."""
+"""Where the kernel has no parent-death signal: a shell that stops the server when its own standard input ends.
+
+A command in the background reads from /dev/null unless it is told otherwise, so the reader is given a copy of the real
+input. It must be gone before the shell is, because it holds the lock of the folder as well.
+"""
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from console.errors import UsageError
 from console.settings import Settings, example_of, variable_of
-from konvox.client import KonvoxClient
+from konvox.client import KonvoxClient, RetryPolicy
 
 API_SETTINGS = ("api_url", "api_key")
 """What must be set to call the API."""
@@ -23,8 +23,12 @@ def missing_settings(settings: Settings, needed: Sequence[str], *, purpose: str)
     )
 
 
-def konvox_client(settings: Settings) -> KonvoxClient:
+def konvox_client(settings: Settings, *, retry: RetryPolicy | None = None) -> KonvoxClient:
     """The client of the company's Konvox, to be used with `async with`.
+
+    Args:
+        settings: the configuration.
+        retry: how often a call is repeated, if not as usual.
 
     Raises:
         UsageError: where the API is, or the key to it, is not set.
@@ -35,6 +39,7 @@ def konvox_client(settings: Settings) -> KonvoxClient:
         settings.api_url,
         settings.api_key.get_secret_value(),
         auth=settings.api_auth,
+        retry=retry,
         paths=settings.konvox_paths(),
         secret_fields=settings.konvox_secret_fields(),
     )

@@ -48,6 +48,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "dead": CommandEntry("console.commands.dead", "Look at dead letters, retry or drop them.", "dead list"),
     "replay": CommandEntry("console.commands.replay", "Run handlers again on past events.", "replay --help"),
     "audit": CommandEntry("console.commands.audit", "Prove that no event has disappeared.", "audit"),
+    "doctor": CommandEntry("console.commands.doctor", "Check everything, and say how to mend it.", "doctor"),
     "config": CommandEntry("console.commands.config", "Show the settings in effect, secrets masked.", "config --json"),
 }
 """Every command, in the order in which a newcomer meets them."""

@@ -19,6 +19,7 @@ from broker.connection import OUTAGES, Server, close, connect
 from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_eviction
 from broker.records import Job
 from console.admin import admin_runner, serving
+from console.endpoints import ONE_AND_ONLY, load_endpoints
 from console.settings import HOW_TO_MAKE_ONE, Settings
 from console.store import admission_policy
 from console.variables import export_env_file
@@ -54,11 +55,13 @@ async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool 
     try:
         with_signals(stop.set)
         async with _bound_to_parent(stop.set, enabled=with_parent):
-            if settings.weak_tokens():
-                logger.warning("hook_tokens.weak", how_many=settings.weak_tokens(), mend=HOW_TO_MAKE_ONE)
+            endpoints = load_endpoints(settings)
+            for name, endpoint in endpoints.items():
+                if endpoint.weak_tokens():
+                    logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
             confirmation = await _preflight(server, settings, stop)
             admission = GroupCommit(server, admission_policy(settings, confirmation))
-            app = create_app(gate_of(settings), admission)
+            app = create_app([gate_of(endpoint, name) for name, endpoint in endpoints.items()], admission)
             tally = app[TALLY]
             admin = admin_runner("receiver", server, ready=lambda: not stop.is_set(), readings=lambda: asdict(tally))
             public = create_runner(app, stop_seconds=settings.stop_seconds)
@@ -133,9 +136,11 @@ def load_handlers(settings: Settings) -> LoadedHandlers:
     return loaded
 
 
-def gate_of(settings: Settings) -> Gate:
-    """What the settings ask of a request."""
+def gate_of(settings: Settings, endpoint: str = ONE_AND_ONLY) -> Gate:
+    """What the settings of an endpoint ask of a request."""
     return Gate(
+        endpoint=endpoint,
+        needs_token=settings.require_token,
         tokens=[token.get_secret_value() for token in settings.hook_tokens],
         scheme=settings.signature,
         signature_header=settings.signature_header,
@@ -145,8 +150,12 @@ def gate_of(settings: Settings) -> Gate:
     )
 
 
-def konvox_access(settings: Settings) -> KonvoxAccess:
-    """Where handlers reach the Konvox API."""
+def konvox_access(settings: Settings) -> dict[str, KonvoxAccess]:
+    """Where handlers reach the Konvox API, by the endpoint that their event came in by."""
+    return {name: _access(endpoint) for name, endpoint in load_endpoints(settings).items()}
+
+
+def _access(settings: Settings) -> KonvoxAccess:
     return KonvoxAccess(
         settings.api_url,
         settings.api_key.get_secret_value() if settings.api_key else None,

@@ -29,15 +29,13 @@ from console.api_paths import resource_paths
 from console.errors import UsageError
 from console.variables import FILE_SUFFIX, Source, find, read_layers
 from konvox import inferred
+from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
 
 PREFIX: Final = "KONVOX_"
 NOT_SET: Final = "not set"
 HOW_TO_MAKE_ONE: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-_NOT_YET: Final = frozenset({"timestamped", "standard-webhooks"})
-"""Signature schemes that are named, and come with a later version: take one out of here once it is verified."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _STRONG_TOKEN_CHARACTERS: Final = 16
@@ -109,18 +107,28 @@ class Settings(BaseSettings):
         description="URL tokens, comma-separated: the first is registered, all are accepted",
     )
     signature: Literal["off", "hmac-sha256", "timestamped", "standard-webhooks"] = Field(
-        "off", examples=["hmac-sha256"], description="off or hmac-sha256"
+        "off", examples=["hmac-sha256"], description="off, hmac-sha256, timestamped or standard-webhooks"
     )
     signature_header: str = Field(
         inferred.SIGNATURE_HEADER,
         examples=[inferred.SIGNATURE_HEADER],
-        description="header that holds the signature",
+        description="header that holds the signature, for the first two",
     )
     signing_secrets: Secrets = Field(
         default=[],
         validate_default=True,
         examples=["<the secret that Konvox signs with>"],
         description="signing secrets, comma-separated: any may match",
+    )
+    require_token: bool = Field(
+        default=False,
+        examples=["true"],
+        description="whether a URL without a token is refused although there is a signature",
+    )
+    endpoints_file: Path | None = Field(
+        None,
+        examples=["endpoints.toml"],
+        description="TOML file of several Konvox accounts on one receiver, see docs/endpoints.md",
     )
     company_ids: Words = Field(
         default=[], examples=["clxyz123"], description="companyIds to accept, comma-separated; not set: any"
@@ -222,13 +230,6 @@ class Settings(BaseSettings):
                 )
         return tokens
 
-    @field_validator("signature")
-    @classmethod
-    def _check_signature(cls, scheme: str) -> str:
-        if scheme in _NOT_YET:
-            raise ValueError(f"{scheme} comes with a later version; use hmac-sha256")
-        return scheme
-
     @field_validator("signature_header")
     @classmethod
     def _check_signature_header(cls, name: str) -> str:
@@ -242,6 +243,9 @@ class Settings(BaseSettings):
         # `signature` is declared, and so checked, before; it is missing here if it has a fault of its own.
         if not secrets and info.data.get("signature", "off") != "off":
             raise ValueError(f"{variable_of('signature')}={info.data['signature']} needs at least one secret")
+        if info.data.get("signature") == "standard-webhooks":
+            for position, secret in enumerate(secrets, start=1):
+                _check_standard_secret(secret, f"secret {position} of {len(secrets)}")
         return secrets
 
     def konvox_paths(self) -> inferred.Paths:
@@ -258,7 +262,7 @@ class Settings(BaseSettings):
         Raises:
             UsageError: neither a URL token nor a signature is configured.
         """
-        if not self.hook_tokens and self.signature == "off":
+        if self.endpoints_file is None and not self.hook_tokens and self.signature == "off":
             raise UsageError(
                 "neither a URL token nor a signature is configured, so nobody could deliver: "
                 f"set {variable_of('hook_tokens')} to what this prints: {HOW_TO_MAKE_ONE}"
@@ -280,6 +284,14 @@ SECRET_FIELDS: Final = ("api_key", "hook_tokens", "signing_secrets", "redis_url"
 """The settings that may also stand in a file, and that are masked wherever they are shown."""
 
 
+def _check_standard_secret(secret: SecretStr, which: str) -> None:
+    try:
+        standard_key(secret.get_secret_value())
+    except ValueError:
+        # The reason may quote the secret.
+        raise ValueError(f"{which} is not {STANDARD_SECRET_PREFIX} and base64, as standard-webhooks has it") from None
+
+
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
@@ -297,6 +309,21 @@ def load_settings(*, env_file: str | Path = ".env") -> Settings:
     Raises:
         UsageError: one line for each setting at fault, all of them at once; no line holds a value.
     """
+    settings, faults = examine_settings(env_file=env_file)
+    if faults:
+        raise UsageError("\n".join(faults.values()))
+    return settings
+
+
+def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[str, str]]:
+    """Read the environment and `.env` as far as they are right.
+
+    Returns:
+        The settings, with the defaults for those at fault; and a line for each of these, by its name.
+
+    Raises:
+        UsageError: `.env` cannot be read.
+    """
     layers = read_layers(Settings, env_file)
     values: dict[str, str] = {}
     sources: dict[str, Source] = {}
@@ -313,11 +340,12 @@ def load_settings(*, env_file: str | Path = ".env") -> Settings:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         # A secret whose file is at fault is missing here too: what was found first is the cause.
-        faults = _faults_by_name(error) | faults
-    if faults:
-        raise UsageError("\n".join(_line(name, faults[name]) for name in Settings.model_fields if name in faults))
+        faults = faults_by_name(error) | faults
+        # A scheme whose secrets are at fault cannot stand without them.
+        wrong = faults.keys() | ({"signature"} if "signing_secrets" in faults else set())
+        settings = Settings.model_validate({name: value for name, value in values.items() if name not in wrong})
     settings._sources.update(sources)  # only here is it known where each value came from
-    return settings
+    return settings, {name: _line(name, faults[name]) for name in Settings.model_fields if name in faults}
 
 
 def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
@@ -327,7 +355,8 @@ def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
     return sorted(name for name in names if name.upper().startswith(PREFIX) and name not in known)
 
 
-def _faults_by_name(error: ValidationError) -> dict[str, str]:
+def faults_by_name(error: ValidationError) -> dict[str, str]:
+    """The reason for each setting at fault, without its value."""
     faults: dict[str, str] = {}
     for details in error.errors(include_input=False, include_url=False):
         faults.setdefault(str(details["loc"][0]), _reason(details))

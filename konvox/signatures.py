@@ -111,8 +111,12 @@ def verify_standard_webhooks(
     made_seconds = _recent(_single(timestamps, "webhook-timestamp is"), now_seconds)
     candidates = [entry.partition(",") for entry in _single(header_values).split(" ")]
     presented = [_base64_digest(value) for version, _, value in candidates if version == "v1"]
+    try:
+        keys = [standard_key(secret) for secret in secrets]
+    except ValueError:
+        raise SignatureError("a configured secret is not base64, as Standard Webhooks has it") from None
     signed = _bytes(message_id) + b"." + _timed(made_seconds, body)
-    _require_match(presented, [standard_key(secret) for secret in secrets], signed)
+    _require_match(presented, keys, signed)
 
 
 def standard_key(secret: str) -> bytes:

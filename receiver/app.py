@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from broker.records import Job
 from receiver.answers import json_answer, ok_answer
 from receiver.challenge import CHALLENGE_HEADER, answer_challenge
 from receiver.errors import RefusedError, not_found
-from receiver.gate import Gate, masked_path
+from receiver.gate import Gate, Gatehouse, check_body, masked_path
 
 RETRY_AFTER_SECONDS = 5
 """What a 503 asks of the sender. Konvox keeps to its own backoff; others may listen."""
@@ -57,23 +57,22 @@ TALLY = web.AppKey("tally", Tally)
 
 
 class Receiver:
-    """Takes requests to the gate, and events to the broker."""
+    """Takes requests to the gates, and events to the broker."""
 
-    def __init__(self, gate: Gate, admission: GroupCommit, tally: Tally) -> None:
-        self._gate = gate
+    def __init__(self, gatehouse: Gatehouse, admission: GroupCommit, tally: Tally) -> None:
+        self._gatehouse = gatehouse
         self._admission = admission
         self._tally = tally
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
         """Answer one delivery: 200 once its event is durable."""
-        gate = self._gate
         if CHALLENGE_HEADER in request.headers and (answer := self._answer_challenge(request)):
             return json_answer(200, {"challenge": answer})
-        gate.check_token(request.match_info.get("token"))
-        gate.check_headers(request.headers)
-        body = await self._read_body(request)
+        candidates = self._gatehouse.candidates(request.match_info.get("token"))
+        candidates[0].check_headers(request.headers)
+        body = await self._read_body(request, candidates[0])
         received_at_ms = time.time_ns() // 1_000_000
-        gate.check_body(body, request.headers, received_at_ms=received_at_ms)
+        gate = check_body(candidates, body, request.headers, received_at_ms=received_at_ms)
         record = gate.read_event(body, request.headers, received_at_ms=received_at_ms)
         accepted = await self._admission.admit(Job.first(record))
         if accepted:
@@ -83,32 +82,34 @@ class Receiver:
         return ok_answer(request, {"status": "accepted" if accepted else "duplicate", "id": record.id})
 
     def _answer_challenge(self, request: web.Request) -> str | None:
-        gate = self._gate
+        gates = self._gatehouse.gates
         return answer_challenge(
             request.headers[CHALLENGE_HEADER],
-            tokens=gate.tokens,
-            signing_secrets=() if gate.scheme == "off" else gate.signing_secrets,
+            tokens=[token for gate in gates for token in gate.tokens],
+            signing_secrets=[secret for gate in gates if gate.scheme != "off" for secret in gate.signing_secrets],
         )
 
-    async def _read_body(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.Request, gate: Gate) -> bytes:
         try:
-            # Mostly all of it has come with the headers, and no clock need be set.
-            async with asyncio.timeout(None if request.content.is_eof() else BODY_SECONDS):
+            if request.content.is_eof():
+                return await request.read()  # mostly all of it has come with the headers, and no clock need be set
+            async with asyncio.timeout(BODY_SECONDS):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise self._gate.too_large() from None
+            raise gate.too_large() from None
         except TimeoutError:
             raise RefusedError(408, "the body did not arrive in time") from None
         except (ConnectionError, web.RequestPayloadError):
             raise RefusedError(400, "the body did not arrive whole") from None
 
 
-def create_app(gate: Gate, admission: GroupCommit) -> web.Application:
-    """The application of the public listener."""
+def create_app(gates: Sequence[Gate], admission: GroupCommit) -> web.Application:
+    """The application of the public listener; `gates` are those of its endpoints, at least one."""
+    gatehouse = Gatehouse(gates)
     # One byte more than the limit, so that it is the gate that finds a body too large.
-    app = web.Application(client_max_size=gate.max_body_bytes + 1, middlewares=[_answer_in_json])
+    app = web.Application(client_max_size=gatehouse.max_body_bytes + 1, middlewares=[_answer_in_json])
     tally = app[TALLY] = Tally()
-    receiver = Receiver(gate, admission, tally)
+    receiver = Receiver(gatehouse, admission, tally)
     app.router.add_post("/hooks/konvox/{token}", receiver.receive)
     app.router.add_post("/hooks/konvox", receiver.receive)
     app.router.add_get("/healthz", _healthz)

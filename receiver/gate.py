@@ -6,6 +6,7 @@ The order is from cheap to dear, and nothing about the body is said to anybody w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -71,6 +72,14 @@ class Gate:
         elif not token_matches(token, self.tokens):
             raise not_found()
 
+    def admits(self, token: str | None) -> bool:
+        """Whether `check_token` would let it in."""
+        try:
+            self.check_token(token)
+        except RefusedError:
+            return False
+        return True
+
     def check_headers(self, headers: Headers) -> None:
         """Refuse what is no JSON, is compressed, or says that it is too large, before a byte of the body is read.
 
@@ -129,6 +138,57 @@ class Gate:
     def too_large(self) -> RefusedError:
         """The refusal of a body over the limit."""
         return RefusedError(413, f"the body is larger than {self.max_body_bytes} bytes")
+
+
+class Gatehouse:
+    """The gates of all endpoints of one receiver: finds the one by which a request may come in.
+
+    Args:
+        gates: at least one. An endpoint is known by its token, or else by whose secret verifies the signature.
+    """
+
+    def __init__(self, gates: Sequence[Gate]) -> None:
+        self._gates = tuple(gates)
+
+    @property
+    def gates(self) -> Sequence[Gate]:
+        """All gates."""
+        return self._gates
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that any of them lets in."""
+        return max(gate.max_body_bytes for gate in self._gates)
+
+    def candidates(self, token: str | None) -> Sequence[Gate]:
+        """The gates that a request with this token, or with none, may come in by.
+
+        Raises:
+            RefusedError: 404, if there is none.
+        """
+        if len(self._gates) == 1:
+            self._gates[0].check_token(token)
+            return self._gates
+        # Every gate is asked: stopping at the first would tell by the time taken which it was.
+        admitting = [gate for gate in self._gates if gate.admits(token)]
+        if not admitting:
+            raise not_found()
+        return admitting
+
+
+def check_body(candidates: Sequence[Gate], body: bytes, headers: Headers, *, received_at_ms: int) -> Gate:
+    """The first gate whose signature the body has.
+
+    Raises:
+        RefusedError: 413 or 401, of the last one asked.
+    """
+    *others, last = candidates
+    for gate in others:
+        with suppress(RefusedError):
+            gate.check_body(body, headers, received_at_ms=received_at_ms)
+            return gate
+    last.check_body(body, headers, received_at_ms=received_at_ms)
+    return last
 
 
 def _storable(value: str) -> str:

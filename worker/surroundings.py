@@ -5,7 +5,7 @@ Made once per worker process; local replay makes it with gates in memory instead
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -58,9 +58,13 @@ class _NoClient:
         raise NoKonvoxAccessError
 
 
+def _no_client() -> KonvoxClient:
+    return cast(KonvoxClient, _NoClient())
+
+
 def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
     if access.api_url is None or access.api_key is None:
-        return cast(KonvoxClient, _NoClient())
+        return _no_client()
     return KonvoxClient(
         access.api_url,
         access.api_key,
@@ -80,9 +84,14 @@ async def _enter(stack: AsyncExitStack, module: str, lifespan: Lifespan) -> Any:
 
 @asynccontextmanager
 async def surroundings(
-    loaded: LoadedHandlers, access: KonvoxAccess, once_gate: GateFactory
+    loaded: LoadedHandlers, access: Mapping[str, KonvoxAccess], once_gate: GateFactory
 ) -> AsyncIterator[ContextFactory]:
     """Open all that handlers share, run the modules' `lifespan`s around it, and yield what makes contexts.
+
+    Args:
+        loaded: the handlers.
+        access: to the Konvox API, by the endpoint that an event came in by.
+        once_gate: makes `ctx.once`.
 
     Raises:
         LifespanError: a module's `lifespan` failed.
@@ -90,12 +99,13 @@ async def surroundings(
     async with AsyncExitStack() as stack:
         timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        konvox = _client(access, http)
+        clients = {endpoint: _client(account, http) for endpoint, account in access.items()}
+        no_client = _no_client()
         states = {module: await _enter(stack, module, lifespan) for module, lifespan in loaded.lifespans.items()}
 
         def make_context(job: Job, handler: Handler) -> Context:
             return Context(
-                konvox=konvox,
+                konvox=clients.get(job.record.endpoint, no_client),
                 http=http,
                 log=logger.bind(event_id=job.record.id, event_type=job.record.type, handler=handler.name),
                 once=once_gate(job, handler),

@@ -1,10 +1,12 @@
-"""`konvox-hooks sandbox`: a Konvox on one's own machine, with the documented webhook calls and deliveries."""
+"""`konvox-hooks sandbox`: a Konvox on one's own machine, with the documented calls and deliveries, and a life."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,10 +15,16 @@ from console.logs import configure_logging
 from console.output import print_json
 from console.roles import with_signals
 from console.settings import load_settings
+from konvox.errors import KonvoxError
+from konvox.inferred import SECRET_FIELDS
 from konvox.sandbox import SandboxConfig, run_sandbox
 from konvox.sandbox.control import DELIVERIES_PATH, FIRE_PATH
+from konvox.sandbox.scenarios import SCENARIOS
+from konvox.sandbox.storage import StateFileError
+from konvox.schemes import SCHEMES
 
 _HOST = "127.0.0.1"
+_NOWHERE = "none"
 
 
 @click.command()
@@ -34,23 +42,63 @@ _HOST = "127.0.0.1"
     show_default=True,
     help="Wait before the first retry; it doubles with each further one.",
 )
-@click.option("--signing-secret", help="Sign each delivery with it (HMAC-SHA256, in X-Konvox-Signature).")
-def command(*, port: int, full_key: str, read_key: str, retry_base_seconds: float, signing_secret: str | None) -> None:
+@click.option("--signing-secret", help="Sign each delivery with it. Konvox documents no signature: none by default.")
+@click.option(
+    "--signing-scheme",
+    type=click.Choice(list(SCHEMES)),
+    default="hmac-sha256",
+    show_default=True,
+    help="How to sign.",
+)
+@click.option(
+    "--signature-header",
+    default="X-Konvox-Signature",
+    show_default=True,
+    help="Header for the signature, in schemes that do not name their own.",
+)
+@click.option(
+    "--secret-in-response",
+    type=click.Choice([*SECRET_FIELDS, _NOWHERE]),
+    default=SECRET_FIELDS[0],
+    show_default=True,
+    help="Field of a registration's answer that tells the signing secret.",
+)
+@click.option(
+    "--state",
+    "state_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep everything that is created in this file, and begin with what is in it.",
+)
+@click.option(
+    "--scenario",
+    type=click.Choice(list(SCENARIOS)),
+    help="Let enrolled contacts reply and opt out: evenly, in bursts, or with duplicates, reordering, late retries and"
+    " unknown events on top.",
+)
+@click.option(
+    "--rate",
+    metavar="EVENTS_PER_SECOND",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of replies and opt-outs in a scenario, on the average.  [default: 1]",
+)
+@click.option("--seed", type=int, help="Repeat a scenario: who does what, in which order.")
+def command(*, port: int, secret_in_response: str, rate: float | None, **options: Any) -> None:
     """Run a Konvox of your own until SIGTERM or Ctrl-C, to try things on.
 
-    It listens on 127.0.0.1 only, and forgets everything when it ends. Register an endpoint with it by setting
-    KONVOX_API_URL and KONVOX_API_KEY to its URL and its full key; POST to /sandbox/fire makes an event happen.
+    It listens on 127.0.0.1 only, and forgets everything when it ends, unless --state names a file. Register an endpoint
+    with it by setting KONVOX_API_URL and KONVOX_API_KEY to its URL and its full key. POST to /sandbox/fire makes an
+    event happen; a campaign that becomes active enrolls the contacts, with an event for each.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    if options["scenario"] is None and (rate is not None or options["seed"] is not None):
+        raise UsageError("--rate and --seed are about a scenario: choose one with --scenario")
+    options["signing_secret"] = options["signing_secret"] or None
+    options["secret_field"] = None if secret_in_response == _NOWHERE else secret_in_response
     try:
-        config = SandboxConfig(
-            full_key=full_key,
-            read_key=read_key,
-            signing_secret=signing_secret or None,
-            retry_base_seconds=retry_base_seconds,
-        )
-    except ValueError as error:
+        config = SandboxConfig(rate=1.0 if rate is None else rate, **options)
+    except (KonvoxError, ValueError) as error:
         raise UsageError(str(error)) from None
     asyncio.run(_serve(config, port))
 
@@ -61,6 +109,8 @@ async def _serve(config: SandboxConfig, port: int) -> None:
     try:
         with suppress(asyncio.CancelledError):
             await serving
+    except StateFileError as error:
+        raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"cannot listen on {_HOST}:{port}: {error.strerror or error}; choose another --port") from None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import aiohttp
 import click
@@ -16,7 +18,7 @@ from console.output import print_table
 from console.settings import Settings, load_settings, variable_of
 from konvox.envelope import event_id, parse_envelope
 from konvox.samples import sample_body
-from konvox.signatures import sign_hmac_sha256
+from konvox.schemes import SCHEMES, Delivery
 from receiver.registration import HOOK_PATH, masked
 
 _TIMEOUT_SECONDS = 10.0
@@ -94,9 +96,10 @@ def _own_origin(settings: Settings) -> str:
 
 def _headers(settings: Settings, body: bytes) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
-    if settings.signature == "hmac-sha256":
+    if settings.signature != "off":
+        delivery = Delivery(body, message_id=f"msg_{uuid4().hex}", now_seconds=int(time.time()))
         secret = settings.signing_secrets[0].get_secret_value()
-        headers[settings.signature_header] = sign_hmac_sha256(body, secret=secret)
+        headers |= SCHEMES[settings.signature].sign(delivery, header=settings.signature_header, secret=secret)
     return headers
 
 

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from konvox.sandbox import control, webhooks
+from konvox.sandbox import campaigns, connections, contacts, control, senders, webhooks
 from konvox.sandbox.auth import auth_middleware
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import deliverer_context, stop_deliveries
 from konvox.sandbox.envelope import envelope_middleware
-from konvox.sandbox.state import STATE, SandboxState
+from konvox.sandbox.life import life_context
+from konvox.sandbox.state import STATE, SandboxState, open_storage
 
-_RESOURCES = (webhooks, control)
+_RESOURCES = (campaigns, contacts, senders, connections, webhooks, control)
 """Every module whose `routes(config)` the sandbox serves."""
 
 _SHUTDOWN_SECONDS = 2.0
 
 
 def create_sandbox(config: SandboxConfig) -> web.Application:
-    """The sandbox as an aiohttp application, with nothing registered yet."""
-    # The envelope is the outermost: a key that is refused is answered in it as well.
-    app = web.Application(middlewares=[envelope_middleware, auth_middleware(config)])
-    app[STATE] = SandboxState()
+    """The sandbox as an aiohttp application, with nothing in it but what its state file holds."""
+    # The envelope is the outermost: a key that is refused is answered in it as well. The commit is the innermost.
+    app = web.Application(middlewares=[envelope_middleware, auth_middleware(config), _commit])
     for resource in _RESOURCES:
         app.add_routes(resource.routes(config))
-    app.cleanup_ctx.append(partial(deliverer_context, config=config))
+    for context in (_state_context, deliverer_context, life_context):
+        app.cleanup_ctx.append(partial(context, config=config))
     app.on_shutdown.append(stop_deliveries)
     return app
 
@@ -46,6 +48,7 @@ async def run_sandbox(
 
     Raises:
         OSError: it cannot listen there.
+        StateFileError: the file for its state cannot be used.
     """
     # No access log: what is worth knowing is logged where it happens, without the callers' headers.
     runner = web.AppRunner(create_sandbox(config), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -57,6 +60,25 @@ async def run_sandbox(
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
+
+
+@web.middleware
+async def _commit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What is answered is in the file."""
+    response = await handler(request)
+    request.app[STATE].commit()
+    return response
+
+
+async def _state_context(app: web.Application, config: SandboxConfig) -> AsyncIterator[None]:
+    """Give the app its state, from its start to its end."""
+    if config.state_file is None:
+        app[STATE] = SandboxState()
+        yield
+        return
+    storage, app[STATE] = open_storage(config.state_file)
+    yield
+    storage.close()
 
 
 def _own_url(host: str, port: int) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from math import prod
+from random import Random
 from typing import Any
 
 from aiohttp import web
@@ -11,44 +15,88 @@ from aiohttp import web
 from konvox.samples import sample_body
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import DELIVERER, Delivery
-from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
+from konvox.sandbox.envelope import answer, json_object, list_answer
+from konvox.sandbox.life import LIFE
+from konvox.sandbox.rules import refuse
 from konvox.sandbox.state import STATE
 
 FIRE_PATH = "/sandbox/fire"
 DELIVERIES_PATH = "/sandbox/deliveries"
+OPENAPI_PATH = "/sandbox/openapi.json"
 
-_FIELDS = ("event", "data", "copies", "wait")
-_MOST_COPIES = 100_000
+FIRE_FIELDS: Mapping[str, str] = {
+    "event": "the event's name",
+    "data": "its data, instead of a sample",
+    "count": "how many different events; 1 if not given",
+    "copies": "how often each is delivered, with the same body; 1 if not given",
+    "delay_seconds": "how long to wait before the first copy",
+    "copy_delay_seconds": "how long to wait between copies, as in a late retry",
+    "shuffle": "whether events are delivered in another order than they happened in",
+    "wait": "whether to answer only when every delivery has ended, with its outcome",
+}
+"""What a request to fire may hold."""
+
+_MOST = 100_000
+_LONGEST_SECONDS = 3600
 
 
 def fire_faults(fields: Mapping[str, Any]) -> Iterator[str]:
     """Each rule that a request to fire an event breaks, in words. Pure."""
-    event_type, copies = fields.get("event"), fields.get("copies", 1)
+    event_type = fields.get("event")
     if not isinstance(event_type, str) or not event_type.strip():
         yield 'event must name the event, such as "contact.replied"'
     if not isinstance(fields.get("data", {}), dict):
         yield "data must be an object"
-    if not isinstance(copies, int) or isinstance(copies, bool) or not 1 <= copies <= _MOST_COPIES:
-        yield f"copies must be a whole number from 1 to {_MOST_COPIES}"
-    if not isinstance(fields.get("wait", False), bool):
-        yield "wait must be true or false"
-    unknown = sorted(set(fields) - set(_FIELDS))
+    yield from _number_faults(fields)
+    for name in ("shuffle", "wait"):
+        if not isinstance(fields.get(name, False), bool):
+            yield f"{name} must be true or false"
+    unknown = sorted(set(fields) - set(FIRE_FIELDS))
     if unknown:
-        yield f"unknown field {', '.join(unknown)}: there are {', '.join(_FIELDS)}"
+        yield f"unknown field {', '.join(unknown)}: there are {', '.join(FIRE_FIELDS)}"
+
+
+def _number_faults(fields: Mapping[str, Any]) -> Iterator[str]:
+    numbers = {name: fields.get(name, 1) for name in ("count", "copies")}
+    wrong = [name for name, number in numbers.items() if type(number) is not int or not 1 <= number <= _MOST]
+    for name in wrong:
+        yield f"{name} must be a whole number from 1 to {_MOST}"
+    if not wrong and prod(numbers.values()) > _MOST:
+        yield f"count times copies must not be more than {_MOST}"
+    for name in ("delay_seconds", "copy_delay_seconds"):
+        seconds = fields.get(name, 0)
+        if type(seconds) not in {int, float} or not 0 <= seconds <= _LONGEST_SECONDS:
+            yield f"{name} must be a number from 0 to {_LONGEST_SECONDS}"
 
 
 def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The control paths."""
+    random = Random(config.seed)  # noqa: S311 - an order that is to be repeated, not to be secret
 
     async def fire(request: web.Request) -> web.Response:
-        """Make an event happen."""
+        """Make an event happen, once or many times, in order or not, at once or later."""
         fields = await json_object(request)
-        faults = list(fire_faults(fields))
-        if faults:
-            raise RefusedError(400, "; ".join(faults))
-        event_type = fields["event"]
-        body = sample_body(event_type, data=fields.get("data"), company_id=config.company_id)
-        deliveries = request.app[DELIVERER].fire(event_type, body, copies=fields.get("copies", 1))
+        refuse(fire_faults(fields))
+        event_type, data = fields["event"], fields.get("data")
+        request.app[LIFE].apply(event_type, data or {})
+        request.app[STATE].commit()  # before anything is on its way, as everywhere
+        started = datetime.now(UTC)
+        # A millisecond apart, which makes them different events.
+        moments = [started + timedelta(milliseconds=number) for number in range(fields.get("count", 1))]
+        if fields.get("shuffle", False):
+            random.shuffle(moments)
+        later, apart = fields.get("delay_seconds", 0), fields.get("copy_delay_seconds", 0)
+        copies = [later + apart * number for number in range(fields.get("copies", 1))]
+        deliverer = request.app[DELIVERER]
+        deliveries = [
+            delivery
+            for moment in moments
+            for delivery in deliverer.fire(
+                event_type,
+                sample_body(event_type, data=data, company_id=config.company_id, timestamp=moment),
+                copies_after_seconds=copies,
+            )
+        ]
         result: dict[str, Any] = {"event": event_type, "deliveries": len(deliveries)}
         if not deliveries:
             result["note"] = f"no active webhook is subscribed to {event_type}: register one first"
@@ -60,7 +108,16 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         """Every attempt so far, the oldest first."""
         return list_answer([asdict(attempt) for attempt in request.app[STATE].attempts])
 
-    return [web.post(FIRE_PATH, fire), web.get(DELIVERIES_PATH, list_deliveries)]
+    async def openapi(_: web.Request) -> web.Response:
+        """The contract as an OpenAPI document, in no envelope."""
+        return web.Response(body=openapi_document(), content_type="application/json")
+
+    return [web.post(FIRE_PATH, fire), web.get(DELIVERIES_PATH, list_deliveries), web.get(OPENAPI_PATH, openapi)]
+
+
+def openapi_document() -> bytes:
+    """The OpenAPI document of the contract, which is part of the package."""
+    return resources.files("konvox").joinpath("openapi.json").read_bytes()
 
 
 async def _outcome(delivery: Delivery) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,8 +14,8 @@ from aiohttp import web
 
 from konvox.addresses import masked_url
 from konvox.sandbox.config import SandboxConfig
-from konvox.sandbox.state import STATE, Attempt, RegisteredWebhook, SandboxState, now
-from konvox.signatures import sign_hmac_sha256
+from konvox.sandbox.records import RegisteredWebhook
+from konvox.sandbox.state import STATE, Attempt, SandboxState, new_id, now
 
 _log = structlog.get_logger()
 
@@ -25,6 +25,8 @@ class Delivery:
     """One event on its way to one endpoint.
 
     Attributes:
+        message_id: the event's, the same on each of its ways; some signature schemes send it along.
+        after_seconds: how long to wait before the first attempt.
         outcome: where it stands; `stopped` means that the sandbox was shut down before it ended.
         attempts: what was tried so far.
         ended: set once nothing more will be tried.
@@ -33,6 +35,8 @@ class Delivery:
     webhook: RegisteredWebhook
     event_type: str
     body: bytes = field(repr=False)
+    message_id: str
+    after_seconds: float = 0.0
     outcome: Literal["pending", "delivered", "gave up", "stopped"] = "pending"
     attempts: list[Attempt] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -49,10 +53,20 @@ class Deliverer:
         # A place is taken before the clock starts: a burst must not use up the time that the receiver has to answer.
         self._places = asyncio.Semaphore(config.concurrent_deliveries)
 
-    def fire(self, event_type: str, body: bytes, *, copies: int = 1) -> list[Delivery]:
-        """Start to deliver an event to every active endpoint that asked for it; each copy has the same body."""
-        subscribers = self._state.subscribers(event_type)
-        return [self._start(Delivery(webhook, event_type, body)) for _ in range(copies) for webhook in subscribers]
+    def fire(self, event_type: str, body: bytes, *, copies_after_seconds: Sequence[float] = (0.0,)) -> list[Delivery]:
+        """Start to deliver an event to every active endpoint that asked for it.
+
+        Args:
+            event_type: the event's name.
+            body: the same for each copy.
+            copies_after_seconds: one number for each copy, how long to wait before it.
+        """
+        subscribers, message_id = self._state.subscribers(event_type), f"msg_{new_id()}"
+        return [
+            self._start(Delivery(webhook, event_type, body, message_id, after_seconds))
+            for after_seconds in copies_after_seconds
+            for webhook in subscribers
+        ]
 
     async def stop(self) -> None:
         """End what is under way, at once."""
@@ -75,6 +89,8 @@ class Deliverer:
         return delivery
 
     async def _deliver(self, delivery: Delivery) -> None:
+        if delivery.after_seconds > 0:
+            await asyncio.sleep(delivery.after_seconds)
         for number in range(1, self._config.retries + 2):
             if number > 1:
                 await asyncio.sleep(self._config.backoff_seconds(number - 1))
@@ -107,9 +123,10 @@ class Deliverer:
 
     async def _post(self, delivery: Delivery) -> tuple[int | None, str | None]:
         headers = {"Content-Type": "application/json", "User-Agent": "konvox-sandbox"}
-        if self._config.signing_secret is not None:
-            signature = sign_hmac_sha256(delivery.body, secret=self._config.signing_secret)
-            headers[self._config.signature_header] = signature
+        # Signed for each attempt: some schemes sign the moment with it.
+        headers |= self._config.signature_headers(
+            delivery.body, message_id=delivery.message_id, moment=int(time.time())
+        )
         try:
             async with self._session.post(
                 delivery.webhook.url, data=delivery.body, headers=headers, allow_redirects=False

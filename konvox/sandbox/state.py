@@ -1,40 +1,32 @@
-"""What a sandbox remembers while it runs: nothing outlives it."""
+"""What a sandbox remembers: one company's records, in memory or in a file too, and every attempt at a delivery."""
 
 from __future__ import annotations
 
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 from aiohttp import web
 
 from konvox.samples import wire_timestamp
+from konvox.sandbox.enrollments import Enrollments
+from konvox.sandbox.records import (
+    ACTIVE,
+    UNSUBSCRIBED,
+    Campaign,
+    Connection,
+    Contact,
+    Enrollment,
+    RegisteredWebhook,
+    SenderIdentity,
+)
+from konvox.sandbox.storage import StateFileError, Storage
+from konvox.sandbox.tables import Table
 
 _ATTEMPTS_KEPT = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredWebhook:
-    """An endpoint to which events are delivered. Its URL may hold a token: it is answered, and never logged."""
-
-    id: str
-    url: str = field(repr=False)
-    events: tuple[str, ...]
-    active: bool
-    created_at: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The record as the API answers it. Its fields are [inferred] from the request's: none are documented."""
-        return {
-            "id": self.id,
-            "url": self.url,
-            "events": list(self.events),
-            "active": self.active,
-            "createdAt": self.created_at,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +48,89 @@ class Attempt:
 
 
 class SandboxState:
-    """One company's records."""
+    """One company's records; the attempts are never in the file."""
 
-    def __init__(self) -> None:
-        self.webhooks: list[RegisteredWebhook] = []
+    def __init__(self, storage: Storage | None = None) -> None:
+        self._storage = storage
+        self.campaigns = Table("campaign", Campaign, storage)
+        self.contacts = Table("contact", Contact, storage)
+        self.senders = Table("sender", SenderIdentity, storage)
+        self.connections = Table("connection", Connection, storage)
+        self.webhooks = Table("webhook", RegisteredWebhook, storage)
+        self.enrollments = Enrollments(storage)
         self.attempts: deque[Attempt] = deque(maxlen=_ATTEMPTS_KEPT)
+        self._contact_ids = {_same_email(contact.email): contact.id for contact in self.contacts}
 
     def add_webhook(self, *, url: str, events: Sequence[str], active: bool) -> RegisteredWebhook:
         """Register an endpoint. The same URL may stand twice: Konvox documents no conflict for webhooks."""
-        webhook = RegisteredWebhook(new_id(), url, tuple(events), active, now())
-        self.webhooks.append(webhook)
+        webhook = RegisteredWebhook(id=new_id(), url=url, events=tuple(events), active=active, created_at=now())
+        self.webhooks.put(webhook)
         return webhook
 
     def subscribers(self, event_type: str) -> list[RegisteredWebhook]:
         """The active endpoints that asked for events of this type."""
         return [webhook for webhook in self.webhooks if webhook.active and event_type in webhook.events]
 
+    def contact_with(self, email: str) -> Contact | None:
+        """The contact with this email. Capital letters make no difference: [inferred]."""
+        return self.contacts.get(self._contact_ids.get(_same_email(email)))
+
+    def add_contact(self, contact: Contact) -> None:
+        """Add a contact whose email is new."""
+        self.contacts.put(contact)
+        self._contact_ids[_same_email(contact.email)] = contact.id
+
+    def delete_campaign(self, campaign_id: str) -> None:
+        """Forget a campaign and its enrollments."""
+        self.campaigns.remove([campaign_id])
+        self.enrollments.remove_campaign(campaign_id)
+
+    def enroll_contacts(self, campaign: Campaign) -> list[Enrollment]:
+        """Enroll every active contact that is not in the campaign yet."""
+        fresh = [
+            Enrollment(id=new_id(), campaign_id=campaign.id, contact_id=contact.id)
+            for contact in self.contacts
+            if contact.status == ACTIVE and not self.enrollments.is_enrolled(campaign.id, contact.id)
+        ]
+        for enrollment in fresh:
+            self.enrollments.add(enrollment)
+        return fresh
+
+    def opt_out(self, contact_id: str) -> list[Enrollment]:
+        """Unsubscribe a contact, from every campaign; returns the enrollments that were not unsubscribed before."""
+        contact = self.contacts.get(contact_id)
+        if contact is not None:
+            self.contacts.put(replace(contact, status=UNSUBSCRIBED))
+        return [
+            self.enrollments.move(enrollment, UNSUBSCRIBED)
+            for enrollment in self.enrollments.of_contact(contact_id)
+            if enrollment.state != UNSUBSCRIBED
+        ]
+
+    def commit(self) -> None:
+        """Make sure of what was changed, before anybody is told."""
+        if self._storage:
+            self._storage.commit()
+
 
 STATE = web.AppKey("STATE", SandboxState)
+
+
+def open_storage(path: Path) -> tuple[Storage, SandboxState]:
+    """The state in a file, with what is there already.
+
+    Raises:
+        StateFileError: the file cannot be used; it is closed again.
+    """
+    storage = Storage(path)
+    try:
+        return storage, SandboxState(storage)
+    except TypeError:
+        storage.close()
+        raise StateFileError(path, "it holds records that this sandbox does not know") from None
+    except StateFileError:
+        storage.close()
+        raise
 
 
 def new_id() -> str:
@@ -84,3 +141,7 @@ def new_id() -> str:
 def now() -> str:
     """This moment, as Konvox writes it."""
     return wire_timestamp(datetime.now(UTC))
+
+
+def _same_email(email: str) -> str:
+    return email.casefold()

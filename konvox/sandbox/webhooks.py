@@ -9,13 +9,13 @@ import structlog
 from aiohttp import web
 
 from konvox.addresses import masked_url, url_fault
+from konvox.inferred import DEFAULT_PATHS
 from konvox.sandbox.config import SandboxConfig
-from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
+from konvox.sandbox.envelope import answer, json_object, list_answer
+from konvox.sandbox.rules import refuse
 from konvox.sandbox.state import STATE
 
 _log = structlog.get_logger()
-
-PATH = "/api/webhooks"
 
 
 def webhook_faults(fields: Mapping[str, Any]) -> Iterator[str]:
@@ -36,18 +36,16 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     async def register_webhook(request: web.Request) -> web.Response:
         """Subscribe a URL to events."""
         fields = await json_object(request)
-        faults = list(webhook_faults(fields))
-        if faults:
-            raise RefusedError(400, "; ".join(faults))
+        refuse(webhook_faults(fields))
         webhook = request.app[STATE].add_webhook(
             url=fields["url"], events=fields["events"], active=fields.get("active", True)
         )
         _log.info("sandbox.registered", webhook_id=webhook.id, url=masked_url(webhook.url), events=webhook.events)
         # [inferred]: a secret, if there is one, is told in this answer and in no other.
-        secret = {} if config.signing_secret is None else {"secret": config.signing_secret}
-        return answer(webhook.as_json() | secret, status=201)
+        told = {config.secret_field: config.signing_secret} if config.secret_field and config.signing_secret else {}
+        return answer(webhook.as_json() | told, status=201)
 
-    return [web.get(PATH, list_webhooks), web.post(PATH, register_webhook)]
+    return [web.get(DEFAULT_PATHS.webhooks, list_webhooks), web.post(DEFAULT_PATHS.webhooks, register_webhook)]
 
 
 def _url_faults(url: Any) -> Iterator[str]:

@@ -129,7 +129,7 @@ class RunningReceiver:
 async def receiving(gate: Gate, server: Server) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
     admission = GroupCommit(server, AdmissionPolicy())
-    app = create_app(gate, admission)
+    app = create_app([gate], admission)
     runner = create_runner(app, stop_seconds=1)
     await runner.setup()
     try:

@@ -17,7 +17,7 @@ from console.cli import run
 from konvox.client import KonvoxClient
 from konvox.resources import Webhook
 from receiver.gate import Gate
-from tests.support.http import receiving
+from tests.support.http import RunningReceiver, receiving
 
 FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
@@ -88,13 +88,12 @@ class Shell:
             return await client.webhooks.register(url=url, events=events, active=active)
 
     @asynccontextmanager
-    async def receiver(self, redis_url: str, **gate: Any) -> AsyncIterator[str]:
-        """A real receiver, with both tokens unless told otherwise, as the public URL; yields that."""
+    async def receiver(self, redis_url: str, **gate: Any) -> AsyncIterator[RunningReceiver]:
+        """A real receiver, with both tokens unless told otherwise, at the public URL."""
         server = connect(redis_url)
         try:
             async with receiving(Gate(**{"tokens": (TOKEN, OLD_TOKEN)} | gate), server) as receiver:
-                public_url = f"http://127.0.0.1:{receiver.port}"
-                self.configure(PUBLIC_URL=public_url)
-                yield public_url
+                self.configure(PUBLIC_URL=f"http://127.0.0.1:{receiver.port}")
+                yield receiver
         finally:
             await close(server)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, GroupCommit, admit
-from broker.connection import close, connect
+from broker.connection import Server, close, connect
 from broker.durability import BY_REPLY, BY_WAITAOF, Confirmation, confirmation_for, refuse_eviction
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.ledger import audit
@@ -23,7 +22,7 @@ from tests.support.valkey import ValkeyServer
 
 
 @asynccontextmanager
-async def valkey_with(folder: Path, **settings: str) -> AsyncIterator[ArqRedis]:
+async def valkey_with(folder: Path, **settings: Any) -> AsyncIterator[Server]:
     """A connection to a Valkey with these settings."""
     with ValkeyServer(folder, **settings) as valkey:
         server = connect(valkey.url())
@@ -33,7 +32,7 @@ async def valkey_with(folder: Path, **settings: str) -> AsyncIterator[ArqRedis]:
             await close(server)
 
 
-async def test_with_fsync_at_every_write_the_reply_is_enough(server: ArqRedis) -> None:
+async def test_with_fsync_at_every_write_the_reply_is_enough(server: Server) -> None:
     """No second command is needed."""
     assert await confirmation_for(server, "fsync") == BY_REPLY
 
@@ -80,7 +79,7 @@ async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(tmp_
                     await confirmation_for(server, "fsync")
 
 
-async def test_replicas_are_waited_for(server: ArqRedis) -> None:
+async def test_replicas_are_waited_for(server: Server) -> None:
     """A batch that no replica confirms is not answered as accepted."""
     confirmation = await confirmation_for(server, "replicas")
     assert confirmation.command is not None
@@ -112,7 +111,7 @@ async def test_a_server_that_evicts_is_refused(tmp_path: Path, policy: str) -> N
 
 
 @pytest.mark.parametrize("settings", [{"maxmemory": "100mb"}, {"maxmemory_policy": "allkeys-lru"}])
-async def test_a_server_that_cannot_evict_is_welcome(tmp_path: Path, settings: dict[str, str]) -> None:
+async def test_a_server_that_cannot_evict_is_welcome(tmp_path: Path, settings: dict[str, Any]) -> None:
     """`noeviction`, or no limit that could be met."""
     async with valkey_with(tmp_path, **settings) as server:
         await refuse_eviction(server)
@@ -172,7 +171,7 @@ async def test_a_read_only_server_is_an_outage(tmp_path: Path) -> None:
     """As after a failover; the error's text holds nothing of the event."""
     async with valkey_with(tmp_path) as server:
         await server.execute_command("REPLICAOF", "127.0.0.1", "1")
-        with pytest.raises(BrokerUnavailableError, match="(?i)read.?only") as caught:
+        with pytest.raises(BrokerUnavailableError, match=r"(?i)read.?only") as caught:
             await admit(server, [job_of(1)], AdmissionPolicy())
         assert "clcontact" not in str(caught.value)
         await server.execute_command("REPLICAOF", "NO", "ONE")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys, queue
-from broker.connection import close, connect, connect_blocking
+from broker.connection import Server, close, connect, connect_blocking
 from broker.ledger import audit
-from broker.queue import Claimed, Claims, Settlement
+from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import (
     LEASE_MS,
@@ -24,7 +23,7 @@ from tests.support.events import (
 )
 
 
-async def test_a_claim_takes_the_oldest_first(server: ArqRedis) -> None:
+async def test_a_claim_takes_the_oldest_first(server: Server) -> None:
     """Up to the number that was asked for, with their payload."""
     jobs = await admitted(server, 5)
     for place, job in enumerate(reversed(jobs)):
@@ -37,17 +36,18 @@ async def test_a_claim_takes_the_oldest_first(server: ArqRedis) -> None:
     assert {claim.job_id for claim in rest.jobs} == {job.id for job in jobs[:2]}
 
 
-async def test_a_claimed_job_is_nobody_elses(server: ArqRedis) -> None:
+async def test_a_claimed_job_is_nobody_elses(server: Server) -> None:
     """Until its lease lapses, by the server's clock."""
     (job,) = await admitted(server, 1)
     await claimed(server, token="a")
-    assert await claimed(server, token="b") == Claims([], next_due_ms=pytest.approx(LEASE_MS, abs=5_000))
+    claims = await claimed(server, token="b")
+    assert (claims.jobs, claims.next_due_ms) == ([], pytest.approx(LEASE_MS, abs=5_000))
     seconds, microseconds = await server.time()
     score = await server.zscore(keys.QUEUE, job.id)
     assert score == pytest.approx(seconds * 1000 + microseconds / 1000 + LEASE_MS, abs=5_000)
 
 
-async def test_next_due_tells_when_to_look_again(server: ArqRedis) -> None:
+async def test_next_due_tells_when_to_look_again(server: Server) -> None:
     """At once, in some time, or never."""
     assert (await claimed(server, token="a")).next_due_ms is None
     await admitted(server, 2)
@@ -64,7 +64,7 @@ async def test_next_due_tells_when_to_look_again(server: ArqRedis) -> None:
     assert 20_000 < claims.next_due_ms <= 30_000
 
 
-async def test_a_lapsed_lease_goes_to_the_next_claimer(server: ArqRedis) -> None:
+async def test_a_lapsed_lease_goes_to_the_next_claimer(server: Server) -> None:
     """Only the last claimer's settlement counts; what the first brings is refused, and changes nothing."""
     (job,) = await admitted(server, 1)
     (first,) = (await claimed(server, token="a")).jobs
@@ -87,7 +87,7 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: ArqRedis) -> None
     assert not await server.exists(keys.LEASES, keys.CRASHES, keys.job_key(job.id))
 
 
-async def test_a_batch_settles_what_is_ours_whatever_is_not(server: ArqRedis) -> None:
+async def test_a_batch_settles_what_is_ours_whatever_is_not(server: Server) -> None:
     """One fenced job does not keep the others from being written."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
@@ -97,7 +97,7 @@ async def test_a_batch_settles_what_is_ours_whatever_is_not(server: ArqRedis) ->
     assert (await audit(server)).delivered == 2
 
 
-async def test_only_the_holder_renews(server: ArqRedis, redis_url: str) -> None:
+async def test_only_the_holder_renews(server: Server, redis_url: str) -> None:
     """From a connection of its own; whose lease was lost hears of it."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
@@ -117,7 +117,7 @@ async def test_only_the_holder_renews(server: ArqRedis, redis_url: str) -> None:
     assert await settled(server, delivered(thief), delivered(ours)) == set()
 
 
-async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: ArqRedis, redis_url: str) -> None:
+async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Server, redis_url: str) -> None:
     """A pause of the worker costs nothing as long as nobody was faster."""
     (job,) = await admitted(server, 1)
     claims = (await claimed(server, token="a")).jobs
@@ -127,7 +127,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: ArqR
     assert (await claimed(server, token="b")).jobs == []
 
 
-async def test_what_is_handed_back_is_due_at_once(server: ArqRedis) -> None:
+async def test_what_is_handed_back_is_due_at_once(server: Server) -> None:
     """It uses up neither an attempt nor a crash, and only its holder can do it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
@@ -140,7 +140,7 @@ async def test_what_is_handed_back_is_due_at_once(server: ArqRedis) -> None:
     assert await queued_ids(server) == {job.id}
 
 
-async def test_what_was_settled_cannot_be_handed_back(server: ArqRedis) -> None:
+async def test_what_was_settled_cannot_be_handed_back(server: Server) -> None:
     """It would come back from the dead."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -149,7 +149,7 @@ async def test_what_was_settled_cannot_be_handed_back(server: ArqRedis) -> None:
     assert await queued_ids(server) == set()
 
 
-async def test_crashes_are_counted(server: ArqRedis) -> None:
+async def test_crashes_are_counted(server: Server) -> None:
     """Each time that a lease lapses without a word, until the job is settled."""
     (job,) = await admitted(server, 1)
     for crashes in range(4):
@@ -161,7 +161,7 @@ async def test_crashes_are_counted(server: ArqRedis) -> None:
     assert not await server.exists(keys.CRASHES, keys.LEASES)
 
 
-async def test_at_most_one_suspect_is_claimed_at_a_time(server: ArqRedis) -> None:
+async def test_at_most_one_suspect_is_claimed_at_a_time(server: Server) -> None:
     """The others wait a moment, and are not blamed for it; fresh jobs are not kept waiting."""
     jobs = await admitted(server, 5)
     await claimed(server, token="dead", count=4)
@@ -183,7 +183,7 @@ async def test_at_most_one_suspect_is_claimed_at_a_time(server: ArqRedis) -> Non
     assert seen == {job.id for job in jobs}
 
 
-async def test_a_job_that_was_removed_is_claimed_without_payload(server: ArqRedis) -> None:
+async def test_a_job_that_was_removed_is_claimed_without_payload(server: Server) -> None:
     """So that it can be put aside rather than block the queue."""
     jobs = await admitted(server, 2)
     await server.delete(keys.job_key(jobs[0].id))
@@ -192,7 +192,7 @@ async def test_a_job_that_was_removed_is_claimed_without_payload(server: ArqRedi
     assert payloads == {jobs[0].id: None, jobs[1].id: jobs[1].to_bytes()}
 
 
-async def test_a_stock_worker_leases_by_id(server: ArqRedis) -> None:
+async def test_a_stock_worker_leases_by_id(server: Server) -> None:
     """Only what is due; a job that is leased, delayed or gone is not its own."""
     (job,) = await admitted(server, 1)
     assert await queue.lease(server, job.id, token="a", lease_ms=LEASE_MS)
@@ -208,12 +208,12 @@ async def test_a_stock_worker_leases_by_id(server: ArqRedis) -> None:
     assert await server.hget(keys.CRASHES, job.id) == b"2"
 
 
-async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: ArqRedis, redis_url: str) -> None:
+async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: Server, redis_url: str) -> None:
     """10,000 jobs, two connections, claims of random size: none is claimed twice, none is left."""
     total = 10_000
     await server.zadd(keys.QUEUE, {f"evt_{number}": number + 1 for number in range(total)})
 
-    async def take_all(name: str, connection: ArqRedis) -> list[str]:
+    async def take_all(name: str, connection: Server) -> list[str]:
         taken: list[str] = []
         rounds = 0
         while True:
@@ -235,7 +235,7 @@ async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: ArqRedi
     assert {name.decode() for name, token in holders.items() if token.startswith(b"left:")} == set(left)
 
 
-async def test_two_settle_the_same_job_and_one_counts(server: ArqRedis) -> None:
+async def test_two_settle_the_same_job_and_one_counts(server: Server) -> None:
     """Although they are written at once."""
     await admitted(server, 50)
     first = (await claimed(server, token="a")).jobs
@@ -252,7 +252,7 @@ async def test_two_settle_the_same_job_and_one_counts(server: ArqRedis) -> None:
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (50, 0, True)
 
 
-async def test_a_large_claim_and_a_large_batch_fit(server: ArqRedis) -> None:
+async def test_a_large_claim_and_a_large_batch_fit(server: Server) -> None:
     """As many as the worker ever asks for, and more outcomes than Lua's stack takes at once."""
     await admitted(server, 2_000)
     claims = (await claimed(server, token="a", count=2_000)).jobs
@@ -265,7 +265,7 @@ async def test_a_large_claim_and_a_large_batch_fit(server: ArqRedis) -> None:
     assert await server.hlen(keys.delivery_key(claims[0].job_id)) == 1_000
 
 
-async def test_one_job_alone_is_tried_again(server: ArqRedis) -> None:
+async def test_one_job_alone_is_tried_again(server: Server) -> None:
     """The follow-up takes the place of the first job, atomically, and the delivery stays one."""
     job = job_of(1)
     await admitted(server, 2)

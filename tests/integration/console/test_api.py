@@ -542,7 +542,7 @@ async def test_what_is_inferred_can_be_put_right(shell: Shell) -> None:
 async def test_register_uses_the_same_settings(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     """And shows the path that it would use."""
     put_right(shell)
-    register = ["register", "--events", "a.b", "--json"]
+    register = ["register", "--no-check", "--events", "a.b", "--json"]
     async with scripted(envelope([]), envelope([]), envelope(WEBHOOK | {"webhookKey": "the-secret"})) as konvox:
         shell.configure(API_URL=konvox.url, API_KEY=KEY, PUBLIC_URL="https://hooks.example.com", HOOK_TOKENS=TOKEN)
         assert await asyncio.to_thread(run, [*register, "--dry-run"]) == 0

@@ -2,131 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import orjson
 import pytest
-import structlog
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from console.cli import run
-from konvox.client import KonvoxClient
-from konvox.resources import Webhook
-from konvox.sandbox import SandboxConfig, create_sandbox
+from tests.support.registration import READ, SHOWN, URL, Shell
 
-FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
-TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
-URL = f"https://hooks.example.com/hooks/konvox/{TOKEN}"
-SHOWN = "https://hooks.example.com/hooks/konvox/••••"
 ALL_DOCUMENTED = ["contact.replied", "enrollment.created", "enrollment.unsubscribed"]
-
-ServerFor = Callable[[web.Application], Awaitable[TestServer]]
-
-
-@dataclass
-class Outcome:
-    """How a command ended."""
-
-    exit_code: int
-    out: str
-    err: str
-
-
-@dataclass
-class Shell:
-    """Runs commands in this process, beside a sandbox that this process serves."""
-
-    capsys: pytest.CaptureFixture[str]
-    monkeypatch: pytest.MonkeyPatch
-    api_url: str
-    folder: Path
-
-    def configure(self, **variables: str | None) -> None:
-        """Set KONVOX_ variables, and take away those that are None."""
-        for name, value in variables.items():
-            if value is None:
-                self.monkeypatch.delenv(f"KONVOX_{name}", raising=False)
-            else:
-                self.monkeypatch.setenv(f"KONVOX_{name}", value)
-
-    def handle(self, *patterns: str) -> None:
-        """Configure a module with a handler for these events."""
-        source = f"print('importing')\nfrom handlers import on\n@on(*{patterns!r})\ndef handle(event, ctx): ...\n"
-        (self.folder / "shop_hooks.py").write_text(source, encoding="utf-8")
-        self.configure(HANDLERS="shop_hooks.py")
-
-    async def register(self, *arguments: str) -> Outcome:
-        """Run `konvox-hooks register` to its end."""
-        self.capsys.readouterr()  # what the sandbox logged before is none of the command's
-        exit_code = await asyncio.to_thread(run, ["register", *arguments])
-        captured = self.capsys.readouterr()
-        for secret in (FULL, READ, TOKEN, OLD_TOKEN):
-            assert secret not in captured.out + captured.err
-        return Outcome(exit_code, captured.out, captured.err)
-
-    async def known(self) -> list[Webhook]:
-        """What the sandbox has."""
-        async with KonvoxClient(self.api_url, FULL) as client:
-            return [webhook async for webhook in client.webhooks.list()]
-
-    async def add(self, *events: str, url: str = URL, active: bool = True) -> Webhook:
-        """Register a webhook without the command."""
-        async with KonvoxClient(self.api_url, FULL) as client:
-            return await client.webhooks.register(url=url, events=events, active=active)
-
-
-@pytest.fixture
-def process_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty working directory and no settings; what the command makes Python import or log is undone."""
-    for name in [name for name in os.environ if name.startswith("KONVOX_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield tmp_path
-    sys.modules.pop("shop_hooks", None)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def shell_for(
-    process_as_it_was: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    aiohttp_server: ServerFor,
-) -> Callable[..., Awaitable[Shell]]:
-    """Makes a shell that is configured for a fresh sandbox."""
-
-    async def start(**fields: Any) -> Shell:
-        """Start a sandbox, and configure the command for it."""
-        server = await aiohttp_server(create_sandbox(SandboxConfig(full_key=FULL, read_key=READ, **fields)))
-        shell = Shell(capsys, monkeypatch, str(server.make_url("/")), process_as_it_was)
-        shell.configure(
-            API_URL=shell.api_url,
-            API_KEY=FULL,
-            PUBLIC_URL="https://hooks.example.com",
-            HOOK_TOKENS=f"{TOKEN},{OLD_TOKEN}",
-        )
-        return shell
-
-    return start
-
-
-@pytest.fixture
-async def shell(shell_for: Callable[..., Awaitable[Shell]]) -> Shell:
-    """A shell that is configured for a fresh sandbox."""
-    return await shell_for()
 
 
 async def test_a_new_endpoint_is_registered(shell: Shell) -> None:
@@ -190,6 +73,7 @@ async def test_a_difference_needs_a_person(shell: Shell) -> None:
     ]
     assert "dashboard" in outcome.err
     assert "contact.replied, enrollment.unsubscribed" in outcome.err
+    assert "register --add-missing" in outcome.err
     assert len(await shell.known()) == 1
 
 
@@ -253,8 +137,10 @@ async def test_json_is_one_document(shell: Shell) -> None:
         "extra": [],
         "inactive": False,
         "webhook_ids": [],
+        "old_webhook_ids": [],
         "request": {"method": "POST", "path": "/api/webhooks", "body": body},
         "environment": {},
+        "written": [],
     }
     created = orjson.loads((await shell.register("--json")).out)
     [webhook] = await shell.known()
@@ -271,7 +157,7 @@ async def test_a_signing_secret_is_shown_once(shell_for: Callable[..., Awaitable
     outcome = await shell.register("--events", "contact.replied")
     assert outcome.out.splitlines()[1:] == ["KONVOX_SIGNING_SECRETS=the-signing-secret"]
     assert "the-signing-secret" not in outcome.err
-    assert "KONVOX_SIGNATURE=hmac-sha256" in outcome.err
+    assert "set KONVOX_SIGNATURE to its scheme" in outcome.err
     assert "the-signing-secret" not in (await shell.register("--events", "contact.replied")).out
 
 
@@ -302,7 +188,7 @@ async def test_missing_settings_are_named_with_an_example(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("variables", "arguments", "hint"),
     [
-        ({"HOOK_TOKENS": None}, ("--events", "a.b"), "KONVOX_HOOK_TOKENS"),
+        ({"HOOK_TOKENS": None}, ("--events", "a.b", "--rotate"), "no token to rotate"),
         ({"PUBLIC_URL": "http://hooks.example.com"}, ("--events", "a.b"), "KONVOX_PUBLIC_URL"),
         ({}, (), "KONVOX_HANDLERS"),
         ({"HANDLERS": "there_is_no_such_module"}, (), "there_is_no_such_module"),
@@ -327,3 +213,50 @@ async def test_a_wrong_key_is_konvox_word(shell: Shell) -> None:
     outcome = await shell.register("--events", "contact.replied")
     assert (outcome.exit_code, outcome.out) == (1, "")
     assert "401" in outcome.err
+
+
+async def test_what_is_missing_can_be_added(shell: Shell) -> None:
+    """A second registration of the same URL holds the missing events only; then there is nothing to do."""
+    first = await shell.add("contact.replied")
+    wanted = ("--events", "contact.replied,enrollment.created,enrollment.unsubscribed")
+    planned = await shell.register(*wanted, "--add-missing", "--dry-run")
+    assert planned.exit_code == 3
+    assert orjson.loads(planned.out.splitlines()[-1])["events"] == ["enrollment.created", "enrollment.unsubscribed"]
+    added = await shell.register(*wanted, "--add-missing")
+    assert added.exit_code == 0
+    assert added.out.startswith(f"registered: {SHOWN} gets enrollment.created, enrollment.unsubscribed (id ")
+    assert [tuple(webhook.events) for webhook in await shell.known()] == [
+        first.events,
+        ("enrollment.created", "enrollment.unsubscribed"),
+    ]
+    again = await shell.register(*wanted, "--add-missing")
+    assert (again.exit_code, "already registered" in again.out) == (0, True)
+    assert len(await shell.known()) == 2
+
+
+async def test_what_is_too_much_stays_with_a_person(shell: Shell) -> None:
+    """The missing event is added; the other cannot be taken away, so the exit code is 3 and each is said."""
+    await shell.add("enrollment.created")
+    outcome = await shell.register("--events", "contact.replied", "--add-missing")
+    assert outcome.exit_code == 3
+    assert outcome.out.splitlines()[1:] == ["  - enrollment.created: delivered, not wanted"]
+    assert "--add-missing" not in outcome.err
+    once_more = await shell.register("--events", "contact.replied", "--add-missing", "--json")
+    assert (once_more.exit_code, once_more.json["state"], once_more.json["missing"]) == (3, "differs", [])
+    assert len(await shell.known()) == 2
+
+
+async def test_nothing_is_added_to_what_is_switched_off(shell: Shell) -> None:
+    """Somebody did that on purpose: switched on again, both would deliver."""
+    await shell.add("contact.replied", active=False)
+    outcome = await shell.register("--events", "contact.replied,enrollment.created", "--add-missing")
+    assert outcome.exit_code == 3
+    assert "switched off" in outcome.out
+    assert "--add-missing" not in outcome.err
+    assert len(await shell.known()) == 1
+
+
+async def test_adding_to_nothing_registers_all(shell: Shell) -> None:
+    """A URL that Konvox does not know is registered as ever."""
+    assert (await shell.register("--events", "contact.replied", "--add-missing")).exit_code == 0
+    assert [tuple(webhook.events) for webhook in await shell.known()] == [("contact.replied",)]

@@ -42,7 +42,7 @@ def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.Mo
     async def start(**fields: Any) -> TestServer:
         """Start a receiver with this gate."""
         admission = GroupCommit(server, AdmissionPolicy())
-        started = await aiohttp_server(create_app(Gate(**fields), admission))
+        started = await aiohttp_server(create_app([Gate(**fields)], admission))
         monkeypatch.setenv("KONVOX_PORT", str(started.port))
         return started
 

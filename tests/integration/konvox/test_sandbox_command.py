@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from konvox.client import KonvoxClient
 from tests.support.processes import OurProcess
 
 FULL, READ, SECRET = "kvx_live_full_key", "kvx_live_read_key", "the-signing-secret"
@@ -106,3 +107,56 @@ async def test_one_key_for_both_scopes_is_refused(tmp_path: Path) -> None:
         assert await sandbox.ended() == 2
     assert "give them different texts" in sandbox.stderr
     assert FULL not in sandbox.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rate", "5"), "choose one with --scenario"),
+        (("--seed", "5"), "choose one with --scenario"),
+        (("--signing-scheme", "standard-webhooks", "--signing-secret", "whsec_!"), "of no use for the scheme"),
+        (("--state", "nowhere/state.db"), "cannot keep the sandbox's state"),
+    ],
+)
+async def test_options_that_do_not_fit_are_said(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    """Exit code 2, in words."""
+    async with await OurProcess.start("sandbox", "--port", "0", *arguments, env={}, cwd=tmp_path) as sandbox:
+        assert await sandbox.ended() == 2
+    assert message in sandbox.stderr
+    assert "Traceback" not in sandbox.stderr
+
+
+async def test_a_life_with_every_option(tmp_path: Path) -> None:
+    """A campaign that becomes active is enough: its contacts are enrolled, and some reply, signed as asked."""
+    replied: asyncio.Future[web.Request] = asyncio.get_running_loop().create_future()
+
+    async def take(request: web.Request) -> web.Response:
+        """Wait for the first reply."""
+        if (await request.json())["event"] == "contact.replied" and not replied.done():
+            replied.set_result(request)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    arguments = (
+        *("sandbox", "--port", "0", *KEYS, "--state", "state.db", "--scenario", "steady", "--rate", "500"),
+        *("--seed", "1", "--signing-scheme", "timestamped", "--signing-secret", SECRET),
+        *("--signature-header", "X-Sign", "--secret-in-response", "signingSecret"),
+    )
+    async with (
+        TestServer(app) as receiver,
+        await OurProcess.start(*arguments, env={}, cwd=tmp_path) as sandbox,
+    ):
+        url = (await sandbox.said(lambda line: "sandbox" in line, "line about its URL"))["sandbox"]
+        async with KonvoxClient(url, FULL) as konvox:
+            hook = str(receiver.make_url("/"))
+            webhook = await konvox.webhooks.register(url=hook, events=["contact.replied", "enrollment.created"])
+            assert webhook.signing_secret == SECRET
+            for number in range(20):
+                await konvox.contacts.create(email=f"person{number}@example.com")
+            campaign = await konvox.campaigns.create(name="Spring", channel="linkedin")
+            await konvox.campaigns.update(campaign.id, status="active")
+            request = await asyncio.wait_for(replied, 10)
+        assert request.headers["X-Sign"].startswith("t=")
+        assert await sandbox.terminate() == 0
+    assert SECRET not in sandbox.stdout + sandbox.stderr

@@ -106,7 +106,7 @@ def test_handlers_get_what_the_settings_say() -> None:
         API_PATHS="campaigns=/v2/campaigns,webhooks=/v2/hooks",
         API_SECRET_FIELDS="webhookSecret, secret",
     )
-    assert konvox_access(settings) == KonvoxAccess(
+    assert konvox_access(settings)[""] == KonvoxAccess(
         "https://app.example.com",
         "kvx_live_0123456789",
         auth="x-api-key",
@@ -117,7 +117,7 @@ def test_handlers_get_what_the_settings_say() -> None:
 
 def test_without_settings_what_is_inferred_holds() -> None:
     """No access, and the inferred rest."""
-    access = konvox_access(Settings())
+    access = konvox_access(Settings())[""]
     assert access == KonvoxAccess(None, None)
     assert (access.auth, access.paths, access.secret_fields) == ("bearer", DEFAULT_PATHS, SECRET_FIELDS)
 

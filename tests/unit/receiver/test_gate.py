@@ -14,7 +14,7 @@ from broker.records import Job, Record
 from konvox.samples import sample_body
 from konvox.signatures import sign_hmac_sha256
 from receiver.errors import RefusedError, not_found
-from receiver.gate import KEPT_HEADERS, Gate, masked_path
+from receiver.gate import KEPT_HEADERS, Gate, Gatehouse, check_body, masked_path
 
 TOKEN, SECRET, HEADER = "a-token-0123456789", "the-signing-secret", "X-Konvox-Signature"
 BODY = sample_body("contact.replied", timestamp="2026-05-20T14:32:00.000Z")
@@ -222,3 +222,40 @@ def test_paths_are_masked_for_the_log(path: str, masked: str) -> None:
 def test_nothing_unknown_is_left_in_a_masked_path(path: str) -> None:
     """Only our own words, and slashes."""
     assert set(masked_path(path).split("/")) <= {"", "hooks", "konvox", "healthz", "***"}
+
+
+def test_an_endpoint_is_found_by_its_token() -> None:
+    """Each token leads to its own endpoint, and what leads to none is not found."""
+    house = Gatehouse([Gate(endpoint="acme", tokens=["acme-token"]), Gate(endpoint="globex", tokens=["globex-token"])])
+    assert [gate.endpoint for gate in house.candidates("globex-token")] == ["globex"]
+    assert status_of(house.candidates, "other") == 404
+    assert status_of(house.candidates, None) == 404
+
+
+def test_without_a_token_the_signature_finds_the_endpoint() -> None:
+    """Whose secret verifies is whose event it is; a signature of nobody's is refused."""
+    gates = [Gate(endpoint=name, scheme="hmac-sha256", signing_secrets=[name]) for name in ("acme", "globex")]
+    candidates = Gatehouse(gates).candidates(None)
+    for name in ("acme", "globex"):
+        signed = headers((HEADER, sign_hmac_sha256(BODY, secret=name)))
+        gate = check_body(candidates, BODY, signed, received_at_ms=NOW_MS)
+        assert gate.endpoint == gate.read_event(BODY, signed, received_at_ms=NOW_MS).endpoint == name
+    forged = headers((HEADER, sign_hmac_sha256(BODY, secret="guessed")))
+    assert status_of(check_body, candidates, BODY, forged, received_at_ms=NOW_MS) == 401
+
+
+def test_a_token_can_be_required_beside_the_signature() -> None:
+    """With `needs_token`, a path without a token is not found, whoever signed."""
+    gate = Gate(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET], needs_token=True)
+    assert status_of(gate.check_token, None) == 404
+    assert status_of(gate.check_token, TOKEN) == 200
+
+
+def test_with_standard_webhooks_the_id_is_minted_from_the_webhook_id() -> None:
+    """The same message id is the same event, whatever the body says; without the scheme the header is not believed."""
+    named = headers(("webhook-id", "msg_1"))
+    gate = Gate(scheme="standard-webhooks", signing_secrets=["whsec_c2VjcmV0"])
+    other = sample_body("contact.replied", timestamp="2026-01-01T00:00:00.000Z")
+    first, second = (gate.read_event(body, named, received_at_ms=NOW_MS).id for body in (BODY, other))
+    assert first == second
+    assert OPEN.read_event(BODY, named, received_at_ms=NOW_MS).id != first

@@ -7,9 +7,20 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from receiver.registration import RegistrationPlan, hook_url, masked, plan_registration, register, registered_webhooks
+from receiver.registration import (
+    RegistrationPlan,
+    Survey,
+    hook_url,
+    masked,
+    plan_registration,
+    register,
+    registered_webhooks,
+    survey,
+)
 
-URL = "https://hooks.example.com/hooks/konvox/token-0123456789"
+ORIGIN = "https://hooks.example.com"
+URL = f"{ORIGIN}/hooks/konvox/token-0123456789"
+OLD_URL = f"{ORIGIN}/hooks/konvox/old-token-0123456789"
 
 
 @dataclass(frozen=True)
@@ -190,3 +201,72 @@ async def test_what_is_created_is_then_as_wanted() -> None:
     created = await register(client, plan_registration([], url=URL, events=["b", "a"]))
     assert created == Known(("a", "b"), id="new")
     assert plan_registration(await registered_webhooks(client), url=URL, events=["a", "b"]).state == "registered"
+
+
+@pytest.mark.parametrize(
+    ("existing", "due", "due_with_missing"),
+    [
+        ([], ("a", "b"), ("a", "b")),
+        ([Known(["a", "b"])], (), ()),
+        ([Known(["a"])], (), ("b",)),
+        ([Known(["a", "c"])], (), ("b",)),
+        ([Known(["a", "b", "c"])], (), ()),
+        ([Known(["a"], active=False)], (), ()),
+    ],
+)
+def test_what_is_due(existing: list[Known], due: tuple[str, ...], due_with_missing: tuple[str, ...]) -> None:
+    """A known URL gets the missing events if asked for, and nothing while it is switched off."""
+    plan = plan_registration(existing, url=URL, events=["a", "b"])
+    assert plan.to_register() == due
+    assert plan.to_register(add_missing=True) == due_with_missing
+
+
+async def test_the_missing_events_are_registered_beside() -> None:
+    """Then the two together deliver what is wanted."""
+    client = Client([Known(["a"])])
+    plan = plan_registration(client.known, url=URL, events=["a", "b", "c"])
+    assert await register(client, plan, add_missing=True) == Known(("b", "c"), id="new")
+    assert plan_registration(client.known, url=URL, events=["a", "b", "c"]).state == "registered"
+
+
+def look(*existing: Known, urls: Sequence[str] = (URL, OLD_URL)) -> Survey:
+    """What a receiver that wants `a` and `b`, and takes `w`, finds."""
+    return survey(existing, public_url=ORIGIN, urls=urls, events=["a", "b"], welcome=lambda name: name == "w")
+
+
+@pytest.mark.parametrize(
+    ("existing", "found"),
+    [
+        ([], Survey(missing=("a", "b"))),
+        ([Known(["b", "a", "w"])], Survey(delivered=("a", "b", "w"), current=True)),
+        ([Known(["a"]), Known(["b"], id="wh2")], Survey(delivered=("a", "b"), current=True)),
+        ([Known(["a", "c"])], Survey(delivered=("a", "c"), missing=("b",), extra=("c",), current=True)),
+        (
+            [Known(["a", "b"]), Known(["b"], url=URL.replace("hooks.", "HOOKS."), id="wh2")],
+            Survey(delivered=("a", "b"), doubled=("b",), current=True),
+        ),
+        ([Known(["a", "b"], active=False)], Survey(missing=("a", "b"), inactive=("wh1",))),
+        ([Known(["a", "b"], url=OLD_URL)], Survey(delivered=("a", "b"), old=("wh1",))),
+        (
+            [Known(["a", "b"]), Known(["a", "b"], url=OLD_URL, id="wh2")],
+            Survey(delivered=("a", "b"), old=("wh2",), current=True),
+        ),
+        (
+            [
+                Known(["a", "b"], url=f"{ORIGIN}/hooks/konvox/lost"),
+                Known(["a"], url=f"{ORIGIN}/hooks/konvox", id="wh2"),
+            ],
+            Survey(missing=("a", "b"), refused=("wh1", "wh2")),
+        ),
+        (
+            [
+                Known(["a"], url=url)
+                for url in ("https://b.example/hooks/konvox/x", f"{ORIGIN}/hooks/konvox2", "https://[")
+            ],
+            Survey(missing=("a", "b")),
+        ),
+    ],
+)
+def test_the_survey(existing: list[Known], found: Survey) -> None:
+    """All that is delivered to the receiver, whatever the token; what goes elsewhere is none of ours."""
+    assert look(*existing) == found

@@ -1,0 +1,174 @@
+"""The checks of Redis or Valkey: whether it answers, keeps what it is given, and has the right time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+from redis.exceptions import ResponseError
+
+from broker.connection import OUTAGES, close, connect
+from broker.durability import BY_REPLY, confirmation_for, refuse_eviction
+from broker.embedded import server_binary, url_of
+from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError
+from console.doctor.findings import Finding, Findings, Patient, fault, not_checked, ok, warning
+from console.settings import variable_of
+
+_PINGS: Final = 5
+_SLOW_MS: Final = 20.0
+_CLOCK_SECONDS: Final = 2.0
+_OLDEST: Final = (6, 2)
+"""`XTRIM MINID` came with it."""
+
+
+async def check_store(patient: Patient) -> Findings:
+    """The configured server, or the embedded one of the data folder."""
+    settings = patient.settings
+    if wrong := patient.faulty("redis_url", "data_dir"):
+        yield not_checked("redis", f"{wrong} is wrong", "see above")
+        return
+    url = settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
+    server = connect(url)
+    try:
+        try:
+            latency_ms = await _latency_ms(server)
+        except OUTAGES as error:
+            yield _unreachable(error) if settings.redis_url else _no_embedded()
+            return
+        yield _latency("" if settings.redis_url else "the embedded one, ", latency_ms)
+        facts = await _facts(server)
+        yield _version(facts)
+        if facts.get("role") == "slave":
+            mend = f"name the primary in {variable_of('redis_url')}"
+            yield fault("redis role", "this is a replica, which refuses writes", mend)
+        yield await _or_why_not("redis durability", _durability(server, patient, facts))
+        yield await _or_why_not("redis eviction", _eviction(server, facts))
+        yield await _or_why_not("redis clock", _clock(server))
+    finally:
+        await close(server)
+
+
+def _unreachable(error: Exception) -> Finding:
+    return fault(
+        "redis",
+        f"cannot be reached: {_said(error)}",
+        f"start it, or set {variable_of('redis_url')} right; until then no event can be taken in",
+    )
+
+
+def _no_embedded() -> Finding:
+    try:
+        server_binary()
+    except EmbeddedServerError as error:
+        return fault("redis", f"{variable_of('redis_url')} is not set, and none can be embedded", str(error))
+    return ok("redis", f"{variable_of('redis_url')} is not set: `serve` brings its own, which is not running now")
+
+
+async def _or_why_not(check: str, look: Awaitable[Finding]) -> Finding:
+    """What a look finds, or that Redis did not let it: the others go on."""
+    try:
+        return await look
+    except OUTAGES as error:
+        return fault(check, f"Redis did not answer as it should: {_said(error)}", "look at its log and its ACL")
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _latency_ms(server: ArqRedis) -> float:
+    times: list[float] = []
+    for _ in range(_PINGS + 1):
+        started = time.perf_counter()
+        await server.ping()
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times[1:])  # the first one connects
+
+
+def _latency(what: str, latency_ms: float) -> Finding:
+    if latency_ms > _SLOW_MS:
+        return warning("redis", f"{what}answers in {latency_ms:.1f} ms", "run it nearer to the receiver")
+    return ok("redis", f"{what}answers in {latency_ms:.1f} ms")
+
+
+async def _facts(server: ArqRedis) -> Mapping[str, Any]:
+    """What the server tells about itself; nothing where it forbids INFO."""
+    try:
+        facts: Mapping[str, Any] = await server.info()
+    except ResponseError:
+        return {}
+    return facts
+
+
+def _version(facts: Mapping[str, Any]) -> Finding:
+    valkey, redis = facts.get("valkey_version"), facts.get("redis_version")
+    if not redis:
+        return warning("redis version", "the server does not tell it", "allow INFO to the user of the URL")
+    name = f"Valkey {valkey}" if valkey else f"Redis {redis}"
+    numbers = [int(part) for part in str(redis).split(".")[:2] if part.isdecimal()]
+    if tuple(numbers) < _OLDEST:
+        return fault(
+            "redis version", f"{name} is too old", "Redis 7.2 or newer, or Valkey; 6.2 is the oldest that works"
+        )
+    return ok("redis version", name)
+
+
+async def _durability(server: ArqRedis, patient: Patient, facts: Mapping[str, Any]) -> Finding:
+    check, variable = "redis durability", variable_of("durability")
+    if wrong := patient.faulty("durability"):
+        return not_checked(check, f"{wrong} is wrong", "see above")
+    if patient.settings.durability == "memory":
+        message = f"{variable}=memory: a crash of Redis loses events that were answered with 200"
+        return warning(check, message, f"{variable}=fsync, with `appendonly yes`")
+    if "err" in {facts.get("aof_last_write_status"), facts.get("rdb_last_bgsave_status")}:
+        return fault(check, "its last write to disk failed", "make room on its disk, and look at its log")
+    if patient.settings.durability == "fsync":
+        return await _fsync(server, check)
+    replicas = int(facts.get("connected_slaves", 0))
+    if replicas < 1:
+        return fault(check, "no replica is connected", f"connect one, or set {variable}=fsync")
+    return ok(check, f"a 200 waits for one of its replicas; {replicas} connected")
+
+
+async def _fsync(server: ArqRedis, check: str) -> Finding:
+    try:
+        confirmation = await confirmation_for(server, "fsync")
+    except UnsafeServerError as error:
+        return fault(check, error.fault, error.mend)
+    except BrokerUnavailableError as error:
+        return fault(check, error.reason, "look at the load of its disk, or set `appendfsync always`")
+    how = "appendfsync always" if confirmation is BY_REPLY else "WAITAOF after each batch"
+    return ok(check, f"a 200 waits until the event is on its disk ({how})")
+
+
+async def _eviction(server: ArqRedis, facts: Mapping[str, Any]) -> Finding:
+    check, mend = "redis eviction", "Set `maxmemory-policy noeviction`"
+    try:
+        await refuse_eviction(server)
+    except UnsafeServerError as error:
+        return fault(check, error.fault, error.mend)
+    policy = facts.get("maxmemory_policy")
+    if policy is None:
+        return warning(check, "the server does not tell its policy", mend)
+    if policy != "noeviction":
+        if facts.get("maxmemory"):
+            return fault(check, f"it evicts keys when it is full ({policy})", mend)
+        return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", mend)
+    return ok(check, "noeviction: pending events stay")
+
+
+async def _clock(server: ArqRedis) -> Finding:
+    before = time.time()
+    seconds, microseconds = await server.time()
+    behind = (before + time.time()) / 2 - (seconds + microseconds / 1_000_000)
+    if abs(behind) > _CLOCK_SECONDS:
+        who = "behind" if behind > 0 else "ahead of"
+        return warning(
+            "redis clock",
+            f"{abs(behind):.1f} s {who} this machine's",
+            "let both keep time by NTP: retries and leases go by the clock of Redis, times of arrival by this one",
+        )
+    return ok("redis clock", "the same time as this machine's")

@@ -1,0 +1,60 @@
+"""Several Konvox accounts on one service, as real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+
+from konvox.samples import sample_body
+from konvox.schemes import SCHEMES, Delivery
+from tests.support.processes import OurProcess
+
+_HANDLER = """
+from handlers import on
+
+
+@on("*")
+async def tell(event, ctx):
+    ctx.log.info("seen", customer=event.endpoint, id=event.id)
+"""
+
+_ENDPOINTS = """
+[acme]
+hook_tokens = ["a-token-only-acme-knows"]
+
+[globex]
+signature = "standard-webhooks"
+signing_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+"""
+
+
+async def test_handlers_see_by_which_endpoint_an_event_came(tmp_path: Path) -> None:
+    """A token leads to one account, a signature to the other, and each event says which it was."""
+    (tmp_path / "mine.py").write_text(_HANDLER)
+    (tmp_path / "endpoints.toml").write_text(_ENDPOINTS)
+    env = {
+        "KONVOX_ENDPOINTS_FILE": "endpoints.toml",
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_PORT": "0",
+        "KONVOX_ADMIN_PORT": "0",
+    }
+    acme, globex = sample_body("contact.replied"), sample_body("enrollment.created")
+    async with await OurProcess.start("serve", env=env, cwd=tmp_path) as serve:
+        hooks = await serve.listening("receiver") + "/hooks/konvox"
+        now_seconds = int((tmp_path / "mine.py").stat().st_mtime)
+        signed = SCHEMES["standard-webhooks"].sign(
+            Delivery(globex, "msg_1", now_seconds), header="", secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        )
+        async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
+            async with session.post(f"{hooks}/a-token-only-acme-knows", data=acme) as answer:
+                assert answer.status == 200
+                acme_id = (await answer.json())["id"]
+            async with session.post(hooks, data=globex, headers=signed) as answer:
+                assert answer.status == 200
+                globex_id = (await answer.json())["id"]
+            async with session.post(hooks, data=globex) as answer:
+                assert answer.status == 401
+        await serve.logged("seen", customer="acme", id=acme_id)
+        await serve.logged("seen", customer="globex", id=globex_id)
+        assert await serve.terminate() == 0
