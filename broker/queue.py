@@ -14,7 +14,10 @@ from broker.connection import BlockingServer, Server
 from broker.records import Job
 from broker.scripts import Argument, Script
 
-_CLAIM, _LEASE, _RENEW, _RELEASE, _FINISH = map(Script, ("claim", "lease", "renew", "release", "finish"))
+# A full Redis must be drained: if these were refused, nothing would ever make room.
+_CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
+    Script(name, makes_room=True) for name in ("claim", "lease", "renew", "recover", "release", "finish")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,23 @@ def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -
     """Renew leases, from a thread of its own. Returns the ids of the jobs that are no longer ours."""
     arguments = [lease_ms, *_pairs(claims)]
     return {job_id.decode() for job_id in _RENEW.run_blocking(server, (keys.QUEUE, keys.LEASES), arguments)}
+
+
+async def recover(server: Server, claims: Iterable[Claimed], *, tokens_start_with: str, lease_ms: int) -> int:
+    """Renew all that a worker holds, and hand back what was claimed for it in an answer that never came.
+
+    Args:
+        server: Server.
+        claims: what it holds.
+        tokens_start_with: what the fences of all its claims have in common, and no other worker's.
+        lease_ms: for how long the renewed ones are ours.
+
+    Returns:
+        How many were handed back; neither an attempt nor a crash is counted for those.
+    """
+    arguments: list[Argument] = [tokens_start_with, lease_ms, *(claimed.job_id for claimed in claims)]
+    handed_back: int = await _RECOVER.run(server, (keys.QUEUE, keys.LEASES), arguments)
+    return handed_back
 
 
 async def release(server: Server, claims: Iterable[Claimed]) -> int:

@@ -17,12 +17,21 @@ from broker.connection import BlockingServer, Server
 Argument = str | bytes | int
 
 
-class Script:
-    """One Lua script. Calling it survives `SCRIPT FLUSH`, a restart and a failover."""
+_ALSO_WHEN_FULL = "#!lua flags=allow-oom\n"
 
-    def __init__(self, name: str) -> None:
+
+class Script:
+    """One Lua script. Calling it survives `SCRIPT FLUSH`, a restart and a failover.
+
+    Args:
+        name: of its file.
+        makes_room: whether it may run although the memory is full, because what it is part of makes room.
+    """
+
+    def __init__(self, name: str, *, makes_room: bool = False) -> None:
         folder = files("broker") / "lua"
-        self.source = (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+        source = (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self.source = _ALSO_WHEN_FULL + source if makes_room else source
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, server: Server, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:

@@ -25,6 +25,7 @@ from receiver.answers import json_answer, ok_answer
 from receiver.challenge import CHALLENGE_HEADER, answer_challenge
 from receiver.errors import RefusedError, not_found
 from receiver.gate import Gate, Gatehouse, check_body, masked_path
+from receiver.shortcut import ShortcutRunner
 
 RETRY_AFTER_SECONDS = 5
 """What a 503 asks of the sender. Konvox keeps to its own backoff; others may listen."""
@@ -64,11 +65,27 @@ class Receiver:
         self._admission = admission
         self._tally = tally
 
-    async def receive(self, request: web.Request) -> web.StreamResponse:
-        """Answer one delivery: 200 once its event is durable."""
+    async def answer_routed(self, request: web.Request) -> web.StreamResponse:
+        """Answer a delivery that came by the router."""
+        return await self.answer(request, request.match_info.get("token"))
+
+    async def answer(self, request: web.BaseRequest, token: str | None) -> web.StreamResponse:
+        """Answer one delivery, whatever is the matter with it or with the broker."""
+        try:
+            return await self._receive(request, token)
+        except RefusedError as refused:
+            self._tally.refused += 1
+            return json_answer(refused.status, {"error": refused.reason})
+        except BrokerUnavailableError as outage:
+            self._tally.unavailable += 1
+            logger.warning("receiver.unavailable", reason=outage.reason)
+            return json_answer(503, {"error": "not stored, try again"}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    async def _receive(self, request: web.BaseRequest, token: str | None) -> web.StreamResponse:
+        """Answer 200 once the event is durable."""
         if CHALLENGE_HEADER in request.headers and (answer := self._answer_challenge(request)):
             return json_answer(200, {"challenge": answer})
-        candidates = self._gatehouse.candidates(request.match_info.get("token"))
+        candidates = self._gatehouse.candidates(token)
         candidates[0].check_headers(request.headers)
         body = await self._read_body(request, candidates[0])
         received_at_ms = time.time_ns() // 1_000_000
@@ -81,7 +98,7 @@ class Receiver:
             self._tally.duplicates += 1
         return ok_answer(request, {"status": "accepted" if accepted else "duplicate", "id": record.id})
 
-    def _answer_challenge(self, request: web.Request) -> str | None:
+    def _answer_challenge(self, request: web.BaseRequest) -> str | None:
         gates = self._gatehouse.gates
         return answer_challenge(
             request.headers[CHALLENGE_HEADER],
@@ -89,10 +106,10 @@ class Receiver:
             signing_secrets=[secret for gate in gates if gate.scheme != "off" for secret in gate.signing_secrets],
         )
 
-    async def _read_body(self, request: web.Request, gate: Gate) -> bytes:
+    async def _read_body(self, request: web.BaseRequest, gate: Gate) -> bytes:
         try:
             if request.content.is_eof():
-                return await request.read()  # mostly all of it has come with the headers, and no clock need be set
+                return request.content.read_nowait()  # mostly all of it has come with the headers
             async with asyncio.timeout(BODY_SECONDS):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
@@ -103,15 +120,18 @@ class Receiver:
             raise RefusedError(400, "the body did not arrive whole") from None
 
 
+RECEIVER = web.AppKey("receiver", Receiver)
+
+
 def create_app(gates: Sequence[Gate], admission: GroupCommit) -> web.Application:
     """The application of the public listener; `gates` are those of its endpoints, at least one."""
     gatehouse = Gatehouse(gates)
     # One byte more than the limit, so that it is the gate that finds a body too large.
     app = web.Application(client_max_size=gatehouse.max_body_bytes + 1, middlewares=[_answer_in_json])
     tally = app[TALLY] = Tally()
-    receiver = Receiver(gatehouse, admission, tally)
-    app.router.add_post("/hooks/konvox/{token}", receiver.receive)
-    app.router.add_post("/hooks/konvox", receiver.receive)
+    receiver = app[RECEIVER] = Receiver(gatehouse, admission, tally)
+    app.router.add_post("/hooks/konvox/{token}", receiver.answer_routed)
+    app.router.add_post("/hooks/konvox", receiver.answer_routed)
     app.router.add_get("/healthz", _healthz)
     app.cleanup_ctx.append(_log_tally)
     return app
@@ -122,8 +142,9 @@ def create_runner(app: web.Application, *, stop_seconds: float) -> web.AppRunner
 
     Bodies reach us as they were sent: `auto_decompress=False`, because a signature is over the raw bytes.
     """
-    return web.AppRunner(
+    return ShortcutRunner(
         app,
+        app[RECEIVER].answer,
         auto_decompress=False,
         lingering_time=LINGER_SECONDS,
         logger=ProtocolLog(),
@@ -171,16 +192,8 @@ class ProtocolLog:
 
 @web.middleware
 async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    tally = request.app[TALLY]
     try:
         return await handler(request)
-    except RefusedError as refused:
-        tally.refused += 1
-        return json_answer(refused.status, {"error": refused.reason})
-    except BrokerUnavailableError as outage:
-        tally.unavailable += 1
-        logger.warning("receiver.unavailable", reason=outage.reason)
-        return json_answer(503, {"error": "not stored, try again"}, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
         unknown = not_found()
         return json_answer(unknown.status, {"error": unknown.reason})

@@ -38,6 +38,11 @@ class Dispatcher:
         self._make_context = make_context
         self._hinted_types: set[str] = set()
 
+    @property
+    def longest_run_seconds(self) -> float:
+        """The longest time limit that any handler has."""
+        return max((handler.timeout_seconds for handler in self._registry), default=0.0)
+
     async def dispatch(self, job: Job) -> list[HandlerRun]:
         """Run the handlers of a job: all that match its event, or the one that it names.
 

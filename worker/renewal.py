@@ -51,6 +51,8 @@ class LeaseRenewal:
                 if not away:
                     logger.warning("lease.renewal_failed", error=type(error).__name__)
                 away = True
+            except Exception:
+                logger.exception("lease.fault")  # without this thread, every event that takes long would run twice
             else:
                 away = False
         server.close()

@@ -41,6 +41,7 @@ class Settler:
         self._settled = settled
         self._waiting: list[Settlement] = []
         self._writer: asyncio.Task[None] | None = None
+        self._abandoned = False
 
     @property
     def busy(self) -> bool:
@@ -48,7 +49,9 @@ class Settler:
         return self._writer is not None
 
     def add(self, settlement: Settlement) -> None:
-        """Hand in how a job ended; it is written as soon as may be."""
+        """Hand in how a job ended; it is written as soon as may be, or never after `abandon`."""
+        if self._abandoned:
+            return
         self._waiting.append(settlement)
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
@@ -59,7 +62,8 @@ class Settler:
             await asyncio.wait([self._writer])
 
     def abandon(self) -> None:
-        """Stop trying to write: the leases lapse, and the jobs are run again."""
+        """Write nothing more: the leases lapse, or were handed back, and the jobs are run again."""
+        self._abandoned = True
         if self._writer is not None:
             self._writer.cancel()
 

@@ -11,43 +11,57 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 import arq
+import structlog
 from arq.worker import Function
 
 from broker import queue
+from broker.connection import OUTAGES
 from broker.queue import Claimed
 from broker.records import FUNCTION_NAME, Job
 from worker.dispatch import Dispatcher
 from worker.policy import settlement_of
 
 LEASE_SECONDS = 310
-"""Stock arq's own: its longest job and ten seconds. It renews nothing."""
+"""Stock arq's own: its longest job and ten seconds; longer where a handler may take longer. It renews nothing."""
 
 RETENTION_SECONDS = 604_800
 """For how long the outcomes of delivered events can be looked up."""
+
+logger = structlog.get_logger("worker")
 
 _NEVER = 2**31
 """Stock arq deletes a job that was tried too often. Ours are counted elsewhere, and end as dead letters."""
 
 
 def arq_function(dispatcher: Dispatcher) -> Function:
-    """The function that our jobs name, as an arq worker takes it."""
+    """The function that our jobs name, as an arq worker takes it.
+
+    Whatever stock arq takes for an end, it deletes, time-outs and errors included; only after `arq.Retry` it leaves the
+    job alone. So that is raised for all that was not written down.
+    """
+    lease_seconds = max(LEASE_SECONDS, dispatcher.longest_run_seconds + 20)
 
     async def deliver(ctx: dict[str, Any], **job_fields: Any) -> None:
         """Run the handlers of one event and settle it."""
         server, job_id = ctx["redis"], ctx["job_id"]
         claim = Claimed(job_id, token=secrets.token_hex(8), crashes=0, payload=None)
-        if not await queue.lease(server, job_id, token=claim.token, lease_ms=LEASE_SECONDS * 1000):
-            raise arq.Retry  # another worker was faster: leave the job alone
+        written = False
         try:
-            job = Job.from_kwargs(job_fields)
-            runs = await dispatcher.dispatch(job)
+            if await queue.lease(server, job_id, token=claim.token, lease_ms=round(lease_seconds * 1000)):
+                job = Job.from_kwargs(job_fields)
+                runs = await dispatcher.dispatch(job)
+                settlement = settlement_of(claim, job, runs, now_ms=time.time_ns() // 1_000_000)
+                written = not await queue.settle(server, [settlement], retention_ms=RETENTION_SECONDS * 1000)
         except asyncio.CancelledError:
-            await asyncio.shield(queue.release(server, [claim]))
-            raise
-        settlement = settlement_of(claim, job, runs, now_ms=time.time_ns() // 1_000_000)
-        await queue.settle(server, [settlement], retention_ms=RETENTION_SECONDS * 1000)
+            with suppress(*OUTAGES):
+                await asyncio.shield(queue.release(server, [claim]))
+        except Exception:
+            logger.exception("job.fault", job_id=job_id)  # it is run again when its lease lapses
+        if not written:
+            raise arq.Retry
 
-    return arq.func(deliver, name=FUNCTION_NAME, timeout=LEASE_SECONDS - 10, keep_result=0, max_tries=_NEVER)
+    return arq.func(deliver, name=FUNCTION_NAME, timeout=lease_seconds - 10, keep_result=0, max_tries=_NEVER)

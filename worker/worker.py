@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from broker import keys, queue
 from broker.connection import OUTAGES
 from broker.errors import MalformedRecordError
-from broker.queue import Claimed, Settlement
+from broker.queue import Claimed, Claims, Settlement
 from broker.records import Job
 from worker.dispatch import Dispatcher
 from worker.outage import Outage
@@ -43,6 +43,9 @@ OUTAGE_LOOK_SECONDS = 0.1
 
 FAREWELL_SECONDS = 5.0
 """How long the last writes may take when the worker stops and Redis is slow or away."""
+
+CANCELLED_SECONDS = 2.0
+"""How long a handler that is cancelled may take to end, before it is left behind."""
 
 logger = structlog.get_logger("worker")
 
@@ -109,6 +112,7 @@ class HookWorker(arq.Worker):
         self._held: dict[str, Held] = {}
         self._suspect: str | None = None
         self._claims_made = 0
+        self._claims_in_doubt = False
         self._name = secrets.token_hex(8)
         self._stirred = asyncio.Event()
         self._stopping = False
@@ -150,6 +154,7 @@ class HookWorker(arq.Worker):
             await self._wind_down()
         finally:
             listener.cancel()
+            await asyncio.wait([listener])  # it gives its connection back
             self._renewal.stop()
             logger.info("worker.stopped", handled=self.jobs_complete, retried=self.jobs_retried, dead=self.jobs_failed)
 
@@ -181,28 +186,38 @@ class HookWorker(arq.Worker):
         if self._outage.under_way and self._settler.busy:
             # What has ended is written first: a claim would take those jobs again, for their leases have lapsed.
             return OUTAGE_LOOK_SECONDS
-        self._claims_made += 1
         try:
-            claims = await queue.claim(
-                self._server,
-                count=min(free, CLAIM_JOBS),
-                lease_ms=self.config.lease_ms,
-                token=f"{self._name}:{self._claims_made}",
-                suspect_wanted=self._suspect is None,
-            )
+            claims = await self._claim(min(free, CLAIM_JOBS))
+            for claim in claims.jobs:
+                self._take(claim)
             await self.heart_beat()
         except OUTAGES as error:
             await self._outage.wait(error)
             return 0.0
         self._outage.over()
-        for claim in claims.jobs:
-            self._take(claim)
         return None if claims.next_due_ms is None else claims.next_due_ms / 1000
+
+    async def _claim(self, count: int) -> Claims:
+        if self._claims_in_doubt:
+            # Leases may have lapsed that our runs still need, and jobs may be ours of which we were never told.
+            held = [held.claim for held in self._held.values()]
+            await queue.recover(self._server, held, tokens_start_with=f"{self._name}:", lease_ms=self.config.lease_ms)
+        self._claims_made += 1
+        self._claims_in_doubt = True
+        claims = await queue.claim(
+            self._server,
+            count=count,
+            lease_ms=self.config.lease_ms,
+            token=f"{self._name}:{self._claims_made}",
+            suspect_wanted=self._suspect is None,
+        )
+        self._claims_in_doubt = False
+        return claims
 
     def _take(self, claim: Claimed) -> None:
         running = self._held.get(claim.job_id)
         if running is not None:
-            # Our own lease lapsed while Redis was away, and the run is still going on: it goes on under the new one.
+            # Our own lease lapsed (we were suspended, say), and the run still goes on: from now on under the new one.
             running.claim = claim
             return
         held = self._held[claim.job_id] = Held(claim)
@@ -267,7 +282,10 @@ class HookWorker(arq.Worker):
         stop_now.cancel()
         for task in running:
             task.cancel()
-        await finished
+        await asyncio.wait([finished], timeout=CANCELLED_SECONDS)
+        if not finished.done():
+            finished.cancel()
+            logger.warning("handler.will_not_stop", events=sum(not task.done() for task in running))
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._settler.drain()
@@ -277,8 +295,8 @@ class HookWorker(arq.Worker):
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:
             # Nothing is lost: what could not be written is run again when its lease lapses.
-            self._settler.abandon()
             logger.warning("worker.left_in_outage", events=len(self._held), error=type(error).__name__)
+        self._settler.abandon()  # a handler that would not stop may still come to an end
 
 
 async def _all_done(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -45,7 +45,7 @@ async def check_api(patient: Patient) -> Findings:
     except KonvoxApiError as error:
         yield fault("konvox api", str(error), _mend_of(error))
         return
-    yield ok("konvox api", f"answers, and takes the key; {len(webhooks)} webhooks")
+    yield ok("konvox api", f"answers, and takes the key; webhooks: {len(webhooks)}")
     yield await _scope(settings)
     for finding in _registration(patient, webhooks):
         yield finding
@@ -176,7 +176,8 @@ def _compare(found: Survey, registry: Registry) -> list[Finding]:
     if found.old:
         add(
             f"webhook {', '.join(found.old)} still delivers with an old token",
-            "delete it in Konvox's dashboard once the first token's URL is registered; then take the old token out",
+            "once the first token's URL is registered and reaches the receiver, delete it in Konvox's dashboard; "
+            "a day later, take the old token out",
         )
     if found.refused:
         add(

@@ -40,7 +40,7 @@ async def check_store(patient: Patient) -> Findings:
             return
         yield _latency("" if settings.redis_url else "the embedded one, ", latency_ms)
         facts = await _facts(server)
-        yield _version(facts)
+        yield judge_version(facts)
         if facts.get("role") == "slave":
             mend = f"name the primary in {variable_of('redis_url')}"
             yield fault("redis role", "this is a replica, which refuses writes", mend)
@@ -103,7 +103,8 @@ async def _facts(server: ArqRedis) -> Mapping[str, Any]:
     return facts
 
 
-def _version(facts: Mapping[str, Any]) -> Finding:
+def judge_version(facts: Mapping[str, Any]) -> Finding:
+    """Whether the server is new enough, from what it tells about itself. Pure."""
     valkey, redis = facts.get("valkey_version"), facts.get("redis_version")
     if not redis:
         return warning("redis version", "the server does not tell it", "allow INFO to the user of the URL")
@@ -163,12 +164,16 @@ async def _eviction(server: ArqRedis, facts: Mapping[str, Any]) -> Finding:
 async def _clock(server: ArqRedis) -> Finding:
     before = time.time()
     seconds, microseconds = await server.time()
-    behind = (before + time.time()) / 2 - (seconds + microseconds / 1_000_000)
-    if abs(behind) > _CLOCK_SECONDS:
-        who = "behind" if behind > 0 else "ahead of"
-        return warning(
-            "redis clock",
-            f"{abs(behind):.1f} s {who} this machine's",
-            "let both keep time by NTP: retries and leases go by the clock of Redis, times of arrival by this one",
-        )
-    return ok("redis clock", "the same time as this machine's")
+    return compare_clocks(here=(before + time.time()) / 2, there=seconds + microseconds / 1_000_000)
+
+
+def compare_clocks(*, here: float, there: float) -> Finding:
+    """What it means that it is that late here and at Redis. Pure."""
+    ahead = there - here
+    if abs(ahead) <= _CLOCK_SECONDS:
+        return ok("redis clock", "the same time as this machine's")
+    return warning(
+        "redis clock",
+        f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's",
+        "let both keep time by NTP: retries and leases go by the clock of Redis, times of arrival by this one",
+    )

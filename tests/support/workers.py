@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from broker.connection import connect
+from broker.connection import COMMAND_TIMEOUT_SECONDS, connect
 from broker.records import Job
 from handlers import Context
 from handlers.registry import Handler, Registry
@@ -42,9 +42,12 @@ def dispatcher_of(*handlers: Handler, make: ContextFactory = context_of) -> Disp
 
 
 def worker_of(redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any) -> HookWorker:
-    """A worker with these handlers and a connection of its own, which obeys no signal."""
+    """A worker with these handlers and a connection of its own, which obeys no signal.
+
+    `timeout_seconds` is how long it gives Redis to answer.
+    """
     return HookWorker(
-        connect(redis_url),
+        connect(redis_url, timeout_seconds=config.pop("timeout_seconds", COMMAND_TIMEOUT_SECONDS)),
         dispatcher_of(*handlers, make=make),
         WorkerConfig(redis_url, **config),
         handle_signals=False,
@@ -74,3 +77,11 @@ async def running(
         worker.stop()
         await run
         await worker.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for something in Redis of which nobody tells; bounded by the test's own time limit."""
+    while True:
+        if await condition():
+            return
+        await asyncio.sleep(0.01)

@@ -1,0 +1,24 @@
+-- After an outage: renew what a worker holds, and hand back what it was given in an answer that it never got.
+-- KEYS: queue, leases
+-- ARGV: what the worker's tokens start with, lease in ms, then each job id that it holds
+-- Returns how many were handed back.
+local queue, leases, prefix, lease_ms = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
+local now_ms = server_now_ms()
+local held, handed_back = {}, 0
+for i = 3, #ARGV do
+  held[ARGV[i]] = true
+end
+local holders = redis.call('HGETALL', leases)
+for i = 1, #holders, 2 do
+  local job_id, token = holders[i], holders[i + 1]
+  if string.sub(token, 1, #prefix) == prefix then
+    if held[job_id] then
+      redis.call('ZADD', queue, 'XX', digits(now_ms + lease_ms), job_id)
+    else
+      redis.call('ZADD', queue, 'XX', digits(now_ms), job_id)
+      redis.call('HDEL', leases, job_id)
+      handed_back = handed_back + 1
+    end
+  end
+end
+return handed_back

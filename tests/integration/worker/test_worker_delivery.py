@@ -1,0 +1,294 @@
+"""The worker end to end: events are run, tried again, given up and accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from broker import keys
+from broker.admission import AdmissionPolicy, admit
+from broker.connection import Server
+from broker.deadletters import DeadLetter, dead_letters, retry
+from broker.eventlog import events
+from broker.ledger import audit
+from broker.records import Job
+from handlers import Drop, Retry
+from konvox.events import Event
+from tests.support.events import admitted, job_of, make_due, queued_ids
+from tests.support.workers import handler, run_burst, running, until
+from worker import worker as worker_module
+
+
+async def letters(server: Server) -> list[DeadLetter]:
+    """All dead letters."""
+    return [letter async for letter in dead_letters(server)]
+
+
+async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: str) -> None:
+    """Many more than are in flight at a time; then a worker in burst mode ends."""
+    jobs = await admitted(server, 700)
+    runs: Counter[str] = Counter()
+
+    async def count(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+
+    worker = await run_burst(redis_url, handler(count), concurrency=50)
+    assert runs == Counter({job.record.id: 1 for job in jobs})
+    assert (worker.jobs_complete, worker.jobs_retried, worker.jobs_failed, worker.in_flight) == (700, 0, 0, 0)
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (700, 0, True)
+    assert not await server.exists(keys.LEASES, keys.CRASHES, keys.QUEUE)
+    assert [name async for name in server.scan_iter(f"{keys.JOB_PREFIX}*")] == []
+
+
+async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str) -> None:
+    """Not one more, not one fewer."""
+    await admitted(server, 40)
+    running_now, most = 0, 0
+    together = asyncio.Barrier(8)
+
+    async def meet(event: Event, ctx: Any) -> None:
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now)
+        async with asyncio.timeout(20):
+            await together.wait()
+        running_now -= 1
+
+    await run_burst(redis_url, handler(meet), concurrency=8)
+    assert most == 8
+
+
+async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, redis_url: str) -> None:
+    """And knows which attempt it is."""
+    await admitted(server, 1)
+    attempts: list[int] = []
+
+    async def fail_twice(event: Event, ctx: Any) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise RuntimeError("not yet")
+
+    worker = await run_burst(redis_url, handler(fail_twice))
+    assert attempts == [1, 2, 3]
+    assert (worker.jobs_complete, worker.jobs_retried, worker.jobs_failed) == (1, 2, 0)
+    assert (await audit(server)).delivered == 1
+    (event,) = [event async for event in events(server)]
+    assert (event.state, event.outcomes["fail_twice"]["attempts"]) == ("delivered", 3)
+
+
+async def test_out_of_attempts_it_is_a_dead_letter(server: Server, redis_url: str) -> None:
+    """With the last error; retried, it has all its attempts before it once more."""
+    (job,) = await admitted(server, 1)
+    attempts: list[int] = []
+
+    async def fail(event: Event, ctx: Any) -> None:
+        attempts.append(ctx.attempt)
+        raise RuntimeError(f"attempt {len(attempts)}")
+
+    worker = await run_burst(redis_url, handler(fail, attempts=3))
+    assert attempts == [1, 2, 3]
+    assert worker.jobs_failed == 1
+    (letter,) = await letters(server)
+    assert (letter.id, letter.reason, letter.attempts) == (f"{job.id}/fail", "attempts", 3)
+    assert letter.error == "RuntimeError: attempt 3"
+    assert 'raise RuntimeError(f"attempt' in letter.traceback
+    ledger = await audit(server)
+    assert (ledger.dead, ledger.pending, ledger.balanced) == (1, 0, True)
+
+    await retry(server, [letter])
+    await run_burst(redis_url, handler(fail, attempts=2))
+    assert attempts == [1, 2, 3, 1, 2]
+    assert [letter.error for letter in await letters(server)] == ["RuntimeError: attempt 5"]
+    assert (await audit(server)).balanced
+
+
+async def test_only_the_handler_that_failed_is_run_again(server: Server, redis_url: str) -> None:
+    """What is done stays done; each handler's outcome can be looked up."""
+    await admitted(server, 3)
+    runs: Counter[str] = Counter()
+
+    async def steady(event: Event, ctx: Any) -> None:
+        runs["steady"] += 1
+
+    async def flaky(event: Event, ctx: Any) -> None:
+        runs["flaky"] += 1
+        if ctx.attempt == 1:
+            raise RuntimeError
+
+    async def dropping(event: Event, ctx: Any) -> None:
+        runs["dropping"] += 1
+        raise Drop("not for us")
+
+    def hopeless(event: Event, ctx: Any) -> None:
+        runs["hopeless"] += 1
+        raise RuntimeError
+
+    handlers = [handler(steady), handler(flaky), handler(dropping), handler(hopeless, attempts=2)]
+    await run_burst(redis_url, *handlers)
+    assert runs == {"steady": 3, "flaky": 6, "dropping": 3, "hopeless": 6}
+    ledger = await audit(server)
+    assert (ledger.dead, ledger.dead_letters, ledger.balanced) == (3, 3, True)
+    async for event in events(server):
+        assert event.state == "dead"
+        states = {name: outcome["state"] for name, outcome in event.outcomes.items()}
+        assert states == {"steady": "done", "flaky": "done", "dropping": "dropped", "hopeless": "dead"}
+
+
+async def test_an_event_that_nobody_wants_is_delivered(server: Server, redis_url: str) -> None:
+    """It is not kept for ever."""
+    await admitted(server, 2)
+    await run_burst(redis_url)
+    assert (await audit(server)).delivered == 2
+
+
+async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -> None:
+    """With the same id, the idempotency key for whatever lies downstream."""
+    (job,) = await admitted(server, 1)
+    seen: list[tuple[str, bool]] = []
+
+    async def note(event: Event, ctx: Any) -> None:
+        seen.append((event.id, event.replayed))
+
+    await run_burst(redis_url, handler(note))
+    await admit(server, [Job.replay(job.record)], AdmissionPolicy())
+    await run_burst(redis_url, handler(note))
+    assert seen == [(job.record.id, False), (job.record.id, True)]
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.delivered) == (2, 2)
+
+
+async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) -> None:
+    """A job that was removed behind our back, and one that is none of ours; the others are run."""
+    jobs = await admitted(server, 3)
+    await server.delete(keys.job_key(jobs[0].id))
+    await server.set(keys.job_key(jobs[1].id), b"\x80\x04 a pickle")
+    ran: list[str] = []
+
+    async def note(event: Event, ctx: Any) -> None:
+        ran.append(event.id)
+
+    await run_burst(redis_url, handler(note))
+    assert ran == [jobs[2].record.id]
+    assert {letter.id: letter.reason for letter in await letters(server)} == {
+        jobs[0].id: "missing",
+        jobs[1].id: "missing",
+    }
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.dead, ledger.balanced) == (1, 2, True)
+
+
+async def test_a_handler_that_was_renamed_is_waited_for(server: Server, redis_url: str) -> None:
+    """Its retries fail until it is back; here it comes back."""
+    await admitted(server, 1)
+    ran: list[int] = []
+
+    async def tell(event: Event, ctx: Any) -> None:
+        ran.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise Retry(after=3600)
+
+    async with running(redis_url, handler(tell)):
+        await until(lambda: server.exists(keys.delivery_key(job_of(0).id)))
+    await make_due(server, await queued_ids(server))
+    async with running(redis_url):
+        await until(lambda: _has_job(server, f"{job_of(0).id}/tell#3"))
+    await make_due(server, await queued_ids(server))
+    await run_burst(redis_url, handler(tell))
+    assert ran == [1, 3]
+    assert (await audit(server)).delivered == 1
+
+
+async def _has_job(server: Server, job_id: str) -> bool:
+    return bool(await server.exists(keys.job_key(job_id)))
+
+
+async def test_retry_waits_as_long_as_it_was_told(server: Server, redis_url: str) -> None:
+    """By the server's clock."""
+    await admitted(server, 1)
+
+    async def later(event: Event, ctx: Any) -> None:
+        raise Retry(after=3600)
+
+    async with running(redis_url, handler(later)):
+        await until(lambda: _has_job(server, f"{job_of(0).id}/later#2"))
+    seconds, _ = await server.time()
+    due_ms = await server.zscore(keys.QUEUE, f"{job_of(0).id}/later#2")
+    assert due_ms == pytest.approx((seconds + 3600) * 1000, abs=20_000)
+
+
+async def test_an_admission_wakes_an_idle_worker(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for its next look, which would come too late for this test."""
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
+    ran = asyncio.Event()
+
+    async def note(event: Event, ctx: Any) -> None:
+        ran.set()
+
+    async with running(redis_url, handler(note)):
+        await until(lambda: _is_idle(server))
+        await admitted(server, 1)
+        async with asyncio.timeout(10):
+            await ran.wait()
+
+
+async def _is_idle(server: Server) -> bool:
+    """Whether a worker listens, and has looked at the empty queue."""
+    listeners = dict(await server.pubsub_numsub(keys.WAKE_CHANNEL))[keys.WAKE_CHANNEL.encode()]
+    return bool(listeners == 1 and await server.exists(f"{keys.QUEUE}:health-check"))
+
+
+async def test_without_a_wake_up_the_worker_looks_by_itself(server: Server, redis_url: str) -> None:
+    """A message that is lost costs time, not the event."""
+    ran = asyncio.Event()
+
+    async def note(event: Event, ctx: Any) -> None:
+        ran.set()
+
+    async with running(redis_url, handler(note)):
+        await until(lambda: _is_idle(server))
+        job = job_of(1)
+        await server.set(keys.job_key(job.id), job.to_bytes())
+        await server.zadd(keys.QUEUE, {job.id: 1})
+        async with asyncio.timeout(10):
+            await ran.wait()
+
+
+async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url: str) -> None:
+    """Nobody publishes that moment."""
+    await admitted(server, 1)
+    attempts: list[int] = []
+
+    async def again(event: Event, ctx: Any) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise Retry(after=0.2)
+
+    await run_burst(redis_url, handler(again))
+    assert attempts == [1, 2]
+
+
+async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event it happens to is left to its lease; the others are delivered."""
+    jobs = await admitted(server, 3)
+    original = worker_module.settlement_of
+
+    def faulty(claim: Any, job: Job, *rest: Any, **named: Any) -> Any:
+        if job.id == jobs[1].id:
+            raise AssertionError("a bug of ours")
+        return original(claim, job, *rest, **named)
+
+    monkeypatch.setattr(worker_module, "settlement_of", faulty)
+    async with running(redis_url):
+        await until(lambda: _delivered(server, 2))
+    assert await queued_ids(server) == {jobs[1].id}
+    assert (await audit(server)).balanced
+
+
+async def _delivered(server: Server, count: int) -> bool:
+    return (await audit(server)).delivered == count
