@@ -6,8 +6,9 @@ Used by the receiver for every request, and by the console for import and replay
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from broker import keys
 from broker.connection import Server, outages_as_unavailable
@@ -68,12 +69,24 @@ async def admit(server: Server, jobs: Sequence[Job], policy: AdmissionPolicy) ->
     return [answer == 1 for answer in answers]
 
 
-class GroupCommit:
-    """Gathers the events of concurrent callers into batches, one batch under way at a time."""
+Write = Callable[[Sequence[Job]], Awaitable[list[bool]]]
+"""Makes a batch durable: True for each job that was accepted, False for a duplicate. `to_redis`, or what wraps it."""
 
-    def __init__(self, server: Server, policy: AdmissionPolicy) -> None:
-        self._server = server
-        self._policy = policy
+
+def to_redis(server: Server, policy: AdmissionPolicy) -> Write:
+    """Write batches to Redis; see `admit`."""
+    return partial(admit, server, policy=policy)
+
+
+class GroupCommit:
+    """Gathers the events of concurrent callers into batches, one batch under way at a time.
+
+    Args:
+        write: makes a batch durable.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write_batch = write
         self._waiting: list[tuple[Job, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -95,7 +108,7 @@ class GroupCommit:
             while self._waiting:
                 batch, self._waiting = self._waiting[:BATCH_EVENTS], self._waiting[BATCH_EVENTS:]
                 try:
-                    accepted = await admit(self._server, [job for job, _ in batch], self._policy)
+                    accepted = await self._write_batch([job for job, _ in batch])
                 except BrokerUnavailableError as outage:
                     # Whoever waits behind the batch is told as well: an outage is found once, and not once a batch.
                     behind, self._waiting = self._waiting, []

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 import structlog
 
-from broker.admission import GroupCommit
+from broker.admission import GroupCommit, to_redis
 from broker.connection import OUTAGES, Server, close, connect
 from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_eviction
 from broker.records import Job
@@ -27,6 +27,8 @@ from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
 from receiver.app import TALLY, create_app, create_runner
 from receiver.gate import Gate
+from receiver.intake import Intake
+from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
 from worker.once import OnceGate
 from worker.outage import Outage
@@ -38,6 +40,9 @@ PARENT_CHECK_SECONDS = 1.0
 
 FALLBACK_HANDLERS = ("handlers.log",)
 """What runs where no handler is configured: the events are at least seen."""
+
+SPOOL = "spool"
+"""The folder in KONVOX_DATA_DIR that takes events while Redis is away."""
 
 logger = structlog.get_logger("console")
 
@@ -60,21 +65,41 @@ async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool 
                 if endpoint.weak_tokens():
                     logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
             confirmation = await _preflight(server, settings, stop)
-            admission = GroupCommit(server, admission_policy(settings, confirmation))
-            app = create_app([gate_of(endpoint, name) for name, endpoint in endpoints.items()], admission)
-            tally = app[TALLY]
-            admin = admin_runner("receiver", server, ready=lambda: not stop.is_set(), readings=lambda: asdict(tally))
-            public = create_runner(app, stop_seconds=settings.stop_seconds)
+            write = to_redis(server, admission_policy(settings, confirmation))
             async with (
-                serving(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-                serving(public, settings.host, settings.port, name="receiver"),
+                SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
+                Intake(write, spool) as intake,
             ):
-                await stop.wait()
-                logger.info("receiver.stopping")
-            await admission.drain()
-            logger.info("receiver.stopped", **asdict(tally))
+                gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
+                await _receive(settings, server, gates, intake, stop)
     finally:
         await close(server)
+
+
+async def _receive(
+    settings: Settings, server: Server, gates: Sequence[Gate], intake: Intake, stop: asyncio.Event
+) -> None:
+    admission = GroupCommit(intake.write)
+    app = create_app(gates, admission)
+    tally = app[TALLY]
+
+    def readings() -> dict[str, float]:
+        return {
+            **asdict(tally),
+            "spooled_events": intake.spooled_events,
+            "spooled_bytes": intake.spooled_bytes,
+        }
+
+    admin = admin_runner("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
+    public = create_runner(app, stop_seconds=settings.stop_seconds)
+    async with (
+        serving(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
+        serving(public, settings.host, settings.port, name="receiver"),
+    ):
+        await stop.wait()
+        logger.info("receiver.stopping")
+    await admission.drain()
+    logger.info("receiver.stopped", **asdict(tally))
 
 
 async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, with_parent: bool = False) -> None:

@@ -146,6 +146,9 @@ class Settings(BaseSettings):
         examples=["/var/lib/konvox-hooks"],
         description="the spool, and the embedded server's data",
     )
+    spool_max_bytes: PositiveInt = Field(
+        1_073_741_824, examples=["1073741824"], description="how much the spool may take on disk while Redis is away"
+    )
     handlers: Words = Field(
         default=[],
         examples=["my_handlers.py"],

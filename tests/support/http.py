@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import orjson
 from aiohttp import web
 
-from broker.admission import AdmissionPolicy, GroupCommit
+from broker.admission import AdmissionPolicy, GroupCommit, to_redis
 from broker.connection import Server
 from receiver.app import TALLY, Tally, create_app, create_runner
 from receiver.gate import Gate
@@ -128,7 +128,7 @@ class RunningReceiver:
 @asynccontextmanager
 async def receiving(gate: Gate, server: Server) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
-    admission = GroupCommit(server, AdmissionPolicy())
+    admission = GroupCommit(to_redis(server, AdmissionPolicy()))
     app = create_app([gate], admission)
     runner = create_runner(app, stop_seconds=1)
     await runner.setup()

@@ -8,7 +8,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker import keys
-from broker.admission import BATCH_EVENTS, AdmissionPolicy, GroupCommit, admit
+from broker.admission import BATCH_EVENTS, AdmissionPolicy, GroupCommit, admit, to_redis
 from broker.durability import BY_WAITAOF
 from broker.eventlog import events
 from broker.ledger import audit
@@ -156,7 +156,7 @@ async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
     """One batch under way at a time, and all that comes meanwhile in the next."""
     await admitted(server, 1)
     before = await calls_of(server, "evalsha")
-    commit = GroupCommit(server, POLICY)
+    commit = GroupCommit(to_redis(server, POLICY))
     answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in range(1, BATCH_EVENTS * 3)))
     assert all(answers)
     assert await calls_of(server, "evalsha") - before == 3
@@ -165,7 +165,7 @@ async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
 
 async def test_a_group_commit_tells_each_caller_its_own_verdict(server: ArqRedis) -> None:
     """Accepted or duplicate, in whatever order they came."""
-    commit = GroupCommit(server, POLICY)
+    commit = GroupCommit(to_redis(server, POLICY))
     numbers = [1, 2, 1, 3, 2, 1]
     answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in numbers))
     assert answers == [True, True, False, True, False, False]
@@ -175,7 +175,7 @@ async def test_a_group_commit_tells_each_caller_its_own_verdict(server: ArqRedis
 
 async def test_a_caller_that_goes_away_takes_nobody_with_it(server: ArqRedis) -> None:
     """Its event is written all the same, and the others of the batch are answered."""
-    commit = GroupCommit(server, POLICY)
+    commit = GroupCommit(to_redis(server, POLICY))
     callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(3)]
     await asyncio.sleep(0)
     callers[1].cancel()
@@ -187,7 +187,7 @@ async def test_a_caller_that_goes_away_takes_nobody_with_it(server: ArqRedis) ->
 
 async def test_drain_waits_for_all_that_was_handed_in(server: ArqRedis) -> None:
     """What the receiver does before it ends."""
-    commit = GroupCommit(server, POLICY)
+    commit = GroupCommit(to_redis(server, POLICY))
     callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(700)]
     await asyncio.sleep(0)
     await commit.drain()

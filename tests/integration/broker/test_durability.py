@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broker.admission import AdmissionPolicy, GroupCommit, admit
+from broker.admission import AdmissionPolicy, GroupCommit, admit, to_redis
 from broker.connection import Server, close, connect
 from broker.durability import BY_REPLY, BY_WAITAOF, Confirmation, confirmation_for, refuse_eviction
 from broker.errors import BrokerUnavailableError, UnsafeServerError
@@ -126,7 +126,7 @@ async def test_a_server_that_died_is_an_outage_and_keeps_what_was_accepted(
     server = connect(own_valkey.url())
     assert await admit(server, [job_of(1)], policy) == [True]
     own_valkey.kill()
-    commit = GroupCommit(server, policy)
+    commit = GroupCommit(to_redis(server, policy))
     answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in (2, 3, 4)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [BrokerUnavailableError] * 3
     own_valkey.start()

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from arq.connections import ArqRedis
 
-from broker.admission import AdmissionPolicy, GroupCommit
+from broker.admission import AdmissionPolicy, GroupCommit, to_redis
 from console.cli import run
 from receiver.app import create_app
 from receiver.gate import Gate
@@ -41,7 +41,7 @@ def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.Mo
 
     async def start(**fields: Any) -> TestServer:
         """Start a receiver with this gate."""
-        admission = GroupCommit(server, AdmissionPolicy())
+        admission = GroupCommit(to_redis(server, AdmissionPolicy()))
         started = await aiohttp_server(create_app([Gate(**fields)], admission))
         monkeypatch.setenv("KONVOX_PORT", str(started.port))
         return started

@@ -6,8 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.support.valkey import ValkeyServer
+from worker import dispatch, outage, renewal, settling, stock, worker
+
+
+@pytest.fixture(autouse=True)
+def new_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Loggers that can be captured: structlog keeps one as it was configured when another test first used it."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    for module in (dispatch, outage, renewal, settling, stock, worker):
+        monkeypatch.setattr(module, "logger", structlog.get_logger("worker"))
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -1,0 +1,228 @@
+"""The intake before a real Valkey that is killed, hangs, is full, read-only or slow: every event is kept, once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from arq.connections import ArqRedis
+
+from broker import keys
+from broker.admission import AdmissionPolicy, admit
+from broker.connection import Server, close, connect
+from broker.errors import BrokerUnavailableError
+from broker.ledger import audit
+from broker.records import Job
+from receiver.intake import Intake
+from receiver.spool import SpoolFolder, spooled_events
+from tests.support.events import job_of
+from tests.support.logwatch import LogWatch, watching
+from tests.support.spooling import ROOM, files_in
+from tests.support.valkey import ValkeyServer
+
+POLICY = AdmissionPolicy()
+
+ANSWER_SECONDS = 3.0
+"""In what time every batch must be answered, whatever the state of Redis."""
+
+BACK_SECONDS = 5.0
+"""In what time the intake must have noticed that Redis is back."""
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[LogWatch]:
+    """The log."""
+    with watching() as watch:
+        yield watch
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A server that the test may break."""
+    with ValkeyServer(tmp_path) as own:
+        yield own
+
+
+@pytest.fixture
+async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[ArqRedis]:
+    """A connection to it."""
+    connection = connect(own_valkey.url())
+    yield connection
+    await close(connection)
+
+
+@pytest.fixture
+async def intake(own_server: ArqRedis, tmp_path: Path, log: LogWatch) -> AsyncIterator[Intake]:
+    """An intake before it."""
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        return await admit(own_server, jobs, POLICY)
+
+    async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool) as opened:
+        yield opened
+
+
+async def kept(intake: Intake, *numbers: int) -> list[str]:
+    """Give events to the intake one by one; each must be accepted in time. Returns their ids."""
+    jobs = [job_of(number) for number in numbers]
+    for job in jobs:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            assert await intake.write([job]) == [True]
+    return [job.id for job in jobs]
+
+
+async def assert_all_in_redis(server: Server, ids: Sequence[str]) -> None:
+    """Each of them waits there, once, in the order in which they came, and the ledger says the same."""
+    assert sorted(job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)) == sorted(ids)
+    logged = [Job.from_bytes(fields[b"job"]).id for _, fields in await server.xrange(keys.LOG)]
+    assert logged == list(ids)
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.pending, ledger.balanced) == (len(ids), len(ids), True)
+
+
+async def assert_one_outage(intake: Intake, log: LogWatch, tmp_path: Path) -> None:
+    """It is over in time; each change was said once; nothing is left on disk."""
+    async with asyncio.timeout(BACK_SECONDS):
+        await log.until("intake.drained")
+    assert log.names("intake.") == ["intake.spooling", "intake.draining", "intake.drained"]
+    assert (intake.state, intake.ready, intake.spooled_events) == ("direct", True, 0)
+    assert files_in(tmp_path / "spool") == []
+
+
+async def test_redis_killed_and_started_again(
+    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+) -> None:
+    """What came meanwhile is in it behind what came before."""
+    ids = await kept(intake, 1, 2)
+    own_valkey.kill()
+    ids += await kept(intake, *range(3, 20))
+    assert (intake.state, intake.ready, intake.spooled_events) == ("spooling", True, 17)
+    assert spooled_events(tmp_path / "spool").ids == tuple(ids[2:])
+    own_valkey.start()
+    await assert_one_outage(intake, log, tmp_path)
+    ids += await kept(intake, 20)
+    await assert_all_in_redis(own_server, ids)
+
+
+async def test_redis_hung(
+    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+) -> None:
+    """The first batch waits for as long as Redis is given; what it has written after all is not written twice."""
+    assert own_valkey.process is not None
+    ids = await kept(intake, 1)
+    own_valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        ids += await kept(intake, 2)
+        async with asyncio.timeout(0.5):
+            ids += await kept(intake, 3, 4)
+        assert intake.spooled_events == 3
+    finally:
+        own_valkey.process.send_signal(signal.SIGCONT)
+    await assert_one_outage(intake, log, tmp_path)
+    ids += await kept(intake, 5)
+    await assert_all_in_redis(own_server, ids)
+
+
+@pytest.mark.parametrize(
+    ("cause", "mend", "reason"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OutOfMemoryError"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "ReadOnlyError"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "NOREPLICAS"),
+    ],
+    ids=["full", "read-only", "without replicas"],
+)
+async def test_redis_takes_no_writes(
+    cause: str, mend: str, reason: str, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+) -> None:
+    """It answers, and says no: that is found out by writing, not by asking how it is."""
+    server: Server = own_server
+    ids = await kept(intake, 1, 2)
+    await server.execute_command(*cause.split())
+    ids += await kept(intake, 3, 4, 5)
+    assert intake.state == "spooling"
+    assert reason in (await log.until("intake.spooling"))["reason"]
+    await server.execute_command(*mend.split())
+    await assert_one_outage(intake, log, tmp_path)
+    ids += await kept(intake, 6)
+    await assert_all_in_redis(own_server, ids)
+
+
+async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
+    own_valkey: ValkeyServer, own_server: ArqRedis, log: LogWatch, tmp_path: Path
+) -> None:
+    """The next one drains what it finds, in the order in which it came."""
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        return await admit(own_server, jobs, POLICY)
+
+    own_valkey.kill()
+    ids: list[str] = []
+    for number in range(3):
+        async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool) as intake:
+            ids += await kept(intake, 2 * number, 2 * number + 1)
+            assert intake.state == "spooling"
+    own_valkey.start()
+    async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool):
+        while await own_server.zcard(keys.QUEUE) < len(ids):
+            await log.until("intake.drained", times=len(log.of("intake.drained")) + 1)
+    await assert_all_in_redis(own_server, ids)
+
+
+async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: ArqRedis, tmp_path: Path) -> None:
+    """There is no acceptance, and readiness says so; with Redis, all is well again."""
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        return await admit(own_server, jobs, POLICY)
+
+    with watching() as log:
+        async with SpoolFolder(tmp_path / "spool", max_bytes=20_000) as spool, Intake(write, spool) as intake:
+            own_valkey.kill()
+            for _ in range(2):
+                with pytest.raises(BrokerUnavailableError, match="the spool cannot be used"):
+                    await intake.write([job_of(1, subject="x" * 20_000)])
+            assert (intake.state, intake.ready) == ("spooling", False)
+            own_valkey.start()
+            await log.until("intake.drained")
+            assert (intake.state, intake.ready) == ("direct", True)
+            assert await intake.write([job_of(1)]) == [True]
+
+
+async def test_events_of_all_callers_are_kept_through_an_outage(
+    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+) -> None:
+    """A thousand and more, while Redis goes and comes, live ones among those that are drained."""
+    ids: list[str] = []
+    stop, delivered = asyncio.Event(), asyncio.Event()
+
+    async def deliver() -> None:
+        number = 0
+        while not stop.is_set():
+            jobs = [job_of(number + index) for index in range(10)]
+            async with asyncio.timeout(ANSWER_SECONDS):
+                assert await intake.write(jobs) == [True] * 10
+            ids.extend(job.id for job in jobs)
+            number += 10
+            delivered.set()
+
+    delivering = asyncio.create_task(deliver())
+    for outage in range(3):
+        own_valkey.kill()
+        await log.until("intake.spooling", times=outage + 1)
+        spooled = intake.spooled_events
+        while intake.spooled_events < spooled + 300:
+            delivered.clear()
+            await delivered.wait()
+        await asyncio.to_thread(own_valkey.start)
+        await log.until("intake.drained", times=outage + 1)
+    stop.set()
+    await delivering
+    await log.until("intake.drained", times=3)
+    assert intake.spooled_events == 0
+    server: Server = own_server
+    assert {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)} == set(ids)
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.balanced) == (len(ids), True)

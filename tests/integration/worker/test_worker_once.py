@@ -1,0 +1,145 @@
+"""`ctx.once` on Redis: an effect happens once over all attempts, workers and replays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from broker import keys
+from broker.admission import AdmissionPolicy, admit
+from broker.connection import Server, close, connect
+from broker.records import Job
+from handlers import Context, Retry
+from handlers.registry import Handler
+from handlers.testkit import make_context
+from konvox.events import Event
+from tests.support.events import admitted
+from tests.support.valkey import ValkeyServer
+from tests.support.workers import handler, run_burst
+from worker.once import OnceGate
+
+RUNNING_MS, DONE_MS = 60_000, 3_600_000
+
+
+def gate(server: Server, *, event_id: str = "evt_1", name: str = "mine.tell") -> OnceGate:
+    """The gate of a handler for an event."""
+    return OnceGate(server, event_id, name, running_ms=RUNNING_MS, done_ms=DONE_MS)
+
+
+async def enter(once: OnceGate, key: str = "crm") -> bool:
+    """Whether whoever enters is the first."""
+    async with once(key) as first:
+        return first
+
+
+async def test_only_the_first_is_first(server: Server) -> None:
+    """Also from another worker; and it is remembered, but not for ever."""
+    assert await enter(gate(server))
+    assert not await enter(gate(server))
+    assert DONE_MS - 60_000 < await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
+
+
+async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> None:
+    """Others may use the same ones."""
+    gates = [gate(server), gate(server, event_id="evt_2"), gate(server, name="mine.other")]
+    assert [await enter(once) for once in gates] == [True] * 3
+    assert await enter(gates[0], "slack")
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
+async def test_a_failure_releases_the_key(server: Server, error: type[BaseException]) -> None:
+    """So that the retry does what was not done."""
+
+    async def fail() -> None:
+        async with gate(server)("crm") as first:
+            assert first
+            raise error
+
+    with pytest.raises(error):
+        await fail()
+    assert await enter(gate(server))
+
+
+async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
+    """The effect has happened."""
+    assert await enter(gate(server))
+    with pytest.raises(ValueError, match="later"):
+        async with gate(server)("crm"):
+            raise ValueError("later")
+    assert not await enter(gate(server))
+
+
+async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: Server) -> None:
+    """Whether the first will get through cannot be known yet; should its worker be dead, the key ends by itself."""
+    async with gate(server)("crm") as first:
+        assert first
+        with pytest.raises(Retry) as caught:
+            await enter(gate(server))
+        assert caught.value.after_seconds == pytest.approx(RUNNING_MS / 1000, abs=20)
+    assert not await enter(gate(server))
+
+
+async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -> None:
+    """Then the next run does the effect."""
+    name = keys.once_key("evt_1", "mine.tell", "crm")
+    block = gate(server)("crm")
+    assert await block.__aenter__()
+    assert 0 < await server.pttl(name) <= RUNNING_MS
+    await server.pexpire(name, 0)
+    assert await enter(gate(server))
+
+
+async def test_of_many_at_once_one_is_first(server: Server) -> None:
+    """The others come back later."""
+    let_go = asyncio.Event()
+
+    async def run() -> str:
+        try:
+            async with gate(server)("crm") as first:
+                await let_go.wait()
+                return "first" if first else "second"
+        except Retry:
+            return "later"
+
+    runs = [asyncio.create_task(run()) for _ in range(20)]
+    await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
+    let_go.set()
+    assert sorted(await asyncio.gather(*runs)) == ["first"] + ["later"] * 19
+
+
+async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, redis_url: str) -> None:
+    """Although the handler runs three times."""
+    (job,) = await admitted(server, 1)
+    effects: list[int] = []
+    runs: list[int] = []
+
+    async def tell(event: Event, ctx: Context) -> None:
+        runs.append(ctx.attempt)
+        async with ctx.once("crm") as first:
+            if first:
+                effects.append(ctx.attempt)
+        if len(runs) == 1:
+            raise RuntimeError("after the effect")
+
+    make: Callable[[Job, Handler], Context] = lambda job, handler_: make_context(  # noqa: E731 - short
+        once=gate(server, event_id=job.record.id, name=handler_.name), attempt=job.attempt
+    )
+    await run_burst(redis_url, handler(tell), make=make)
+    await admit(server, [Job.replay(job.record)], AdmissionPolicy())
+    await run_burst(redis_url, handler(tell), make=make)
+    assert runs == [1, 2, 1]
+    assert effects == [1]
+
+
+async def test_an_outage_is_a_failure_of_the_handler(own_valkey: ValkeyServer) -> None:
+    """It is tried again when Redis is back, rather than told something that nobody knows."""
+    server: Any = connect(own_valkey.url())
+    await server.ping()
+    own_valkey.kill()
+    with pytest.raises((RedisError, OSError)):
+        await enter(gate(server))
+    await close(server)
