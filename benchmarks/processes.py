@@ -1,0 +1,97 @@
+"""The processes that are measured: start one with a clean environment, read its CPU time, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 20.0
+STOP_SECONDS = 20.0
+
+
+class NotMeasuredError(Exception):
+    """A sample cannot be taken, or what came out is not what went in."""
+
+
+class Measured:
+    """A process under measurement."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def cpu_seconds(self) -> float:
+        """The CPU time that it and its children have used since their start."""
+        family = psutil.Process(self._process.pid)
+        times = [member.cpu_times() for member in (family, *family.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
+
+    def check(self) -> None:
+        """Raise NotMeasuredError if it has ended; the message holds its last words."""
+        if self._process.returncode is not None:
+            raise NotMeasuredError(f"it ended with {self._process.returncode}:\n{self._log.read_text()[-2000:]}")
+
+    async def listening(self, port: int) -> None:
+        """Wait until it accepts connections."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                self.check()
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    return
+
+    async def stop(self) -> None:
+        """Ask it to stop, and make sure that it does."""
+        if self._process.returncode is None:
+            self._process.terminate()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+
+@asynccontextmanager
+async def running(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> AsyncIterator[Measured]:
+    """Run a command in `folder`; the project's packages can be imported, none of its settings is inherited."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KONVOX_")}
+    log = folder / "process.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    measured = Measured(process, log)
+    try:
+        yield measured
+    finally:
+        await measured.stop()
+
+
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module in this Python."""
+    return (sys.executable, "-m", module, *arguments)
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,5 @@
+"""Receive: how many signed POSTs a second one receiver process answers with 200."""
+
+from benchmarks.receive import aiohttp_arq, aiohttp_plain, konvox_hooks
+
+CONTENDERS = (konvox_hooks.CONTENDER, aiohttp_arq.CONTENDER, aiohttp_plain.CONTENDER)

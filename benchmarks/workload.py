@@ -1,0 +1,37 @@
+"""The events that everybody is given: distinct bodies as Konvox sends them, and their signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from konvox.samples import sample_body, sample_data
+from konvox.signatures import sign_hmac_sha256
+
+EVENT_TYPE = "contact.replied"
+PATH = "/hooks/konvox"
+SIGNATURE_HEADER = "X-Konvox-Signature"
+SECRET = "benchmarks-sign-with-this"
+
+
+def bodies(count: int, *, series: str = "") -> Iterator[bytes]:
+    """`count` bodies of about 230 bytes, no two alike; those of another series are others."""
+    for number in range(count):
+        data = {**sample_data(EVENT_TYPE), "contactId": f"clcontact{series}{number:08d}"}
+        yield sample_body(EVENT_TYPE, data=data, timestamp="2026-05-20T14:32:00.000Z")
+
+
+def requests(count: int, *, port: int, series: str = "") -> list[bytes]:
+    """`count` whole HTTP requests, signed, ready to be written to a socket."""
+    return [_request(body, port) for body in bodies(count, series=series)]
+
+
+def _request(body: bytes, port: int) -> bytes:
+    head = (
+        f"POST {PATH} HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{port}\r\n"
+        "User-Agent: Konvox-Webhooks/1.0\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"{SIGNATURE_HEADER}: {sign_hmac_sha256(body, secret=SECRET)}\r\n\r\n"
+    )
+    return head.encode("ascii") + body
