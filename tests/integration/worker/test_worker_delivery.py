@@ -20,6 +20,7 @@ from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until
 from worker import worker as worker_module
+from worker.policy import settlement_of
 
 
 async def letters(server: Server) -> list[DeadLetter]:
@@ -276,7 +277,7 @@ async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url:
 async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event it happens to is left to its lease; the others are delivered."""
     jobs = await admitted(server, 3)
-    original = worker_module.settlement_of
+    original = settlement_of
 
     def faulty(claim: Any, job: Job, *rest: Any, **named: Any) -> Any:
         if job.id == jobs[1].id:

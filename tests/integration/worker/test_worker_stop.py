@@ -47,9 +47,10 @@ async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> N
     worker = worker_of(redis_url, handler(gate.wait, name="wait"), concurrency=1)
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()
-    assert worker.ready
+    states = [worker.ready]
     worker.stop()
-    assert not worker.ready
+    states.append(worker.ready)
+    assert states == [True, False]
     await admit(server, [job_of(1), job_of(2)], AdmissionPolicy())
     gate.open.set()
     await run
