@@ -169,7 +169,7 @@ async def _died(serve: OurProcess, times: int) -> None:
     """Wait until the worker has died so many times."""
 
     def died_so_often(_: object) -> bool:
-        return sum(line["event"] == "child.died" for line in serve.log) >= times
+        return [line["event"] for line in serve.log].count("child.died") >= times
 
     await serve.said(died_so_often, f"death number {times} of the worker")
 
