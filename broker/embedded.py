@@ -145,14 +145,14 @@ async def _start(folder: Path, settings: Mapping[str, str], lock: int) -> asynci
 
 
 _GUARD = """
-trap 'kill $server 2>/dev/null; wait $server; kill $reader 2>/dev/null; wait $reader; exit' TERM INT
+trap 'kill $server 2>/dev/null; wait $server; kill -KILL $reader 2>/dev/null; wait $reader; exit' TERM INT
 "$@" </dev/null &
 server=$!
 exec 3<&0
 (read -r _ <&3; kill $server $$ 2>/dev/null) &
 reader=$!
 wait $server
-kill $reader 2>/dev/null
+kill -KILL $reader 2>/dev/null
 wait $reader
 """
 """Where the kernel has no parent-death signal: a shell that stops the server when its own standard input ends.
