@@ -18,16 +18,17 @@ from broker.admission import GroupCommit, to_redis
 from broker.connection import OUTAGES, Server, close, connect
 from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_eviction
 from broker.records import Job
-from console.admin import admin_runner, serving
+from console.admin import admin_listener
 from console.endpoints import ONE_AND_ONLY, load_endpoints
+from console.listening import listening
 from console.settings import HOW_TO_MAKE_ONE, Settings
 from console.store import admission_policy
 from console.variables import export_env_file
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
-from receiver.app import TALLY, create_app, create_runner
 from receiver.gate import Gate
 from receiver.intake import Intake
+from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
 from worker.once import OnceGate
@@ -80,8 +81,8 @@ async def _receive(
     settings: Settings, server: Server, gates: Sequence[Gate], intake: Intake, stop: asyncio.Event
 ) -> None:
     admission = GroupCommit(intake.write)
-    app = create_app(gates, admission)
-    tally = app[TALLY]
+    public = PublicListener(gates, admission, stop_seconds=settings.stop_seconds)
+    tally = public.tally
 
     def readings() -> dict[str, float]:
         return {
@@ -90,11 +91,10 @@ async def _receive(
             "spooled_bytes": intake.spooled_bytes,
         }
 
-    admin = admin_runner("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
-    public = create_runner(app, stop_seconds=settings.stop_seconds)
+    admin = admin_listener("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
     async with (
-        serving(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-        serving(public, settings.host, settings.port, name="receiver"),
+        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin", variable="KONVOX_ADMIN_PORT"),
+        listening(public, settings.host, settings.port, name="receiver", variable="KONVOX_PORT"),
     ):
         await stop.wait()
         logger.info("receiver.stopping")
@@ -137,9 +137,11 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
             worker = HookWorker(server, Dispatcher(loaded.registry, make_context), config)
             if stop.is_set():
                 worker.stop()
-            admin = admin_runner("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
+            admin = admin_listener("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
             async with (
-                serving(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
+                listening(
+                    admin, settings.admin_host, settings.admin_port, name="worker.admin", variable="KONVOX_ADMIN_PORT"
+                ),
                 _bound_to_parent(worker.stop, enabled=with_parent),
             ):
                 await worker.async_run()

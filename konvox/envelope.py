@@ -31,7 +31,7 @@ _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 """Two characters for ten bits: the standard library's base32 takes as long as all the rest of an id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes four times as long to make, and each event makes one
 class Envelope:
     """A body that is a Konvox event; nothing about its `data` is promised yet.
 

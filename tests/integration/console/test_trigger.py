@@ -18,6 +18,7 @@ from broker.admission import AdmissionPolicy, GroupCommit, to_redis
 from console.cli import run
 from receiver.app import create_app
 from receiver.gate import Gate
+from receiver.reception import Reception
 
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
 SECRET = "the-signing-secret"
@@ -42,7 +43,7 @@ def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.Mo
     async def start(**fields: Any) -> TestServer:
         """Start a receiver with this gate."""
         admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-        started = await aiohttp_server(create_app([Gate(**fields)], admission))
+        started = await aiohttp_server(create_app(Reception([Gate(**fields)]), admission))
         monkeypatch.setenv("KONVOX_PORT", str(started.port))
         return started
 
