@@ -20,6 +20,7 @@ from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_e
 from broker.records import Job
 from console.admin import admin_listener
 from console.endpoints import ONE_AND_ONLY, load_endpoints
+from console.limits import allow_connections
 from console.listening import listening
 from console.settings import HOW_TO_MAKE_ONE, Settings
 from console.store import admission_policy
@@ -80,8 +81,8 @@ async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool 
 async def _receive(
     settings: Settings, server: Server, gates: Sequence[Gate], intake: Intake, stop: asyncio.Event
 ) -> None:
-    admission = GroupCommit(intake.write)
-    public = PublicListener(gates, admission, stop_seconds=settings.stop_seconds)
+    admission = GroupCommit(intake.write, overflow=intake.spool)
+    public = PublicListener(gates, admission, stop_seconds=settings.stop_seconds, most_connections=allow_connections())
     tally = public.tally
 
     def readings() -> dict[str, float]:

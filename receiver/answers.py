@@ -17,6 +17,9 @@ RETRY_AFTER_SECONDS = 5
 NOT_STORED = {"error": "not stored, try again"}
 """What a 503 says."""
 
+TOO_MANY = {"error": "too many connections, try again"}
+"""What a 503 says to who cannot even be listened to."""
+
 FAULT = {"error": "a fault of the receiver's own"}
 """What a 500 says."""
 

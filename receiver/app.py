@@ -16,12 +16,15 @@ from broker.errors import BrokerUnavailableError
 from receiver.access_log import logger
 from receiver.answers import NOT_STORED, RETRY_AFTER, json_answer
 from receiver.challenge import CHALLENGE_HEADER
-from receiver.errors import RefusedError, not_found
+from receiver.errors import OverloadedError, RefusedError, not_found
 from receiver.gate import Gate
 from receiver.reception import Reception
 
 BODY_SECONDS = 7.0
 """How long a body may take. One whose chunks break half-way would otherwise be waited for until the sender gives up."""
+
+MOST_BODIES = 64
+"""How many bodies are read at a time: here come the large ones, and all of them are held in memory."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,6 +35,7 @@ class Door:
     def __init__(self, reception: Reception, admission: GroupCommit) -> None:
         self._reception = reception
         self._admission = admission
+        self._bodies = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one delivery, whatever is the matter with it or with the broker."""
@@ -41,7 +45,7 @@ class Door:
         except RefusedError as refused:
             tally.refused += 1
             return json_answer(refused.status, {"error": refused.reason})
-        except BrokerUnavailableError as outage:
+        except (BrokerUnavailableError, OverloadedError) as outage:
             tally.unavailable += 1
             logger.warning("receiver.unavailable", reason=outage.reason)
             return json_answer(503, NOT_STORED, RETRY_AFTER)
@@ -52,9 +56,15 @@ class Door:
         if challenge is not None and (answer := self._reception.answer_challenge(challenge)):
             return json_answer(200, {"challenge": answer})
         candidates = self._reception.look_at_head(token, request.headers)
-        body = await _read_body(request, candidates[0])
-        job = self._reception.read(candidates, request.headers, body)
-        status = self._reception.count(accepted=await self._admission.admit(job))
+        if self._bodies >= MOST_BODIES:
+            raise OverloadedError("too many large bodies at a time")
+        self._bodies += 1
+        try:
+            body = await _read_body(request, candidates[0])
+            job = self._reception.read(candidates, request.headers, body)
+            status = self._reception.count(accepted=await self._admission.admit(job))
+        finally:
+            self._bodies -= 1
         return json_answer(200, {"status": status, "id": job.record.id})
 
 

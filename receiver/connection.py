@@ -26,7 +26,7 @@ from aiohttp.web import RequestPayloadError
 from broker.admission import GroupCommit, Verdict
 from broker.errors import BrokerUnavailableError
 from receiver.access_log import logger, tell_fault, tell_malformed, tell_request
-from receiver.answers import FAULT, NOT_STORED, RETRY_AFTER, raw_answer
+from receiver.answers import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.errors import RefusedError
 from receiver.gate import Gate
@@ -54,11 +54,14 @@ class Front(Protocol):
     admission: GroupCommit
     tells_all: bool
     """Whether answers of 200 are logged."""
-    stopping: bool
-    """Whether answers end their connections."""
 
-    def joined(self, connection: Connection) -> None:
-        """A connection was made."""
+    @property
+    def pressed(self) -> bool:
+        """Whether answers end their connections."""
+        ...
+
+    def joined(self, connection: Connection) -> bool:
+        """A connection was made; whether it may stay."""
         ...
 
     def left(self, connection: Connection) -> None:
@@ -103,7 +106,9 @@ class Connection(BaseProtocol):
         """Called by the event loop."""
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
-        self._front.joined(self)
+        if not self._front.joined(self):
+            self._front.reception.tally.unavailable += 1
+            self._end(None, 503, TOO_MANY, RETRY_AFTER)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop. An event that is under way is kept all the same."""
@@ -195,7 +200,7 @@ class Connection(BaseProtocol):
         """Write an answer, and go on with what has come meanwhile."""
         if self.transport is None:
             return  # whoever sent it has gone away; the next delivery of the event will be a duplicate
-        close = delivery is None or delivery.message.should_close or self._front.stopping
+        close = delivery is None or delivery.message.should_close or self._front.pressed
         self._wire.write(raw_answer(status, content, close=close, headers=headers))
         now = self._loop.time()
         if status != 200 or self._front.tells_all:

@@ -24,6 +24,12 @@ REQUEST_SECONDS = 7.0
 IDLE_SECONDS = 10.0
 """How long a connection may stay open without a request."""
 
+MOST_CONNECTIONS = 5_000
+"""How many connections may be open; further ones are sent away with a 503. Konvox needs a few."""
+
+PRESSED = 0.8
+"""From which part of that on each answer ends its connection, so that others get in."""
+
 SWEEP_SECONDS = 1.0
 """How often connections are looked at that keep us waiting: cheaper than a timer for each request."""
 
@@ -41,18 +47,29 @@ class PublicListener:
         gates: those of all endpoints, at least one.
         admission: keeps the events.
         stop_seconds: how long deliveries that are under way are given when it stops.
+        most_connections: how many may be open.
 
     Attributes:
         reception: decides about deliveries.
-        stopping: whether it ends.
+        admission: keeps the events.
+        tells_all: whether answers of 200 are logged.
     """
 
-    def __init__(self, gates: Sequence[Gate], admission: GroupCommit, *, stop_seconds: float) -> None:
+    def __init__(
+        self,
+        gates: Sequence[Gate],
+        admission: GroupCommit,
+        *,
+        stop_seconds: float,
+        most_connections: int = MOST_CONNECTIONS,
+    ) -> None:
         self.reception = Reception(gates)
         self.admission = admission
         self.tells_all = tells_all()
-        self.stopping = False
+        self._stopping = False
         self._stop_seconds = stop_seconds
+        self._most_connections = most_connections
+        self._pressed_connections = int(most_connections * PRESSED)
         self._connections: set[Connection] = set()
         self._all_left = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -89,7 +106,7 @@ class PublicListener:
 
     async def stop(self) -> None:
         """Take no more connections, answer what has come, and end."""
-        self.stopping = True
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         await asyncio.sleep(0)  # what has arrived by now is read
@@ -107,9 +124,18 @@ class PublicListener:
             self._watch.cancel()
             await asyncio.wait([self._watch])
 
-    def joined(self, connection: Connection) -> None:
-        """A connection was made; called by it."""
+    @property
+    def pressed(self) -> bool:
+        """Whether answers end their connections: it stops, or too many are open."""
+        return self._stopping or len(self._connections) >= self._pressed_connections
+
+    def joined(self, connection: Connection) -> bool:
+        """A connection was made; called by it. Returns whether it may stay."""
+        at_aiohttp = len(self._aiohttp.connections)
+        if len(self._connections) + at_aiohttp >= self._most_connections:
+            return False
         self._connections.add(connection)
+        return True
 
     def left(self, connection: Connection) -> None:
         """A connection is closed, or aiohttp's from now on; called by it."""
@@ -119,9 +145,13 @@ class PublicListener:
 
     def usual_way(self) -> asyncio.Protocol:
         """The protocol of aiohttp, for one connection."""
+        return self._aiohttp()
+
+    @property
+    def _aiohttp(self) -> web.Server:
         server = self._runner.server
         assert server is not None  # noqa: S101 - the runner was set up before anybody could connect
-        return server()
+        return server
 
     async def _sweep_and_tell(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,8 +9,18 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker import keys
-from broker.admission import BATCH_EVENTS, BATCHES_UNDER_WAY, AdmissionPolicy, GroupCommit, admit, to_redis
+from broker.admission import (
+    BATCH_BYTES,
+    BATCH_EVENTS,
+    BATCHES_UNDER_WAY,
+    MOST_WAITING,
+    AdmissionPolicy,
+    GroupCommit,
+    admit,
+    to_redis,
+)
 from broker.durability import BY_WAITAOF
+from broker.errors import BrokerUnavailableError
 from broker.eventlog import events
 from broker.ledger import audit
 from broker.queue import settle
@@ -194,6 +204,60 @@ async def test_a_second_batch_waits_until_it_is_worth_it(server: ArqRedis) -> No
     assert await arrived.get() == 2
     let_through.set()
     assert await asyncio.gather(*callers) == [True] * 6
+
+
+async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedis) -> None:
+    """Those that have waited longest; and when that is not fast enough either, the next are told so."""
+    to_server = to_redis(server, POLICY)
+    let_through = asyncio.Event()
+    elsewhere: list[Job] = []
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, once it may."""
+        await let_through.wait()
+        return await to_server(jobs)
+
+    async def overflow(jobs: Sequence[Job]) -> list[bool]:
+        """Keep a batch elsewhere, once it may."""
+        elsewhere.extend(jobs)
+        await let_through.wait()
+        return [True] * len(jobs)
+
+    commit = GroupCommit(write, overflow=overflow)
+    verdicts: list[bool | Exception] = []
+    jobs = [job_of(number) for number in range(MOST_WAITING + 2 * BATCH_EVENTS)]
+    for job in jobs[:MOST_WAITING]:
+        commit.submit(job, verdicts.append)
+    await asyncio.sleep(0)  # two batches are under way
+    for job in jobs[MOST_WAITING:]:
+        commit.submit(job, verdicts.append)
+    assert not verdicts
+    for number in range(BATCH_EVENTS + 1):
+        commit.submit(job_of(10_000 + number), verdicts.append)
+    await asyncio.sleep(0)
+    (refusal,) = verdicts
+    assert isinstance(refusal, BrokerUnavailableError)
+    assert elsewhere == jobs[2 * BATCH_EVENTS : 3 * BATCH_EVENTS]
+    let_through.set()
+    await commit.drain()
+    assert verdicts[1:] == [True] * (len(jobs) + BATCH_EVENTS)
+    assert (await audit(server)).accepted == len(jobs)
+
+
+async def test_a_batch_is_bounded_in_bytes(server: ArqRedis) -> None:
+    """So that a few large events do not keep the server busy, or take up the memory, that one batch may."""
+    sizes: list[int] = []
+    to_server = to_redis(server, POLICY)
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, and note its size."""
+        sizes.append(len(jobs))
+        return await to_server(jobs)
+
+    commit = GroupCommit(write)
+    jobs = [job_of(number, subject="x" * size) for number, size in enumerate([BATCH_BYTES // 2] * 3 + [BATCH_BYTES])]
+    assert await asyncio.gather(*map(commit.admit, jobs)) == [True] * 4
+    assert sizes == [1, 1, 1, 1]
 
 
 async def test_a_group_commit_tells_each_caller_its_own_verdict(server: ArqRedis) -> None:

@@ -12,7 +12,7 @@ from broker import keys
 from broker.admission import AdmissionPolicy, GroupCommit, to_redis
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
-from receiver import listener
+from receiver import app, listener
 from receiver.gate import Gate
 from receiver.listener import PublicListener
 from tests.support.events import body_of
@@ -207,6 +207,22 @@ async def test_an_event_that_is_not_kept_is_not_answered_with_200(error: Excepti
     await public.stop()
 
 
+async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is held in memory as a whole, so only some are read at a time: 503 for the next, until there is room."""
+    monkeypatch.setattr(app, "MOST_BODIES", 1)
+    large = http_request(HOOK, body_of(1, subject="x" * 100_000))
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(large[:-1])
+    while (refused := await receiver.send(large)).status == 200:
+        pass  # the first has not been read that far yet
+    assert (refused.status, refused.header("Retry-After")) == (503, "5")
+    assert (await receiver.deliver(body_of(2))).status == 200
+    writer.write(large[-1:])
+    assert (await read_answer(reader)).status == 200
+    assert (await receiver.send(large)).json["status"] == "duplicate"
+    writer.close()
+
+
 async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> None:
     """With a word about it, and without telling which software answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
@@ -216,3 +232,25 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
     assert answer.header("Server") is None
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_too_many_connections_are_sent_away(server: ArqRedis) -> None:
+    """With a 503; before it comes to that, answers end their connections, so that others get in."""
+    admission = GroupCommit(to_redis(server, AdmissionPolicy()))
+    public = PublicListener([Gate(tokens=[TOKEN])], admission, stop_seconds=1, most_connections=5)
+    port = await public.start("127.0.0.1", 0)
+    many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
+    refused = await read_answer(many[5][0])
+    assert (refused.status, refused.json["error"]) == (503, "too many connections, try again")
+    assert (refused.header("Retry-After"), refused.header("Connection")) == ("5", "close")
+    many[0][1].write(REQUEST)
+    answer = await read_answer(many[0][0])
+    assert (answer.status, answer.header("Connection")) == (200, "close")
+    assert await many[0][0].read() == b""
+    many[1][1].write(http_request("/healthz", method="GET"))  # aiohttp's from now on, and it still counts
+    assert (await read_answer(many[1][0])).status == 200
+    many += [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    assert (await read_answer(many[7][0])).status == 503
+    for _, writer in many:
+        writer.close()
+    await public.stop()
