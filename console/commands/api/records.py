@@ -63,11 +63,6 @@ def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(name, _cell(value)) for name, value in fields.items()]
 
 
-def shown_url(url: str) -> str:
-    """A webhook's URL without the token that it may hold."""
-    return masked(url.rstrip("/"))
-
-
 def _presentable(name: str, value: Any, url: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _presentable(key, item, url) for key, item in value.items()}
@@ -78,7 +73,7 @@ def _presentable(name: str, value: Any, url: str) -> Any:
     if _SECRET_NAME.search(name):
         return MASK
     # Fields that are unknown to us may repeat the URL.
-    return value.replace(url, shown_url(url)) if isinstance(value, str) and url else value
+    return value.replace(url, masked(url)) if isinstance(value, str) and url else value
 
 
 def _cell(value: Any) -> object:
@@ -131,7 +126,7 @@ def webhooks_listing(*, show_urls: bool) -> Listing[Webhook]:
         ("ID", "URL", "EVENTS", "ACTIVE", "CREATED"),
         lambda it: (
             it.id,
-            it.url if show_urls else shown_url(it.url),
+            it.url if show_urls else masked(it.url),
             ", ".join(it.events),
             "yes" if it.active else "no",
             _time(it.created_at),

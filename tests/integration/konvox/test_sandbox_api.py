@@ -10,7 +10,6 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
-from konvox.addresses import masked_url
 from konvox.client import KonvoxClient
 from konvox.errors import KonvoxError
 from konvox.sandbox import SandboxConfig, create_sandbox
@@ -221,14 +220,6 @@ async def test_the_log_shows_no_token(client: Client, capsys: pytest.CaptureFixt
     assert "sandbox.registered" in logged
     assert "token-0123456789" not in logged
     assert FULL not in logged
-
-
-def test_a_url_is_masked_whatever_it_is() -> None:
-    """User, password, query and the last segment are not shown."""
-    assert (
-        masked_url("https://me:secret@a.example:8443/hooks/secret?secret#secret") == "https://a.example:8443/hooks/••••"
-    )
-    assert masked_url("https://[secret") == "••••"
 
 
 def test_the_configuration_shows_no_key() -> None:
