@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic_core import to_json
 
 from konvox.addresses import MASK
+from konvox.inferred import CREATED_AT_FIELD, UPDATED_AT_FIELD
 from konvox.resources import Campaign, Connection, Contact, Record, SenderIdentity, Webhook
 from konvox.samples import wire_timestamp
 from receiver.registration import masked
@@ -50,7 +51,7 @@ def wire(record: Record, *, show_urls: bool = False) -> dict[str, Any]:
         show_urls: whether a webhook's URL is shown with the token that it may hold.
     """
     fields = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    for name, moment in (("createdAt", record.created_at), ("updatedAt", record.updated_at)):
+    for name, moment in ((CREATED_AT_FIELD, record.created_at), (UPDATED_AT_FIELD, record.updated_at)):
         if name in fields:
             del fields[name]  # times come last, which reads best
             fields[name] = _time(moment)
