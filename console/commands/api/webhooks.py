@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from console.commands.api.account import AccountGroup
 from console.commands.api.calls import call, json_array, json_object, show_page, show_record
 from console.commands.api.records import webhooks_listing
 from console.errors import Failed
@@ -16,7 +17,7 @@ from konvox.inferred import SECRET_FIELDS
 from receiver.registration import masked
 
 
-@click.group(epilog=example("api webhooks list"))
+@click.group(cls=AccountGroup, epilog=example("api webhooks list"))
 def command() -> None:
     """List and register webhooks.
 
