@@ -75,7 +75,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def _target(settings: Settings, url: str | None) -> str:
     """Where to send: the URL as it is given, or the receiver's path at that origin or at the configured one."""
-    target = url or _own_origin(settings)
+    target = url or own_origin(settings)
     try:
         parts = urlsplit(target)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -89,7 +89,12 @@ def _target(settings: Settings, url: str | None) -> str:
     return "/".join([target.rstrip("/") + HOOK_PATH, *(token.get_secret_value() for token in settings.hook_tokens[:1])])
 
 
-def _own_origin(settings: Settings) -> str:
+def own_origin(settings: Settings) -> str:
+    """Where the receiver listens, as this machine reaches it.
+
+    Raises:
+        UsageError: it takes any free port, so nobody knows.
+    """
     if settings.port == 0:
         raise UsageError(f"{variable_of('port')} is 0, any free port: name the one that the receiver logged with --url")
     host = _ANY_ADDRESS.get(settings.host, settings.host)
