@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import click
 
-from console.endpoints import settings_of_endpoint
+from console.endpoints import ONE_AND_ONLY, settings_of_endpoint
 from console.settings import Settings, load_settings
 
 _ENDPOINT: Final = "console.api.endpoint"
 
 
 class AccountCommand(click.Command):
-    """A command that takes `--endpoint`. `account_settings` reads it, so that no command has to pass it on."""
+    """A command that takes `--endpoint`. `account` reads it, so that no command has to pass it on."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
@@ -34,13 +34,14 @@ class AccountGroup(click.Group):
     command_class = AccountCommand
 
 
-def account_settings() -> Settings:
-    """The settings of the account that the command under way works for.
+def account() -> tuple[Settings, str]:
+    """The settings of the account that the command under way works for, and the name of its endpoint.
 
     Raises:
         UsageError: there is no such endpoint, or there are several and none was named; or a setting is wrong.
     """
-    return settings_of_endpoint(load_settings(), click.get_current_context().meta.get(_ENDPOINT))
+    name = click.get_current_context().meta.get(_ENDPOINT)
+    return settings_of_endpoint(load_settings(), name), name or ONE_AND_ONLY
 
 
 def _remember(context: click.Context, _parameter: click.Parameter, name: str | None) -> None:

@@ -10,7 +10,7 @@ import click
 from pydantic_core import to_json
 
 from console.api_access import konvox_client
-from console.commands.api.account import account_settings
+from console.commands.api.account import account
 from console.commands.api.records import Listing, RecordT, as_rows, wire
 from console.errors import UsageError
 from console.logs import configure_logging
@@ -36,10 +36,10 @@ def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
         UsageError: a setting or the name of an endpoint is missing, or an argument is one that Konvox would refuse.
         KonvoxApiError: the call failed.
     """
-    settings = account_settings()
+    settings, endpoint = account()
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(_call(settings, invoke))
+        return asyncio.run(_call(settings, endpoint, invoke))
     except InvalidArgumentError as error:
         raise UsageError(in_options(error)) from None
 
@@ -88,6 +88,6 @@ def _print_wire(value: Any) -> None:
     click.echo(to_json(value))
 
 
-async def _call(settings: Settings, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
-    async with konvox_client(settings) as client:
+async def _call(settings: Settings, endpoint: str, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
+    async with konvox_client(settings, endpoint=endpoint) as client:
         return await invoke(client)

@@ -571,6 +571,16 @@ async def test_handlers_use_the_same_settings(shell: Shell) -> None:
     assert konvox.asked[0].headers["X-API-Key"] == KEY
 
 
+async def test_what_an_account_lacks_is_said(shell: Shell) -> None:
+    """The key in its own table, since it is inherited from nowhere; the URL in its variable, as anywhere."""
+    Path("endpoints.toml").write_text('[acme]\nhook_tokens = ["a-token-only-acme-knows"]\n')
+    shell.configure(ENDPOINTS_FILE="endpoints.toml", API_KEY=KEY)
+    refused = await shell.api("contacts", "list", "--endpoint", "acme")
+    assert refused.exit_code == 2
+    assert "KONVOX_API_URL: not set" in refused.err
+    assert "[acme] api_key: not set in the endpoints file" in refused.err
+
+
 async def test_each_command_works_for_one_of_several_accounts(shell: Shell, aiohttp_server: ServerFor) -> None:
     """`--endpoint` picks the key and, where it has its own, the API; without it nothing is called."""
     urls = [
