@@ -36,6 +36,10 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: dict[str, CommandEntry] = {
     "demo": CommandEntry("console.commands.demo", "See the whole product work in under a minute.", "demo"),
+    "init": CommandEntry("console.commands.init", "Make a first handler, its test and its settings.", "init my-hooks"),
+    "dev": CommandEntry(
+        "console.commands.dev", "Run everything, and again whenever a handler changes.", "dev --sandbox"
+    ),
     "serve": CommandEntry("console.commands.serve", "Run receiver and worker in one process.", "serve"),
     "receiver": CommandEntry("console.commands.receiver", "Take events in from Konvox.", "receiver"),
     "worker": CommandEntry("console.commands.worker", "Run your handlers on the events that wait.", "worker --burst"),

@@ -17,11 +17,9 @@ import orjson
 from pydantic_core import from_json
 
 from konvox.errors import MalformedEventError
+from konvox.inferred import IDENTITY_FIELDS
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-
-IDENTITY_FIELDS = ("event", "timestamp", "companyId", "data")
-"""The fields that make two bodies the same event. Konvox documents no event id, so this choice is [inferred]."""
 
 _ID_BYTES, _SPARE_BITS = 17, 6
 """130 bits, 26 characters of base32."""
