@@ -60,26 +60,35 @@ def admin_runner(role: str, server: Server, *, ready: Callable[[], bool], readin
 
 
 @asynccontextmanager
-async def serving(runner: web.AppRunner, host: str, port: int, *, name: str) -> AsyncIterator[int]:
+async def serving(
+    runner: web.AppRunner, host: str, port: int, *, name: str, share_port: bool = False
+) -> AsyncIterator[int]:
     """Listen as long as the block; yields the port, which is logged.
+
+    With `share_port`, processes of the same user may listen on it together; the kernel spreads connections over them.
 
     Raises:
         UsageError: the address cannot be listened on.
     """
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, reuse_port=share_port)
         try:
             await site.start()
         except OSError as error:
-            variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
-            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}") from None
+            raise cannot_listen(host, port, error, name=name) from None
         bound_port = int(runner.addresses[0][1])
         shown_host = f"[{host}]" if ":" in host else host
         logger.info("listening", listener=name, url=f"http://{shown_host}:{bound_port}")
         yield bound_port
     finally:
         await runner.cleanup()
+
+
+def cannot_listen(host: str, port: int, error: OSError, *, name: str) -> UsageError:
+    """What to tell about an address that cannot be listened on."""
+    variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
+    return UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}")
 
 
 async def _ledger_counts(server: Server) -> Mapping[str, int] | None:

@@ -47,19 +47,22 @@ SPOOL = "spool"
 logger = structlog.get_logger("console")
 
 
-async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool = False) -> None:
+async def run_receiver(
+    settings: Settings, redis_url: str, *, parent_pid: int | None = None, share_port: bool = False
+) -> None:
     """Take events in until SIGTERM or SIGINT; then answer what is under way, and end.
 
     Args:
         settings: the configuration.
         redis_url: where events are kept.
-        with_parent: whether to stop when the parent process is gone.
+        parent_pid: the parent process, if we are to stop when it is gone.
+        share_port: whether other receivers of this user listen on the same port.
     """
     stop = asyncio.Event()
     server = connect(redis_url)
     try:
         with_signals(stop.set)
-        async with _bound_to_parent(stop.set, enabled=with_parent):
+        async with bound_to_parent(stop.set, parent_pid):
             endpoints = load_endpoints(settings)
             for name, endpoint in endpoints.items():
                 if endpoint.weak_tokens():
@@ -71,13 +74,19 @@ async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool 
                 Intake(write, spool) as intake,
             ):
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
-                await _receive(settings, server, gates, intake, stop)
+                await _receive(settings, server, gates, intake, stop, share_port=share_port)
     finally:
         await close(server)
 
 
 async def _receive(
-    settings: Settings, server: Server, gates: Sequence[Gate], intake: Intake, stop: asyncio.Event
+    settings: Settings,
+    server: Server,
+    gates: Sequence[Gate],
+    intake: Intake,
+    stop: asyncio.Event,
+    *,
+    share_port: bool,
 ) -> None:
     admission = GroupCommit(intake.write)
     app = create_app(gates, admission)
@@ -94,7 +103,7 @@ async def _receive(
     public = create_runner(app, stop_seconds=settings.stop_seconds)
     async with (
         serving(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-        serving(public, settings.host, settings.port, name="receiver"),
+        serving(public, settings.host, settings.port, name="receiver", share_port=share_port),
     ):
         await stop.wait()
         logger.info("receiver.stopping")
@@ -102,8 +111,14 @@ async def _receive(
     logger.info("receiver.stopped", **asdict(tally))
 
 
-async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, with_parent: bool = False) -> None:
+async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, parent_pid: int | None = None) -> None:
     """Run handlers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
+
+    Args:
+        settings: the configuration.
+        redis_url: where events are kept.
+        burst: whether to end once the queue is empty.
+        parent_pid: the parent process, if we are to stop when it is gone.
 
     Raises:
         HandlerError: a handler module cannot be loaded.
@@ -140,7 +155,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
             admin = admin_runner("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
             async with (
                 serving(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
-                _bound_to_parent(worker.stop, enabled=with_parent),
+                bound_to_parent(worker.stop, parent_pid),
             ):
                 await worker.async_run()
                 await worker.close()
@@ -228,18 +243,20 @@ def _readings(worker: HookWorker) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def _bound_to_parent(stop: Callable[[], object], *, enabled: bool) -> AsyncIterator[None]:
-    """Stop when the parent process is gone, however it went: a child must not outlive `serve` or the demo."""
-    parent = os.getppid()
+async def bound_to_parent(stop: Callable[[], object], parent_pid: int | None) -> AsyncIterator[None]:
+    """Stop when the parent process is gone, however it went: a child must not outlive its supervisor.
+
+    The parent is told to us, rather than looked up: it may be gone before we get here. None: there is none to watch.
+    """
 
     async def watch() -> None:
         while True:
-            await asyncio.sleep(PARENT_CHECK_SECONDS)
-            if os.getppid() != parent:
+            if os.getppid() != parent_pid:
                 stop()
                 return
+            await asyncio.sleep(PARENT_CHECK_SECONDS)
 
-    watcher = asyncio.create_task(watch()) if enabled else None
+    watcher = asyncio.create_task(watch()) if parent_pid is not None else None
     try:
         yield
     finally:
