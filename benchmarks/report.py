@@ -58,7 +58,7 @@ def rows_of(entries: Sequence[Entry], samples: Sequence[Sequence[Sample]]) -> li
     ]
 
 
-def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], skipped: Mapping[str, str], *, rounds: int) -> str:
+def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], missing: Mapping[str, str], *, rounds: int) -> str:
     """The circumstances, the table, and who is not in it."""
     facts = [f"- {name}: {value}" for name, value in circumstances.items()]
     facts.append(f"- rounds: {rounds}, contenders alternating; ratios are taken within each round")
@@ -67,12 +67,12 @@ def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], skipped: Map
         busy = Spread.of(elsewhere)
         shown = f"{busy.median:.2f} ({busy.least:.2f} to {busy.most:.2f})"
         facts.append(f"- cores that others kept busy meanwhile: {shown}; near 0 on a quiet machine")
-    facts += [f"- skipped: {name}, because {reason}" for name, reason in skipped.items()]
+    facts += [f"- left out: {name}: {reason.splitlines()[0]}" for name, reason in missing.items()]
     return "\n".join([*facts, "", _HEAD, *map(_line, rows)])
 
 
 def save(
-    circumstances: Mapping[str, str], rows: Iterable[Row], skipped: Mapping[str, str], *, rounds: int, stamp: str
+    circumstances: Mapping[str, str], rows: Iterable[Row], missing: Mapping[str, str], *, rounds: int, stamp: str
 ) -> Path:
     """Keep everything as JSON; returns the file."""
     RESULTS.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def save(
     content = {
         "circumstances": dict(circumstances),
         "rounds": rounds,
-        "skipped": dict(skipped),
+        "left_out": dict(missing),
         "rows": [_as_json(row) for row in rows],
     }
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

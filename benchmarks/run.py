@@ -36,20 +36,28 @@ MEASURES: dict[str, Callable[..., list[Entry]]] = {
 
 
 async def run(names: Sequence[str], *, rounds: int, quick: bool) -> bool:
-    """Measure, print and save. Returns whether every target is met."""
+    """Measure, print and save. Returns whether every target is met.
+
+    Raises:
+        NotMeasuredError: not everything could be measured; what could is printed and saved before.
+    """
     chosen = [MEASURES[name](quick=quick) for name in names]
     installed, skipped = installed_peers([entry for entries in chosen for entry in entries])
     report.RESULTS.mkdir(exist_ok=True)
     rows: list[report.Row] = []
+    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(dir=report.RESULTS, prefix="run-") as folder:
         async with fresh_store(Path(folder)) as store:
             circumstances = machine.describe(await store.version(), Path(folder), install.versions(installed))
         for entries in chosen:
             present = [entry for entry in entries if entry.peer not in skipped]
-            rows += await _measured(present, rounds, Path(folder))
-    print(report.markdown(circumstances, rows, skipped, rounds=rounds))
+            rows += await _measured(present, rounds, Path(folder), failed)
+    missing = {**skipped, **failed}
+    print(report.markdown(circumstances, rows, missing, rounds=rounds))
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    print(f"\nAll samples: {report.save(circumstances, rows, skipped, rounds=rounds, stamp=stamp)}")
+    print(f"\nAll samples: {report.save(circumstances, rows, missing, rounds=rounds, stamp=stamp)}")
+    if failed:
+        raise NotMeasuredError(", ".join(failed))
     return all(row.meets_targets for row in rows)
 
 
@@ -68,22 +76,27 @@ def installed_peers(entries: Sequence[Entry]) -> tuple[list[str], dict[str, str]
     return installed, skipped
 
 
-async def _measured(entries: Sequence[Entry], rounds: int, folder: Path) -> list[report.Row]:
+async def _measured(entries: Sequence[Entry], rounds: int, folder: Path, failed: dict[str, str]) -> list[report.Row]:
+    """The rows of one measure. Who cannot be measured goes to `failed`; if that is ourselves, there is no row at all."""
     rounds = min([rounds, *(entry.most_rounds for entry in entries if entry.most_rounds is not None)])
-    samples: list[list[Sample]] = [[] for _ in entries]
+    samples: dict[str, list[Sample]] = {entry.name: [] for entry in entries}
     for round_number in range(1, rounds + 1):
-        for entry, taken in zip(entries, samples, strict=True):
+        for entry in entries:
+            if entry.name not in samples:
+                continue
             try:
                 sample = await entry.sample(folder)
             except (NotMeasuredError, TimeoutError) as error:
-                raise NotMeasuredError(f"{entry.measure}, {entry.name}: {str(error) or 'it takes too long'}") from error
-            taken.append(sample)
-            print(
-                f"round {round_number} of {rounds}: {entry.measure}, {entry.name}: "
-                f"{report.shown(sample.value, entry.unit)}",
-                file=sys.stderr,
-            )
-    return report.rows_of(entries, samples)
+                outcome = failed[f"{entry.measure}, {entry.name}"] = f"not measured: {error}".rstrip(": ")
+                del samples[entry.name]
+            else:
+                samples[entry.name].append(sample)
+                outcome = report.shown(sample.value, entry.unit)
+            print(f"round {round_number} of {rounds}: {entry.measure}, {entry.name}: {outcome}", file=sys.stderr)
+        if entries[0].name not in samples:
+            return []
+    present = [entry for entry in entries if entry.name in samples]
+    return report.rows_of(present, [samples[entry.name] for entry in present])
 
 
 def main() -> int:

@@ -68,7 +68,12 @@ AS_IT_COMES = _worker(
     "stock arq", tuned="", concurrency=10, events=1_000, quick_events=500, note="as it comes", target_ratio=150.0
 )
 TUNED = _worker(
-    "stock arq, tuned", tuned="1", concurrency=100, note="`max_jobs=100`, `poll_delay=0.01`", target_ratio=12.0
+    "stock arq, tuned",
+    tuned="1",
+    concurrency=100,
+    events=5_000,
+    note="`max_jobs=100`, `poll_delay=0.01`",
+    target_ratio=12.0,
 )
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from benchmarks.entry import Entry
 from benchmarks.figures import MILLISECONDS, PER_SECOND, Bound, Sample, Unit, percentile, ratio
 from benchmarks.marks import mark, read_marks
 from benchmarks.peers import install
+from benchmarks.processes import NotMeasuredError
 from benchmarks.report import markdown, rows_of
-from benchmarks.run import MEASURES, installed_peers
+from benchmarks.run import MEASURES, _measured, installed_peers
 
 
 def samples(*values: float, **more: float) -> list[Sample]:
@@ -26,7 +27,15 @@ async def take_none(folder: Path) -> Sample:
 
 def entry(name: str, unit: Unit = PER_SECOND, **more: object) -> Entry:
     """A contender that is not sampled."""
-    return Entry("measure", name, "", "64", unit, take_none, **more)
+    return Entry("measure", name, "", "64", unit, **{"sample": take_none, **more})
+
+
+async def _sampled(value: float) -> Sample:
+    return Sample(1, value)
+
+
+async def _fails() -> Sample:
+    raise NotMeasuredError("it ended")
 
 
 def test_ratios_are_taken_within_the_rounds() -> None:
@@ -56,7 +65,7 @@ def test_the_table_shows_targets_and_who_is_missing() -> None:
     assert [row.meets_targets for row in rows] == [True, False]
     text = markdown({"date": "today"}, rows, {"node": "there is no node on this machine"}, rounds=3)
     assert "| measure | theirs | 100 | 64 | 100/s (100 to 100) |  |  | 1.60 (1.50 to 1.70) | ≥ 2: **missed** |" in text
-    assert "- skipped: node, because there is no node on this machine" in text
+    assert "- left out: node: there is no node on this machine" in text
 
 
 def test_a_peer_that_cannot_be_installed_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +75,16 @@ def test_a_peer_that_cannot_be_installed_is_skipped(tmp_path: Path, monkeypatch:
     installed, skipped = installed_peers([entry("ours"), entry("theirs", peer="node")])
     assert installed == []
     assert skipped == {"node": "there is no node and no npm on this machine"}
+
+
+async def test_who_cannot_be_measured_does_not_spoil_the_rest(tmp_path: Path) -> None:
+    """A peer that fails in one round has no row; without a row of ours there is nothing to compare with."""
+    good = entry("ours", sample=lambda _: _sampled(2.0))
+    bad = entry("theirs", sample=lambda _: _fails())
+    failed: dict[str, str] = {}
+    assert [row.entry.name for row in await _measured([good, bad], 2, tmp_path, failed)] == ["ours"]
+    assert failed == {"measure, theirs": "not measured: it ended"}
+    assert await _measured([bad, good], 2, tmp_path, failed) == []
 
 
 def test_each_measure_starts_with_ours() -> None:
