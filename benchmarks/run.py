@@ -77,7 +77,7 @@ def installed_peers(entries: Sequence[Entry]) -> tuple[list[str], dict[str, str]
 
 
 async def _measured(entries: Sequence[Entry], rounds: int, folder: Path, failed: dict[str, str]) -> list[report.Row]:
-    """The rows of one measure. Who cannot be measured goes to `failed`; if that is ourselves, there is no row at all."""
+    """The rows of one measure. Who cannot be measured goes to `failed`; if that is us, there are no rows at all."""
     rounds = min([rounds, *(entry.most_rounds for entry in entries if entry.most_rounds is not None)])
     samples: dict[str, list[Sample]] = {entry.name: [] for entry in entries}
     for round_number in range(1, rounds + 1):
