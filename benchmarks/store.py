@@ -36,6 +36,13 @@ class Store:
         usage: Any = await self.client.info("cpu")
         return float(usage["used_cpu_user"]) + float(usage["used_cpu_sys"])
 
+    @asynccontextmanager
+    async def filling(self) -> AsyncIterator[None]:
+        """While a queue is filled before the clock starts, nobody waits for the disk."""
+        await self.client.config_set("appendfsync", "no")
+        yield
+        await self.client.config_set("appendfsync", SETTINGS["appendfsync"])
+
     async def version(self) -> str:
         """Its name and version."""
         server: Any = await self.client.info("server")

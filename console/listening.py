@@ -26,26 +26,25 @@ class Listener(Protocol):
 
 
 @asynccontextmanager
-async def listening(listener: Listener, host: str, port: int, *, name: str, variable: str) -> AsyncIterator[int]:
+async def listening(listener: Listener, host: str, port: int, *, name: str) -> AsyncIterator[int]:
     """Listen as long as the block; yields the port, which is logged.
 
-    Args:
-        listener: the listener.
-        host: where to listen.
-        port: likewise; 0: any free one.
-        name: of the listener, for the log.
-        variable: the setting to change where the address cannot be listened on.
-
     Raises:
-        UsageError: it cannot.
+        UsageError: the address cannot be listened on.
     """
     try:
         try:
             bound_port = await listener.start(host, port)
         except OSError as error:
-            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}") from None
+            raise cannot_listen(host, port, error, name=name) from None
         shown_host = f"[{host}]" if ":" in host else host
         logger.info("listening", listener=name, url=f"http://{shown_host}:{bound_port}")
         yield bound_port
     finally:
         await listener.stop()
+
+
+def cannot_listen(host: str, port: int, error: OSError, *, name: str) -> UsageError:
+    """What to tell about an address that cannot be listened on."""
+    variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
+    return UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}")

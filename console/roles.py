@@ -49,19 +49,22 @@ SPOOL = "spool"
 logger = structlog.get_logger("console")
 
 
-async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool = False) -> None:
+async def run_receiver(
+    settings: Settings, redis_url: str, *, parent_pid: int | None = None, share_port: bool = False
+) -> None:
     """Take events in until SIGTERM or SIGINT; then answer what is under way, and end.
 
     Args:
         settings: the configuration.
         redis_url: where events are kept.
-        with_parent: whether to stop when the parent process is gone.
+        parent_pid: the parent process, if we are to stop when it is gone.
+        share_port: whether other receivers of this user listen on the same port.
     """
     stop = asyncio.Event()
     server = connect(redis_url)
     try:
         with_signals(stop.set)
-        async with _bound_to_parent(stop.set, enabled=with_parent):
+        async with bound_to_parent(stop.set, parent_pid):
             endpoints = load_endpoints(settings)
             for name, endpoint in endpoints.items():
                 if endpoint.weak_tokens():
@@ -73,16 +76,28 @@ async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool 
                 Intake(write, spool) as intake,
             ):
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
-                await _receive(settings, server, gates, intake, stop)
+                await _receive(settings, server, gates, intake, stop, share_port=share_port)
     finally:
         await close(server)
 
 
 async def _receive(
-    settings: Settings, server: Server, gates: Sequence[Gate], intake: Intake, stop: asyncio.Event
+    settings: Settings,
+    server: Server,
+    gates: Sequence[Gate],
+    intake: Intake,
+    stop: asyncio.Event,
+    *,
+    share_port: bool,
 ) -> None:
     admission = GroupCommit(intake.write, overflow=intake.spool)
-    public = PublicListener(gates, admission, stop_seconds=settings.stop_seconds, most_connections=allow_connections())
+    public = PublicListener(
+        gates,
+        admission,
+        stop_seconds=settings.stop_seconds,
+        most_connections=allow_connections(),
+        share_port=share_port,
+    )
     tally = public.tally
 
     def readings() -> dict[str, float]:
@@ -94,8 +109,8 @@ async def _receive(
 
     admin = admin_listener("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
     async with (
-        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin", variable="KONVOX_ADMIN_PORT"),
-        listening(public, settings.host, settings.port, name="receiver", variable="KONVOX_PORT"),
+        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
+        listening(public, settings.host, settings.port, name="receiver"),
     ):
         await stop.wait()
         logger.info("receiver.stopping")
@@ -103,8 +118,14 @@ async def _receive(
     logger.info("receiver.stopped", **asdict(tally))
 
 
-async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, with_parent: bool = False) -> None:
+async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, parent_pid: int | None = None) -> None:
     """Run handlers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
+
+    Args:
+        settings: the configuration.
+        redis_url: where events are kept.
+        burst: whether to end once the queue is empty.
+        parent_pid: the parent process, if we are to stop when it is gone.
 
     Raises:
         HandlerError: a handler module cannot be loaded.
@@ -140,10 +161,8 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
                 worker.stop()
             admin = admin_listener("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
             async with (
-                listening(
-                    admin, settings.admin_host, settings.admin_port, name="worker.admin", variable="KONVOX_ADMIN_PORT"
-                ),
-                _bound_to_parent(worker.stop, enabled=with_parent),
+                listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
+                bound_to_parent(worker.stop, parent_pid),
             ):
                 await worker.async_run()
                 await worker.close()
@@ -231,18 +250,20 @@ def _readings(worker: HookWorker) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def _bound_to_parent(stop: Callable[[], object], *, enabled: bool) -> AsyncIterator[None]:
-    """Stop when the parent process is gone, however it went: a child must not outlive `serve` or the demo."""
-    parent = os.getppid()
+async def bound_to_parent(stop: Callable[[], object], parent_pid: int | None) -> AsyncIterator[None]:
+    """Stop when the parent process is gone, however it went: a child must not outlive its supervisor.
+
+    The parent is told to us, rather than looked up: it may be gone before we get here. None: there is none to watch.
+    """
 
     async def watch() -> None:
         while True:
-            await asyncio.sleep(PARENT_CHECK_SECONDS)
-            if os.getppid() != parent:
+            if os.getppid() != parent_pid:
                 stop()
                 return
+            await asyncio.sleep(PARENT_CHECK_SECONDS)
 
-    watcher = asyncio.create_task(watch()) if enabled else None
+    watcher = asyncio.create_task(watch()) if parent_pid is not None else None
     try:
         yield
     finally:

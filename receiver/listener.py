@@ -48,6 +48,8 @@ class PublicListener:
         admission: keeps the events.
         stop_seconds: how long deliveries that are under way are given when it stops.
         most_connections: how many may be open.
+        share_port: whether other processes of this user may listen on the same port; the kernel spreads the
+            connections over them.
 
     Attributes:
         reception: decides about deliveries.
@@ -62,12 +64,14 @@ class PublicListener:
         *,
         stop_seconds: float,
         most_connections: int = MOST_CONNECTIONS,
+        share_port: bool = False,
     ) -> None:
         self.reception = Reception(gates)
         self.admission = admission
         self.tells_all = tells_all()
         self._stopping = False
         self._stop_seconds = stop_seconds
+        self._share_port = share_port
         self._most_connections = most_connections
         self._pressed_connections = int(most_connections * PRESSED)
         self._connections: set[Connection] = set()
@@ -99,7 +103,9 @@ class PublicListener:
         """
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self, loop), host, port, backlog=1024)
+        self._server = await loop.create_server(
+            lambda: Connection(self, loop), host, port, backlog=1024, reuse_port=self._share_port or None
+        )
         self._watch = asyncio.create_task(self._sweep_and_tell())
         bound_port: int = self._server.sockets[0].getsockname()[1]
         return bound_port

@@ -30,7 +30,7 @@ from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreada
 from worker.renewal import LeaseRenewal
 from worker.settling import Settler
 from worker.stock import arq_function
-from worker.wakeup import listen
+from worker.wakeup import end, listen
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
@@ -153,8 +153,7 @@ class HookWorker(arq.Worker):
                 await self._until_stirred(POLL_SECONDS if wait_seconds is None else min(wait_seconds, POLL_SECONDS))
             await self._wind_down()
         finally:
-            listener.cancel()
-            await asyncio.wait([listener])  # it gives its connection back
+            await end(listener)  # it gives its connection back
             self._renewal.stop()
             logger.info("worker.stopped", handled=self.jobs_complete, retried=self.jobs_retried, dead=self.jobs_failed)
 

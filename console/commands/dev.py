@@ -96,9 +96,9 @@ def _say_if_broken(task: asyncio.Task[None]) -> None:
 
 
 async def _serve(settings: Settings, environment: dict[str, str]) -> None:
-    receiver = Child("receiver", ["receiver", "--with-parent"], environment)
+    receiver = Child("receiver", ["receiver"], environment)
     # The worker's admin listener takes any free port: the configured one is the receiver's.
-    child = Child("worker", ["worker", "--with-parent"], {**environment, "KONVOX_ADMIN_PORT": "0"})
+    child = Child("worker", ["worker"], {**environment, "KONVOX_ADMIN_PORT": "0"})
     worker = ReloadedWorker(child, settings.handlers)
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run())

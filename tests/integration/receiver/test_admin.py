@@ -58,7 +58,7 @@ async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
     listener = admin_listener(
         "receiver", connection, ready=lambda: started.ready, readings=lambda: {"accepted": receiver.tally.accepted}
     )
-    async with listening(listener, "127.0.0.1", 0, name="receiver.admin", variable="KONVOX_ADMIN_PORT") as started.port:
+    async with listening(listener, "127.0.0.1", 0, name="receiver.admin") as started.port:
         yield started
     await close(connection)
 
@@ -120,5 +120,5 @@ async def test_a_port_that_is_taken_names_the_setting(admin: Admin) -> None:
     """The message says what to set."""
     second = AdminListener(web.Application())
     with pytest.raises(UsageError, match=f"127.0.0.1:{admin.port}.*KONVOX_PORT"):
-        async with listening(second, "127.0.0.1", admin.port, name="receiver", variable="KONVOX_PORT"):
+        async with listening(second, "127.0.0.1", admin.port, name="receiver"):
             pass
