@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
+from console.leaving import run_to_end
 from console.logs import configure_logging
 from console.roles import run_worker
 from console.settings import load_settings
@@ -23,4 +22,4 @@ def command(*, burst: bool, with_parent: bool) -> None:
     settings = load_settings()
     redis_url = configured_redis(settings, command="worker")
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(run_worker(settings, redis_url, burst=burst, with_parent=with_parent))
+    run_to_end(run_worker(settings, redis_url, burst=burst, with_parent=with_parent))
