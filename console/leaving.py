@@ -1,25 +1,25 @@
 """End a process that runs users' code, although a task of it swallows its cancellation, or a thread of it hangs.
 
 Used by `worker` and by local replay. Python's own way waits for all of them without a limit: `asyncio.run` for the
-tasks, the interpreter for the threads. By then the role has stopped, written what there was to write and handed back the
-rest, so that nothing depends on them any more.
+tasks, the interpreter for the threads. By then the role has stopped, written what there was to write and handed back
+the rest, so that nothing depends on them any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import structlog
+
+from worker.watchdog import end_process
 
 GRACE_SECONDS = 1.0
 """How long what is left may take to end by itself. Handlers were given KONVOX_STOP_SECONDS before."""
@@ -57,7 +57,7 @@ def run_to_end(main: Coroutine[Any, Any, T]) -> T:
 def leave(exit_code: int) -> NoReturn:
     """End the process with this exit code, for certain."""
     if _unfinished:
-        _end_now(exit_code)
+        end_process(exit_code)
     if _threads_left():
         threading.Thread(target=_end_soon, args=(exit_code,), daemon=True).start()
     sys.exit(exit_code)
@@ -84,14 +84,7 @@ def _end_soon(exit_code: int) -> None:
     frames = sys._current_frames()
     places = [f"{thread.name}: {_place(frames.get(thread.ident or 0))}" for thread in _threads_left()]
     logger.warning("process.left_behind", threads=sorted(places))
-    _end_now(exit_code)
-
-
-def _end_now(exit_code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
-            stream.flush()
-    os._exit(exit_code)
+    end_process(exit_code)
 
 
 def _place_of_task(task: asyncio.Task[Any]) -> str:

@@ -224,6 +224,8 @@ def _readings(worker: HookWorker) -> dict[str, float]:
         "handled": worker.jobs_complete,
         "retried": worker.jobs_retried,
         "dead": worker.jobs_failed,
+        "loop_blocks": worker.watchdog.blocks,
+        "loop_blocked_seconds": worker.watchdog.blocked_seconds,
     }
 
 

@@ -27,10 +27,11 @@ from broker.records import Job
 from worker.dispatch import Dispatcher
 from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreadable_settlement
-from worker.renewal import LeaseRenewal
+from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
 from worker.settling import Settler
 from worker.stock import arq_function
 from worker.wakeup import listen
+from worker.watchdog import Patience, Watchdog
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
@@ -92,6 +93,9 @@ class HookWorker(arq.Worker):
         dispatcher: runs the handlers of a job.
         config: see `WorkerConfig`.
         handle_signals: whether SIGTERM and SIGINT stop it: the first gracefully, the second at once.
+
+    Attributes:
+        watchdog: tells how often handlers have blocked the event loop.
     """
 
     def __init__(
@@ -124,11 +128,11 @@ class HookWorker(arq.Worker):
             outage=self._outage,
             settled=self._let_go,
         )
-        self._renewal = LeaseRenewal(
-            config.redis_url,
-            lease_ms=config.lease_ms,
-            held=lambda: [held.claim for held in list(self._held.values())],
-        )
+        self._renewal = LeaseRenewal(config.redis_url, lease_ms=config.lease_ms, held=self._claims_in_hand)
+        patience = Patience(config.lease_seconds, dispatcher.longest_run_seconds, config.stop_seconds)
+        self.watchdog = Watchdog(config.redis_url, held=self._claims_in_hand, patience=patience)
+        if handle_signals:
+            self.watchdog.heed((signal.SIGTERM, signal.SIGINT))
 
     @property
     def ready(self) -> bool:
@@ -144,6 +148,7 @@ class HookWorker(arq.Worker):
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
         listener = asyncio.create_task(listen(self._server, self._stirred.set))
         self._renewal.start()
+        self.watchdog.start()
         logger.info("worker.started", concurrency=self.max_jobs, lease_seconds=self.config.lease_seconds)
         try:
             while not self._stopping:
@@ -156,6 +161,7 @@ class HookWorker(arq.Worker):
             listener.cancel()
             await asyncio.wait([listener])  # it gives its connection back
             self._renewal.stop()
+            self.watchdog.stop()
             logger.info("worker.stopped", handled=self.jobs_complete, retried=self.jobs_retried, dead=self.jobs_failed)
 
     def stop(self) -> None:
@@ -176,6 +182,9 @@ class HookWorker(arq.Worker):
             await self._server.delete(self.health_check_key)
         with suppress(RedisError, OSError):
             await self._server.aclose(close_connection_pool=True)
+
+    def _claims_in_hand(self) -> list[Claimed]:
+        return [held.claim for held in list(self._held.values())]  # called from threads: copied in one step
 
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
@@ -204,6 +213,7 @@ class HookWorker(arq.Worker):
             await queue.recover(self._server, held, tokens_start_with=f"{self._name}:", lease_ms=self.config.lease_ms)
         self._claims_made += 1
         self._claims_in_doubt = True
+        asked_at = time.monotonic()
         claims = await queue.claim(
             self._server,
             count=count,
@@ -211,6 +221,11 @@ class HookWorker(arq.Worker):
             token=f"{self._name}:{self._claims_made}",
             suspect_wanted=self._suspect is None,
         )
+        if time.monotonic() - asked_at > self.config.lease_seconds / RENEWALS_PER_LEASE:
+            # A handler blocked the loop while the answer lay there. Nobody has renewed these leases: somebody else may
+            # be running these jobs by now. What is still ours is handed back before the next claim.
+            logger.warning("claim.too_late", events=len(claims.jobs))
+            return Claims([], 0)
         self._claims_in_doubt = False
         return claims
 

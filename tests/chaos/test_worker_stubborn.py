@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.connection import Server
+from broker.deadletters import dead_letters
 from broker.ledger import audit
 from tests.support.events import admitted, claimed
 from tests.support.processes import OurProcess
@@ -70,20 +71,48 @@ LEFT_BEHIND = {
 }
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-@pytest.mark.parametrize("event_type", LEFT_BEHIND)
+BLOCKERS = """
+import os
+import time
+
+from handlers import on
+
+
+@on("test.blocks", timeout=0.5)
+async def block(event, ctx):
+    ctx.log.info("entered", id=event.id)
+    with open("effects", "a") as effects:
+        effects.write(event.id + "\\n")
+    time.sleep(3600)
+
+
+@on("test.fine")
+async def fine(event, ctx):
+    ctx.log.info("fine", id=event.id)
+"""
+
+
+def environment(redis_url: str, **more: str) -> dict[str, str]:
+    """Of a worker with a short lease."""
+    return {
+        "KONVOX_REDIS_URL": redis_url,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_ADMIN_PORT": "0",
+        "KONVOX_LEASE_SECONDS": "1",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("event_type", "signals"), [("test.swallows", 1), *((event_type, 2) for event_type in LEFT_BEHIND)]
+)
 async def test_a_handler_that_will_not_end_does_not_keep_the_process(
     server: Server, redis_url: str, tmp_path: Path, event_type: str, signals: int
 ) -> None:
     """Its event is handed back without a crash, the log says where it was left, and the exit code is 0."""
     (tmp_path / "mine.py").write_text(HANDLERS)
-    env = {
-        "KONVOX_REDIS_URL": redis_url,
-        "KONVOX_HANDLERS": "./mine.py",
-        "KONVOX_ADMIN_PORT": "0",
-        # One signal: it ends when this is over. Two: it does not wait for it.
-        "KONVOX_STOP_SECONDS": "0.1" if signals == 1 else "60",
-    }
+    # One signal: it ends when this is over. Two: it does not wait for it.
+    env = environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
     await admitted(server, 1, event_type)
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
         await worker.logged("entered")
@@ -102,3 +131,43 @@ async def test_a_handler_that_will_not_end_does_not_keep_the_process(
     (claim,) = (await claimed(server, token="next")).jobs
     assert claim.crashes == 0
     assert (await audit(server)).balanced
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
+    server: Server, redis_url: str, tmp_path: Path, signals: int
+) -> None:
+    """Nobody in the loop hears the signal; what it had in hand is handed back all the same, without a crash."""
+    (tmp_path / "mine.py").write_text(BLOCKERS.replace("timeout=0.5", "timeout=60"))
+    env = environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
+    await admitted(server, 3, "test.blocks")
+    async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
+        await worker.logged("entered")
+        os.kill(worker.process.pid, signal.SIGTERM)
+        if signals == 2:
+            await worker.logged("loop.blocked", handler="mine.block")  # by then the first has been taken in
+            os.kill(worker.process.pid, signal.SIGTERM)
+        assert await worker.ended() == 0, worker.stderr
+    assert [line["handed_back"] for line in worker.log if line["event"] == "worker.stopped_blocked"] == [3]
+    claims = (await claimed(server, token="next")).jobs
+    assert [claim.crashes for claim in claims] == [0, 0, 0]
+
+
+async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
+    server: Server, redis_url: str, tmp_path: Path
+) -> None:
+    """It costs its worker three times, like any other that crashes it; what waited behind it is delivered."""
+    (tmp_path / "mine.py").write_text(BLOCKERS)
+    jobs = await admitted(server, 1, "test.blocks") + await admitted(server, 5, "test.fine")
+    codes = []
+    while not codes or codes[-1] != 0:
+        async with await OurProcess.start("worker", "--burst", env=environment(redis_url), cwd=tmp_path) as worker:
+            codes.append(await worker.ended())
+        assert len(codes) <= 4, worker.stderr
+        assert "Traceback" not in worker.stderr
+    assert codes == [1, 1, 1, 0]
+    (letter,) = [letter async for letter in dead_letters(server)]
+    assert (letter.reason, letter.event_id) == ("poison", jobs[0].record.id)
+    assert (tmp_path / "effects").read_text().splitlines() == [jobs[0].record.id] * 3
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.dead, ledger.balanced) == (5, 1, True)
