@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 
 import structlog
 
@@ -134,10 +135,13 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
             )
 
         async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
-            worker = HookWorker(server, Dispatcher(loaded.registry, make_context), config)
+            dispatcher = Dispatcher(loaded.registry, make_context)
+            worker = HookWorker(server, dispatcher, config)
             if stop.is_set():
                 worker.stop()
-            admin = admin_runner("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
+            admin = admin_runner(
+                "worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker, dispatcher)
+            )
             async with (
                 serving(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 _bound_to_parent(worker.stop, enabled=with_parent),
@@ -218,7 +222,7 @@ async def _preflight(server: Server, settings: Settings, stop: asyncio.Event) ->
     return BY_REPLY
 
 
-def _readings(worker: HookWorker) -> dict[str, float]:
+def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
     return {
         "in_flight": worker.in_flight,
         "handled": worker.jobs_complete,
@@ -226,6 +230,8 @@ def _readings(worker: HookWorker) -> dict[str, float]:
         "dead": worker.jobs_failed,
         "loop_blocks": worker.watchdog.blocks,
         "loop_blocked_seconds": worker.watchdog.blocked_seconds,
+        "threads_left_behind": dispatcher.threads.left_behind,
+        "threads_going_on": dispatcher.threads.going_on,
     }
 
 

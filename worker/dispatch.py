@@ -22,7 +22,7 @@ from handlers.registry import Handler, Registry
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
 from worker.policy import HandlerRun, RetryPolicy
-from worker.threads import run_in_thread
+from worker.threads import Threads
 
 ContextFactory = Callable[[Job, Handler], Context]
 """Makes the context with which a handler sees an event."""
@@ -31,9 +31,14 @@ logger = structlog.get_logger("worker")
 
 
 class Dispatcher:
-    """Finds the handlers of an event and runs them."""
+    """Finds the handlers of an event and runs them.
+
+    Attributes:
+        threads: runs the plain ones; tells how many overran their time and go on.
+    """
 
     def __init__(self, registry: Registry, make_context: ContextFactory) -> None:
+        self.threads = Threads()
         self._registry = registry
         self._make_context = make_context
         self._hinted_types: set[str] = set()
@@ -72,7 +77,7 @@ class Dispatcher:
             event = views.plain if handler.takes_plain_event else views.typed
             if handler.when is not None and not handler.when(event):
                 return HandlerRun(handler.name, "skipped")
-            await _call(handler, event, self._make_context(job, handler))
+            await _call(handler, event, self._make_context(job, handler), self.threads)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 raise
@@ -97,14 +102,14 @@ class _Views:
         return plain_event(event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
 
 
-async def _call(handler: Handler, event: Event, context: Context) -> None:
+async def _call(handler: Handler, event: Event, context: Context, threads: Threads) -> None:
     limit = asyncio.timeout(handler.timeout_seconds)
     try:
         async with limit:
             if handler.is_async:
                 await handler.function(event, context)
             else:
-                answer = await run_in_thread(handler.function, event, context)
+                answer = await threads.run(handler.name, handler.function, event, context)
                 if inspect.isawaitable(answer):
                     await answer  # a plain wrapper around an async function: unawaited, its work would be lost
     except TimeoutError:

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from broker.connection import Server
@@ -171,3 +172,23 @@ async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
     assert (tmp_path / "effects").read_text().splitlines() == [jobs[0].record.id] * 3
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (5, 1, True)
+
+
+async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url: str, tmp_path: Path) -> None:
+    """How often the loop was blocked, for how long, and how many threads overran their time."""
+    (tmp_path / "mine.py").write_text(
+        BLOCKERS.replace("3600", "1.6") + "@on('test.hangs', timeout=0.1, attempts=1)\n"
+        "def hang(event, ctx):\n    time.sleep(3600)\n"
+    )
+    async with await OurProcess.start("worker", env=environment(redis_url), cwd=tmp_path) as worker:
+        await admitted(server, 1, "test.blocks")
+        await worker.logged("loop.free", handler="mine.block")
+        await admitted(server, 1, "test.hangs")
+        await worker.logged("handler.dead")
+        url = await worker.listening("worker.admin")
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
+            metrics = dict(line.split() for line in (await answer.text()).splitlines() if not line.startswith("#"))
+        assert await worker.terminate() == 0
+    counts = {name.removeprefix("konvox_worker_"): float(value) for name, value in metrics.items()}
+    assert (counts["loop_blocks"], counts["threads_left_behind"], counts["threads_going_on"]) == (1, 1, 1)
+    assert 1 <= counts["loop_blocked_seconds"] < 4
