@@ -139,9 +139,8 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
             worker = HookWorker(server, dispatcher, config)
             if stop.is_set():
                 worker.stop()
-            admin = admin_runner(
-                "worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker, dispatcher)
-            )
+            readings = partial(_readings, worker, dispatcher)
+            admin = admin_runner("worker", server, ready=lambda: worker.ready, readings=readings)
             async with (
                 serving(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 _bound_to_parent(worker.stop, enabled=with_parent),
