@@ -31,7 +31,7 @@ from receiver.gate import Gate
 from receiver.intake import Intake
 from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
-from worker.once import OnceGate
+from worker.once import OnceBlocks, OnceGate
 from worker.outage import Outage
 from worker.surroundings import KonvoxAccess, surroundings
 from worker.worker import HookWorker, WorkerConfig
@@ -124,19 +124,15 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         with_signals(stop.set)
         await _preflight(server, settings, stop)
 
+        once = OnceBlocks(config.lease_ms)
+        done_ms = settings.log_retention_seconds * 1000
+
         def once_gate(job: Job, handler: Handler) -> OnceGate:
-            running_ms = round(handler.timeout_seconds * 1000) + config.lease_ms
-            return OnceGate(
-                server,
-                job.record.id,
-                handler.name,
-                running_ms=running_ms,
-                done_ms=settings.log_retention_seconds * 1000,
-            )
+            return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
 
         async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
-            worker = HookWorker(server, dispatcher, config)
+            worker = HookWorker(server, dispatcher, config, once=once)
             if stop.is_set():
                 worker.stop()
             readings = partial(_readings, worker, dispatcher)

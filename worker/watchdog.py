@@ -27,6 +27,7 @@ from broker.queue import Claimed
 from broker.records import Job
 from handlers.registry import Handler
 from worker import dispatch
+from worker.once import OnceBlocks
 
 LOOK_SECONDS = 0.25
 """How often the loop is asked for a sign of life."""
@@ -112,6 +113,7 @@ class Watchdog:
     Args:
         redis_url: a connection of its own is made to it when something must be handed back.
         held: what is in hand; called from the thread.
+        once: the blocks of `ctx.once` that are running.
         patience: see `Patience`.
         end: ends the process with an exit code; other than `end_process` in tests.
 
@@ -125,6 +127,7 @@ class Watchdog:
         redis_url: str,
         *,
         held: Callable[[], Sequence[Claimed]],
+        once: OnceBlocks,
         patience: Patience,
         end: Callable[[int], object] | None = None,
     ) -> None:
@@ -132,6 +135,7 @@ class Watchdog:
         self.blocked_seconds = 0.0
         self._redis_url = redis_url
         self._held = held
+        self._once = once
         self._patience = patience
         self._end = end or end_process
         self._loop = asyncio.get_running_loop()
@@ -226,6 +230,7 @@ class Watchdog:
             return 0
         try:
             with connect_blocking(self._redis_url) as server:
+                self._once.release_blocking(server)
                 return queue.hand_back(server, claims)
         except OUTAGES:
             return 0  # they run again when their leases lapse

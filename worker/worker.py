@@ -25,6 +25,7 @@ from broker.errors import MalformedRecordError
 from broker.queue import Claimed, Claims, Settlement
 from broker.records import Job
 from worker.dispatch import Dispatcher
+from worker.once import OnceBlocks
 from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreadable_settlement
 from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
@@ -92,6 +93,7 @@ class HookWorker(arq.Worker):
         server: Redis; closed by the worker when it ends.
         dispatcher: runs the handlers of a job.
         config: see `WorkerConfig`.
+        once: the blocks of `ctx.once` that are running; they are kept like leases.
         handle_signals: whether SIGTERM and SIGINT stop it: the first gracefully, the second at once.
 
     Attributes:
@@ -99,7 +101,13 @@ class HookWorker(arq.Worker):
     """
 
     def __init__(
-        self, server: ArqRedis, dispatcher: Dispatcher, config: WorkerConfig, *, handle_signals: bool = True
+        self,
+        server: ArqRedis,
+        dispatcher: Dispatcher,
+        config: WorkerConfig,
+        *,
+        once: OnceBlocks | None = None,
+        handle_signals: bool = True,
     ) -> None:
         super().__init__(
             functions=[arq_function(dispatcher)],
@@ -128,9 +136,12 @@ class HookWorker(arq.Worker):
             outage=self._outage,
             settled=self._let_go,
         )
-        self._renewal = LeaseRenewal(config.redis_url, lease_ms=config.lease_ms, held=self._claims_in_hand)
+        self._once = once or OnceBlocks(config.lease_ms)
+        self._renewal = LeaseRenewal(
+            config.redis_url, lease_ms=config.lease_ms, held=self._claims_in_hand, once=self._once
+        )
         patience = Patience(config.lease_seconds, dispatcher.longest_run_seconds, config.stop_seconds)
-        self.watchdog = Watchdog(config.redis_url, held=self._claims_in_hand, patience=patience)
+        self.watchdog = Watchdog(config.redis_url, held=self._claims_in_hand, once=self._once, patience=patience)
         if handle_signals:
             self.watchdog.heed((signal.SIGTERM, signal.SIGINT))
 
@@ -306,6 +317,7 @@ class HookWorker(arq.Worker):
                 await self._settler.drain()
                 unfinished = [held.claim for held in self._held.values()]
                 if unfinished:
+                    await self._once.release(self._server)
                     released = await queue.release(self._server, unfinished)
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:

@@ -18,6 +18,7 @@ from tests.support.events import admitted, claimed, make_due
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, running, until
 from worker import watchdog
+from worker.once import OnceBlocks
 from worker.watchdog import Culprit, Patience, Watchdog, culprit_of
 
 
@@ -114,7 +115,9 @@ class Blocked:
         self.exit_codes: list[int] = []
         self._ended = threading.Event()
         limits = {"lease_seconds": 0.1, "longest_run_seconds": 60.0, "stop_seconds": 60.0, **patience}
-        self.watchdog = Watchdog(redis_url, held=lambda: held, patience=Patience(**limits), end=self._end)
+        self.watchdog = Watchdog(
+            redis_url, held=lambda: held, once=OnceBlocks(1), patience=Patience(**limits), end=self._end
+        )
 
     def _end(self, exit_code: int) -> None:
         self.exit_codes.append(exit_code)
@@ -208,7 +211,9 @@ async def test_the_end_of_the_loop_is_no_block() -> None:
 
     async def leave() -> None:
         patience = Patience(lease_seconds=0.05, longest_run_seconds=0.05, stop_seconds=1)
-        Watchdog("unix:///nowhere/v.sock", held=list, patience=patience, end=exit_codes.append).start()
+        Watchdog(
+            "unix:///nowhere/v.sock", held=list, once=OnceBlocks(1), patience=patience, end=exit_codes.append
+        ).start()
         await asyncio.sleep(0.05)
 
     with watching() as log:
