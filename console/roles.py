@@ -225,6 +225,7 @@ def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
         "dead": worker.jobs_failed,
         "loop_blocks": worker.watchdog.blocks,
         "loop_blocked_seconds": worker.watchdog.blocked_seconds,
+        "tasks_left_behind": worker.tasks_left_behind,
         "threads_left_behind": dispatcher.threads.left_behind,
         "threads_going_on": dispatcher.threads.going_on,
     }

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import arq
 import structlog
@@ -39,6 +39,9 @@ POLL_SECONDS = 1.0
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
+
+OVERDUE_SECONDS = 5.0
+"""How long after its time limit a handler may take to end, before it is left behind and its attempt has failed."""
 
 OUTAGE_LOOK_SECONDS = 0.1
 """How often to look whether an outage is over that keeps settlements waiting."""
@@ -84,6 +87,8 @@ class Held:
 
     claim: Claimed
     task: asyncio.Task[None] | None = None
+    since: float = field(default_factory=time.monotonic)
+    overdue: bool = False
 
 
 class HookWorker(arq.Worker):
@@ -98,6 +103,7 @@ class HookWorker(arq.Worker):
 
     Attributes:
         watchdog: tells how often handlers have blocked the event loop.
+        tasks_left_behind: how many events had a handler that would not end at its time limit.
     """
 
     def __init__(
@@ -122,7 +128,10 @@ class HookWorker(arq.Worker):
         self._server = server
         self._dispatcher = dispatcher
         self._held: dict[str, Held] = {}
+        self._left_behind: set[asyncio.Task[None]] = set()
+        self.tasks_left_behind = 0
         self._suspect: str | None = None
+        self._next_overdue_look = 0.0
         self._claims_made = 0
         self._claims_in_doubt = False
         self._name = secrets.token_hex(8)
@@ -163,6 +172,7 @@ class HookWorker(arq.Worker):
         logger.info("worker.started", concurrency=self.max_jobs, lease_seconds=self.config.lease_seconds)
         try:
             while not self._stopping:
+                self._give_up_overdue()
                 wait_seconds = await self._claim_and_start()
                 if self.burst and wait_seconds is None and not self._held:
                     break
@@ -261,10 +271,13 @@ class HookWorker(arq.Worker):
         if claim.crashes >= CRASH_LIMIT:
             self._settler.add(poison_settlement(claim, job, now_ms=_now_ms()))
             return
+        held = self._held[claim.job_id]
         try:
             runs = await self._dispatcher.dispatch(job)
-            newest_claim = self._held[claim.job_id].claim
-            self._settler.add(settlement_of(newest_claim, job, runs, now_ms=_now_ms()))
+            if asyncio.current_task() in self._left_behind:
+                logger.warning("handler.ended_late", delivery=job.delivery)
+                return
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
         except Exception:
             # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
             logger.exception("job.fault", job_id=claim.job_id)
@@ -275,6 +288,32 @@ class HookWorker(arq.Worker):
                 logger.warning(
                     "handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error
                 )
+
+    def _give_up_overdue(self) -> None:
+        """Leave behind what does not end although it was cancelled: it would hold its place and its lease for ever."""
+        now = time.monotonic()
+        if now < self._next_overdue_look:
+            return
+        self._next_overdue_look = now + POLL_SECONDS
+        for held in list(self._held.values()):
+            if held.task is None or held.task.done() or now - held.since < OVERDUE_SECONDS:
+                continue
+            job = Job.from_bytes(held.claim.payload or b"null")
+            if now - held.since < self._dispatcher.time_limit_seconds(job) + OVERDUE_SECONDS:
+                continue
+            if not held.overdue:
+                held.overdue = True  # the loop may have been blocked: it has until the next look to use its chance
+                continue
+            self.tasks_left_behind += 1
+            self._left_behind.add(held.task)
+            held.task.add_done_callback(self._left_behind.discard)
+            runs = self._dispatcher.given_up(job)
+            failed = [run.handler for run in runs if run.ended == "failed"]
+            logger.error(
+                "handler.left_behind", delivery=job.delivery, handlers=[run.handler for run in runs if run.error]
+            )
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
+            held.task = None
 
     def _let_go(self, settlement: Settlement, fenced: bool) -> None:  # noqa: FBT001 - the settler's callback
         self._forget(settlement.claim)

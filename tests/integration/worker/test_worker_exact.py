@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,10 @@ from broker.ledger import audit
 from handlers import Retry
 from konvox.events import ContactReplied, Event
 from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, queued_ids
+from tests.support.logwatch import watching
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until, worker_of
+from worker import worker as worker_module
 from worker.policy import CRASH_LIMIT
 
 HOUR_SECONDS = 3600
@@ -169,3 +172,37 @@ async def test_two_workers_race_for_every_event(server: Server, redis_url: str) 
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (total, True)
     assert await queued_ids(server) == set()
+
+
+async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its time limit it is left behind: its attempt has failed, its place is free, and the others are done once."""
+    monkeypatch.setattr(worker_module, "OVERDUE_SECONDS", 0.05)
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
+    alone, among = await admitted(server, 1, "test.alone"), await admitted(server, 1, "test.among")
+    let_go = asyncio.Event()
+    runs: Counter[str] = Counter()
+
+    async def swallow(event: Event, ctx: Any) -> None:
+        runs[f"{event.type} {ctx.attempt}"] += 1
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs["note"] += 1
+
+    swallowing = handler(swallow, attempts=2, timeout_seconds=0.05)
+    with watching() as log:
+        worker = await run_burst(redis_url, swallowing, handler(note, "test.among"), concurrency=1)
+        let_go.set()
+        await log.until("handler.ended_late", times=4)
+    assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
+    assert (worker.tasks_left_behind, len(log.of("handler.left_behind"))) == (4, 4)
+    letters = [letter async for letter in dead_letters(server)]
+    assert {letter.event_id for letter in letters} == {job.record.id for job in alone + among}
+    assert all("swallows its cancellation" in letter.error for letter in letters)
+    assert not log.of("job.fault")
+    ledger = await audit(server)
+    assert (ledger.dead, ledger.pending, ledger.balanced) == (2, 0, True)
