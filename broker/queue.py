@@ -145,5 +145,12 @@ async def release(server: Server, claims: Iterable[Claimed]) -> int:
     return released
 
 
+def hand_back(server: BlockingServer, claims: Iterable[Claimed]) -> int:
+    """The same as `release`, from a thread of its own."""
+    names = (keys.QUEUE, keys.LEASES)
+    released: int = _RELEASE.run_blocking(server, names, [keys.WAKE_CHANNEL, *_pairs(claims)])
+    return released
+
+
 def _pairs(claims: Iterable[Claimed]) -> list[Argument]:
     return [part for claimed in claims for part in (claimed.job_id, claimed.token)]

@@ -18,6 +18,7 @@ from console.output import PROGRAM, complain
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+_LEAVING = "console.leaving"
 
 
 class CommandEntry(NamedTuple):
@@ -120,7 +121,14 @@ def program() -> None:
 
 def main() -> None:
     """The entry point `konvox-hooks`."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        exit_code = run(sys.argv[1:])
+    except Exception:  # noqa: BLE001 - shown in full, as Python would show it on its way out
+        sys.excepthook(*sys.exc_info())
+        exit_code = 1
+    if _LEAVING in sys.modules:  # only commands that run users' code load it
+        sys.modules[_LEAVING].leave(exit_code)
+    sys.exit(exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 
 import structlog
 
@@ -32,7 +33,7 @@ from receiver.intake import Intake
 from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
-from worker.once import OnceGate
+from worker.once import OnceBlocks, OnceGate
 from worker.outage import Outage
 from worker.surroundings import KonvoxAccess, surroundings
 from worker.worker import HookWorker, WorkerConfig
@@ -145,21 +146,19 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         with_signals(stop.set)
         await _preflight(server, settings, stop)
 
+        once = OnceBlocks(config.lease_ms)
+        done_ms = settings.log_retention_seconds * 1000
+
         def once_gate(job: Job, handler: Handler) -> OnceGate:
-            running_ms = round(handler.timeout_seconds * 1000) + config.lease_ms
-            return OnceGate(
-                server,
-                job.record.id,
-                handler.name,
-                running_ms=running_ms,
-                done_ms=settings.log_retention_seconds * 1000,
-            )
+            return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
 
         async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
-            worker = HookWorker(server, Dispatcher(loaded.registry, make_context), config)
+            dispatcher = Dispatcher(loaded.registry, make_context)
+            worker = HookWorker(server, dispatcher, config, once=once)
             if stop.is_set():
                 worker.stop()
-            admin = admin_listener("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
+            readings = partial(_readings, worker, dispatcher)
+            admin = admin_listener("worker", server, ready=lambda: worker.ready, readings=readings)
             async with (
                 listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 bound_to_parent(worker.stop, parent_pid),
@@ -240,12 +239,17 @@ async def _preflight(server: Server, settings: Settings, stop: asyncio.Event) ->
     return BY_REPLY
 
 
-def _readings(worker: HookWorker) -> dict[str, float]:
+def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
     return {
         "in_flight": worker.in_flight,
         "handled": worker.jobs_complete,
         "retried": worker.jobs_retried,
         "dead": worker.jobs_failed,
+        "loop_blocks": worker.watchdog.blocks,
+        "loop_blocked_seconds": worker.watchdog.blocked_seconds,
+        "tasks_left_behind": worker.tasks_left_behind,
+        "threads_left_behind": dispatcher.threads.left_behind,
+        "threads_going_on": dispatcher.threads.going_on,
     }
 
 

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import arq
 import structlog
@@ -25,18 +25,23 @@ from broker.errors import MalformedRecordError
 from broker.queue import Claimed, Claims, Settlement
 from broker.records import Job
 from worker.dispatch import Dispatcher
+from worker.once import OnceBlocks
 from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreadable_settlement
-from worker.renewal import LeaseRenewal
+from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
 from worker.settling import Settler
 from worker.stock import arq_function
 from worker.wakeup import end, listen
+from worker.watchdog import Patience, Watchdog
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
+
+OVERDUE_SECONDS = 5.0
+"""How long after its time limit a handler may take to end, before it is left behind and its attempt has failed."""
 
 OUTAGE_LOOK_SECONDS = 0.1
 """How often to look whether an outage is over that keeps settlements waiting."""
@@ -82,6 +87,8 @@ class Held:
 
     claim: Claimed
     task: asyncio.Task[None] | None = None
+    since: float = field(default_factory=time.monotonic)
+    overdue: bool = False
 
 
 class HookWorker(arq.Worker):
@@ -91,11 +98,22 @@ class HookWorker(arq.Worker):
         server: Redis; closed by the worker when it ends.
         dispatcher: runs the handlers of a job.
         config: see `WorkerConfig`.
+        once: the blocks of `ctx.once` that are running; they are kept like leases.
         handle_signals: whether SIGTERM and SIGINT stop it: the first gracefully, the second at once.
+
+    Attributes:
+        watchdog: tells how often handlers have blocked the event loop.
+        tasks_left_behind: how many events had a handler that would not end at its time limit.
     """
 
     def __init__(
-        self, server: ArqRedis, dispatcher: Dispatcher, config: WorkerConfig, *, handle_signals: bool = True
+        self,
+        server: ArqRedis,
+        dispatcher: Dispatcher,
+        config: WorkerConfig,
+        *,
+        once: OnceBlocks | None = None,
+        handle_signals: bool = True,
     ) -> None:
         super().__init__(
             functions=[arq_function(dispatcher)],
@@ -110,7 +128,10 @@ class HookWorker(arq.Worker):
         self._server = server
         self._dispatcher = dispatcher
         self._held: dict[str, Held] = {}
+        self._left_behind: set[asyncio.Task[None]] = set()
+        self.tasks_left_behind = 0
         self._suspect: str | None = None
+        self._next_overdue_look = 0.0
         self._claims_made = 0
         self._claims_in_doubt = False
         self._name = secrets.token_hex(8)
@@ -124,11 +145,14 @@ class HookWorker(arq.Worker):
             outage=self._outage,
             settled=self._let_go,
         )
+        self._once = once or OnceBlocks(config.lease_ms)
         self._renewal = LeaseRenewal(
-            config.redis_url,
-            lease_ms=config.lease_ms,
-            held=lambda: [held.claim for held in list(self._held.values())],
+            config.redis_url, lease_ms=config.lease_ms, held=self._claims_in_hand, once=self._once
         )
+        patience = Patience(config.lease_seconds, dispatcher.longest_run_seconds, config.stop_seconds)
+        self.watchdog = Watchdog(config.redis_url, held=self._claims_in_hand, once=self._once, patience=patience)
+        if handle_signals:
+            self.watchdog.heed((signal.SIGTERM, signal.SIGINT))
 
     @property
     def ready(self) -> bool:
@@ -144,9 +168,11 @@ class HookWorker(arq.Worker):
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
         listener = asyncio.create_task(listen(self._server, self._stirred.set))
         self._renewal.start()
+        self.watchdog.start()
         logger.info("worker.started", concurrency=self.max_jobs, lease_seconds=self.config.lease_seconds)
         try:
             while not self._stopping:
+                self._give_up_overdue()
                 wait_seconds = await self._claim_and_start()
                 if self.burst and wait_seconds is None and not self._held:
                     break
@@ -155,6 +181,7 @@ class HookWorker(arq.Worker):
         finally:
             await end(listener)  # it gives its connection back
             self._renewal.stop()
+            self.watchdog.stop()
             logger.info("worker.stopped", handled=self.jobs_complete, retried=self.jobs_retried, dead=self.jobs_failed)
 
     def stop(self) -> None:
@@ -175,6 +202,9 @@ class HookWorker(arq.Worker):
             await self._server.delete(self.health_check_key)
         with suppress(RedisError, OSError):
             await self._server.aclose(close_connection_pool=True)
+
+    def _claims_in_hand(self) -> list[Claimed]:
+        return [held.claim for held in list(self._held.values())]  # called from threads: copied in one step
 
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
@@ -203,6 +233,7 @@ class HookWorker(arq.Worker):
             await queue.recover(self._server, held, tokens_start_with=f"{self._name}:", lease_ms=self.config.lease_ms)
         self._claims_made += 1
         self._claims_in_doubt = True
+        asked_at = time.monotonic()
         claims = await queue.claim(
             self._server,
             count=count,
@@ -210,6 +241,11 @@ class HookWorker(arq.Worker):
             token=f"{self._name}:{self._claims_made}",
             suspect_wanted=self._suspect is None,
         )
+        if time.monotonic() - asked_at > self.config.lease_seconds / RENEWALS_PER_LEASE:
+            # A handler blocked the loop while the answer lay there. Nobody has renewed these leases: somebody else may
+            # be running these jobs by now. What is still ours is handed back before the next claim.
+            logger.warning("claim.too_late", events=len(claims.jobs))
+            return Claims([], 0)
         self._claims_in_doubt = False
         return claims
 
@@ -234,10 +270,13 @@ class HookWorker(arq.Worker):
         if claim.crashes >= CRASH_LIMIT:
             self._settler.add(poison_settlement(claim, job, now_ms=_now_ms()))
             return
+        held = self._held[claim.job_id]
         try:
             runs = await self._dispatcher.dispatch(job)
-            newest_claim = self._held[claim.job_id].claim
-            self._settler.add(settlement_of(newest_claim, job, runs, now_ms=_now_ms()))
+            if asyncio.current_task() in self._left_behind:
+                logger.warning("handler.ended_late", delivery=job.delivery)
+                return
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
         except Exception:
             # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
             logger.exception("job.fault", job_id=claim.job_id)
@@ -248,6 +287,30 @@ class HookWorker(arq.Worker):
                 logger.warning(
                     "handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error
                 )
+
+    def _give_up_overdue(self) -> None:
+        """Leave behind what does not end although it was cancelled: it would hold its place and its lease for ever."""
+        now = time.monotonic()
+        if now < self._next_overdue_look:
+            return
+        self._next_overdue_look = now + POLL_SECONDS
+        for held in list(self._held.values()):
+            if held.task is None or held.task.done() or now - held.since < OVERDUE_SECONDS:
+                continue
+            job = Job.from_bytes(held.claim.payload or b"null")
+            if now - held.since < self._dispatcher.time_limit_seconds(job) + OVERDUE_SECONDS:
+                continue
+            if not held.overdue:
+                held.overdue = True  # the loop may have been blocked: it has until the next look to use its chance
+                continue
+            self.tasks_left_behind += 1
+            self._left_behind.add(held.task)
+            held.task.add_done_callback(self._left_behind.discard)
+            runs = self._dispatcher.given_up(job)
+            failed = [run.handler for run in runs if run.ended == "failed"]
+            logger.error("handler.left_behind", delivery=job.delivery, handlers=failed)
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
+            held.task = None
 
     def _let_go(self, settlement: Settlement, fenced: bool) -> None:  # noqa: FBT001 - the settler's callback
         self._forget(settlement.claim)
@@ -290,6 +353,7 @@ class HookWorker(arq.Worker):
                 await self._settler.drain()
                 unfinished = [held.claim for held in self._held.values()]
                 if unfinished:
+                    await self._once.release(self._server)
                     released = await queue.release(self._server, unfinished)
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:

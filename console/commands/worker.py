@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from console.leaving import run_to_end
 from console.logs import configure_logging
 from console.roles import run_worker
 from console.settings import load_settings
@@ -29,4 +30,4 @@ def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
     if processes > 1:
         asyncio.run(run_workers(processes, burst=burst, parent_pid=parent_pid))
     else:
-        asyncio.run(run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid))
+        run_to_end(run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid))

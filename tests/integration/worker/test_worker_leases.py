@@ -21,6 +21,7 @@ from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker import renewal
+from worker.once import OnceBlocks
 from worker.policy import CRASH_LIMIT
 
 LEASE_SECONDS = 1.0
@@ -166,7 +167,7 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
 
     monkeypatch.setattr(queue, "renew", renew)
     claim = queue.Claimed("evt_1", "t", 0, None)
-    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, held=lambda: [claim])
+    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, held=lambda: [claim], once=OnceBlocks(30))
     thread.start()
     try:
         assert renewals.acquire(timeout=10)
@@ -184,7 +185,7 @@ def test_the_renewal_asks_nothing_while_nothing_is_held(redis_url: str) -> None:
 
     with connect_blocking(redis_url) as blocking:
         blocking.config_resetstat()
-        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, held=held)
+        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, held=held, once=OnceBlocks(9))
         thread.start()
         for _ in range(10):
             assert looks.acquire(timeout=10)
