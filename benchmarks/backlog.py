@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from arq.connections import ArqRedis
@@ -57,15 +56,13 @@ def entries(*, quick: bool) -> list[Entry]:
 
 async def measure(folder: Path, *, many: int, handled: int) -> Sample:
     """How many times as long a claim takes, and by how much a worker's memory grows over the same work."""
-    pending = bodies(FEW + handled + many)
-    async with fresh_store(folder) as store:
-        await _queue(store, pending, FEW, folder)
-        few_ms = await claim_ms(store.client)
-        await _queue(store, pending, handled, folder)
-        few_rss_mib = await _rss_mib(store, folder, until=handled)
-        await _queue(store, pending, many, folder)
-        many_ms = await claim_ms(store.client)
-        many_rss_mib = await _rss_mib(store, folder, until=await settled(store.client) + handled)
+    async with fresh_store(folder) as short, fresh_store(folder) as long:
+        await _queue(short, bodies(FEW), folder)
+        await _queue(long, bodies(many), folder)
+        few_ms, many_ms = await _claims_ms(short.client, long.client)
+        await _queue(short, bodies(handled, series="more"), folder)
+        few_rss_mib = await _rss_mib(short, folder, until=handled)
+        many_rss_mib = await _rss_mib(long, folder, until=handled)
     return Sample(
         many,
         many_ms / few_ms,
@@ -79,22 +76,27 @@ async def measure(folder: Path, *, many: int, handled: int) -> Sample:
     )
 
 
-async def claim_ms(server: ArqRedis) -> float:
-    """The median time of a claim, as its caller sees it. What it claims, it hands back."""
-    durations = []
+async def _claims_ms(*servers: ArqRedis) -> list[float]:
+    """The median time of a claim from each of these, in turns, so that both meet the same weather."""
+    durations: list[list[float]] = [[] for _ in servers]
     for number in range(CLAIMS):
-        before = time.perf_counter()
-        claims = await queue.claim(
-            server, count=CONCURRENCY, lease_ms=_LEASE_MS, token=f"claim-{number}", suspect_wanted=False
-        )
-        durations.append(time.perf_counter() - before)
-        await queue.release(server, claims.jobs)
-    return statistics.median(durations) * 1000
+        for server, taken in zip(servers, durations, strict=True):
+            taken.append(await _claim_ms(server, token=f"claim-{number}"))
+    return [statistics.median(taken) for taken in durations]
 
 
-async def _queue(store: Store, pending: Iterator[bytes], count: int, folder: Path) -> None:
+async def _claim_ms(server: ArqRedis, *, token: str) -> float:
+    """How long a claim takes, as its caller sees it. What it claims, it hands back."""
+    before = time.perf_counter()
+    claims = await queue.claim(server, count=CONCURRENCY, lease_ms=_LEASE_MS, token=token, suspect_wanted=False)
+    seconds = time.perf_counter() - before
+    await queue.release(server, claims.jobs)
+    return seconds * 1000
+
+
+async def _queue(store: Store, pending: Iterator[bytes], folder: Path) -> None:
     async with store.filling():
-        await fill(store, islice(pending, count), folder)
+        await fill(store, pending, folder)
 
 
 async def _rss_mib(store: Store, folder: Path, *, until: int) -> float:

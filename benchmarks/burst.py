@@ -13,6 +13,7 @@ from benchmarks.drain import konvox_hooks as our_worker
 from benchmarks.entry import Entry
 from benchmarks.figures import SECONDS, Bound, Sample
 from benchmarks.generator import generator
+from benchmarks.machine import busy_seconds
 from benchmarks.processes import free_port, running, until
 from benchmarks.receive import konvox_hooks as our_receiver
 from benchmarks.store import Store, fresh_store
@@ -53,12 +54,26 @@ async def measure(folder: Path, *, events: int) -> Sample:
             async with generator(
                 "benchmarks.receive.load", port=port, connections=CONNECTIONS, requests=events, warm_up=0
             ) as load:
-                started = time.perf_counter()
+                cpu = -receiver.cpu_seconds() - worker.cpu_seconds()
+                started, busy, store_cpu = time.perf_counter(), -busy_seconds(), -await store.cpu_seconds()
                 outcome = await load.go()
                 await _all_handled(store, events)
-                handled_seconds = time.perf_counter() - started
+                handled_seconds, busy = time.perf_counter() - started, busy + busy_seconds()
+                cpu += receiver.cpu_seconds() + worker.cpu_seconds()
+                store_cpu += await store.cpu_seconds()
+                ours = cpu + store_cpu + outcome["generator_cpu_seconds"]
     more = {name: outcome[name] for name in ("p50_ms", "p99_ms", "max_ms")}
-    return Sample(events, outcome["seconds"], more={**more, "handled_seconds": handled_seconds})
+    return Sample(
+        events,
+        outcome["seconds"],
+        cpu_seconds_per_1000=cpu * 1000 / events,
+        more={
+            **more,
+            "handled_seconds": handled_seconds,
+            "store_cpu_seconds_per_1000": store_cpu * 1000 / events,
+            "cores_busy_elsewhere": max(0.0, busy - ours) / handled_seconds,
+        },
+    )
 
 
 async def _all_handled(store: Store, events: int) -> None:

@@ -31,7 +31,7 @@ WARM_UP_REQUESTS = 200
 P99_MS = 3.0
 
 _WARM_UP_SECONDS = 30.0
-_ARRIVE_SECONDS = 10.0
+_ARRIVE_SECONDS = 60.0
 
 Environment = Callable[[int, str], Mapping[str, str]]
 
