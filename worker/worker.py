@@ -41,7 +41,7 @@ CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
 
 OVERDUE_SECONDS = 5.0
-"""How long after its time limit a handler may take to end, before it is left behind and its attempt has failed."""
+"""How long after the longest time limit of an event's handlers they may take to end, before they are left behind."""
 
 OUTAGE_LOOK_SECONDS = 0.1
 """How often to look whether an outage is over that keeps settlements waiting."""
@@ -309,9 +309,7 @@ class HookWorker(arq.Worker):
             held.task.add_done_callback(self._left_behind.discard)
             runs = self._dispatcher.given_up(job)
             failed = [run.handler for run in runs if run.ended == "failed"]
-            logger.error(
-                "handler.left_behind", delivery=job.delivery, handlers=[run.handler for run in runs if run.error]
-            )
+            logger.error("handler.left_behind", delivery=job.delivery, handlers=failed)
             self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
             held.task = None
 

@@ -18,7 +18,7 @@ from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess
 from tests.support.workers import handler, run_burst, until
 
-EVENTS = 2_000
+EVENTS = 1_200
 
 Env: TypeAlias = dict[str, str]
 
