@@ -41,7 +41,7 @@ CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
 
 OVERDUE_SECONDS = 5.0
-"""How long after its time limit a handler may take to end, before it is left behind and its attempt has failed."""
+"""How long after the longest time limit of an event's handlers they may take to end, before they are left behind."""
 
 OUTAGE_LOOK_SECONDS = 0.1
 """How often to look whether an outage is over that keeps settlements waiting."""

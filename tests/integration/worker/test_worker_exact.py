@@ -195,7 +195,7 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
 
     swallowing = handler(swallow, attempts=2, timeout_seconds=0.05)
     with watching() as log:
-        worker = await run_burst(redis_url, swallowing, handler(note, "test.among"), concurrency=1)
+        worker = await run_burst(redis_url, swallowing, handler(note, "test.among", timeout_seconds=1), concurrency=1)
         let_go.set()
         await log.until("handler.ended_late", times=4)
     assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
