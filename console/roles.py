@@ -14,14 +14,13 @@ from dataclasses import asdict
 
 import structlog
 
-from broker.admission import GroupCommit, to_redis
-from broker.connection import OUTAGES, Server, close, connect
-from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_eviction
+from broker.admission import GroupCommit
+from broker.connection import Server, close, connect
 from broker.records import Job
 from console.admin import admin_runner, serving
 from console.endpoints import ONE_AND_ONLY, load_endpoints
+from console.preflight import CheckedWrite, Preflight
 from console.settings import HOW_TO_MAKE_ONE, Settings
-from console.store import admission_policy
 from console.variables import export_env_file
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
@@ -31,7 +30,6 @@ from receiver.intake import Intake
 from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
 from worker.once import OnceGate
-from worker.outage import Outage
 from worker.surroundings import KonvoxAccess, surroundings
 from worker.worker import HookWorker, WorkerConfig
 
@@ -50,10 +48,15 @@ logger = structlog.get_logger("console")
 async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool = False) -> None:
     """Take events in until SIGTERM or SIGINT; then answer what is under way, and end.
 
+    Redis need not be there: events are spooled until it is, and it has been found safe.
+
     Args:
         settings: the configuration.
         redis_url: where events are kept.
         with_parent: whether to stop when the parent process is gone.
+
+    Raises:
+        UnsafeServerError: Redis is there at the start, and would lose events.
     """
     stop = asyncio.Event()
     server = connect(redis_url)
@@ -64,12 +67,14 @@ async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool 
             for name, endpoint in endpoints.items():
                 if endpoint.weak_tokens():
                     logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
-            confirmation = await _preflight(server, settings, stop)
-            write = to_redis(server, admission_policy(settings, confirmation))
+            write = CheckedWrite(server, settings)
             async with (
                 SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
                 Intake(write, spool) as intake,
             ):
+                await intake.look()
+                if write.fault is not None:
+                    raise write.fault
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
                 await _receive(settings, server, gates, intake, stop)
     finally:
@@ -88,9 +93,14 @@ async def _receive(
             **asdict(tally),
             "spooled_events": intake.spooled_events,
             "spooled_bytes": intake.spooled_bytes,
+            "refusing": int(not intake.ready),
         }
 
-    admin = admin_runner("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
+    def ready() -> bool:
+        # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
+        return intake.state != "spooling" and not stop.is_set()
+
+    admin = admin_runner("receiver", server, ready=ready, readings=readings)
     public = create_runner(app, stop_seconds=settings.stop_seconds)
     async with (
         serving(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
@@ -107,6 +117,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
 
     Raises:
         HandlerError: a handler module cannot be loaded.
+        UnsafeServerError: Redis would lose events.
     """
     loaded = load_handlers(settings)
     config = WorkerConfig(
@@ -117,11 +128,8 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         retention_seconds=settings.log_retention_seconds,
         burst=burst,
     )
-    stop = asyncio.Event()
     server = connect(redis_url)
     try:
-        with_signals(stop.set)
-        await _preflight(server, settings, stop)
 
         def once_gate(job: Job, handler: Handler) -> OnceGate:
             running_ms = round(handler.timeout_seconds * 1000) + config.lease_ms
@@ -135,13 +143,20 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
 
         async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
             worker = HookWorker(server, Dispatcher(loaded.registry, make_context), config)
-            if stop.is_set():
-                worker.stop()
-            admin = admin_runner("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
+            checked = asyncio.Event()
+            admin = admin_runner(
+                "worker",
+                server,
+                ready=lambda: checked.is_set() and worker.ready,
+                readings=lambda: _readings(worker),
+            )
             async with (
                 serving(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 _bound_to_parent(worker.stop, enabled=with_parent),
             ):
+                # While it waits, health answers, and readiness is red.
+                await Preflight(server, settings).wait(lambda: worker.stopping)
+                checked.set()
                 await worker.async_run()
                 await worker.close()
     finally:
@@ -195,27 +210,6 @@ def with_signals(stop: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop)
-
-
-async def _preflight(server: Server, settings: Settings, stop: asyncio.Event) -> Confirmation:
-    """Wait for Redis, and make sure that it keeps what it is given.
-
-    Raises:
-        UnsafeServerError: it does not.
-    """
-    if settings.durability == "memory":
-        logger.warning("durability.memory", risk="a crash of Redis loses events that were answered with 200")
-    outage = Outage()
-    while not stop.is_set():
-        try:
-            await refuse_eviction(server)
-            confirmation = await confirmation_for(server, settings.durability)
-        except OUTAGES as error:
-            await outage.wait(error)
-        else:
-            outage.over()
-            return confirmation
-    return BY_REPLY
 
 
 def _readings(worker: HookWorker) -> dict[str, float]:
