@@ -87,7 +87,7 @@ async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(
             assert (await assure(server, "fsync")).confirmation == BY_WAITAOF
         else:
             with pytest.raises(
-                UnsafeServerError, match="no append-only file|cannot say when a write is on disk"
+                UnsafeServerError, match=r"no append-only file|cannot say when a write is on disk"
             ) as caught:
                 await assure(server, "fsync")
             assert "appendonly yes" in caught.value.mend
