@@ -219,7 +219,7 @@ def test_nothing_runs_as_root() -> None:
 
 @pytest.mark.parametrize("name", ["valkey", *ROLES])
 def test_each_service_is_hardened(name: str) -> None:
-    """Read-only, without capabilities or a way to any, restarted, of a named version; only the worker waits for Valkey."""
+    """Read-only, without capabilities or a way to any, restarted, of a named version; the worker waits for Valkey."""
     service = deploy.compose()["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
