@@ -15,16 +15,15 @@ from functools import partial
 
 import structlog
 
-from broker.admission import GroupCommit, to_redis
-from broker.connection import OUTAGES, Server, close, connect
-from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_eviction
+from broker.admission import GroupCommit
+from broker.connection import Server, close, connect
 from broker.records import Job
 from console.admin import admin_listener
 from console.endpoints import ONE_AND_ONLY, load_endpoints
 from console.limits import allow_connections
 from console.listening import listening
+from console.preflight import CheckedWrite, Preflight
 from console.settings import HOW_TO_MAKE_ONE, Settings
-from console.store import admission_policy
 from console.variables import export_env_file
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
@@ -34,7 +33,6 @@ from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
 from worker.once import OnceBlocks, OnceGate
-from worker.outage import Outage
 from worker.surroundings import KonvoxAccess, surroundings
 from worker.worker import HookWorker, WorkerConfig
 
@@ -55,11 +53,16 @@ async def run_receiver(
 ) -> None:
     """Take events in until SIGTERM or SIGINT; then answer what is under way, and end.
 
+    Redis need not be there: events are spooled until it is, and it has been found safe.
+
     Args:
         settings: the configuration.
         redis_url: where events are kept.
         parent_pid: the parent process, if we are to stop when it is gone.
         share_port: whether other receivers of this user listen on the same port.
+
+    Raises:
+        UnsafeServerError: Redis is there at the start, and would lose events.
     """
     stop = asyncio.Event()
     server = connect(redis_url)
@@ -70,12 +73,14 @@ async def run_receiver(
             for name, endpoint in endpoints.items():
                 if endpoint.weak_tokens():
                     logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
-            confirmation = await _preflight(server, settings, stop)
-            write = to_redis(server, admission_policy(settings, confirmation))
+            write = CheckedWrite(server, settings)
             async with (
                 SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
                 Intake(write, spool) as intake,
             ):
+                await intake.look()
+                if write.fault is not None:
+                    raise write.fault
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
                 await _receive(settings, server, gates, intake, stop, share_port=share_port)
     finally:
@@ -106,9 +111,14 @@ async def _receive(
             **asdict(tally),
             "spooled_events": intake.spooled_events,
             "spooled_bytes": intake.spooled_bytes,
+            "refusing": int(not intake.ready),
         }
 
-    admin = admin_listener("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
+    def ready() -> bool:
+        # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
+        return intake.state != "spooling" and not stop.is_set()
+
+    admin = admin_listener("receiver", server, ready=ready, readings=readings)
     async with (
         listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
         listening(public, settings.host, settings.port, name="receiver"),
@@ -130,6 +140,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
 
     Raises:
         HandlerError: a handler module cannot be loaded.
+        UnsafeServerError: Redis would lose events.
     """
     loaded = load_handlers(settings)
     config = WorkerConfig(
@@ -140,12 +151,8 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         retention_seconds=settings.log_retention_seconds,
         burst=burst,
     )
-    stop = asyncio.Event()
     server = connect(redis_url)
     try:
-        with_signals(stop.set)
-        await _preflight(server, settings, stop)
-
         once = OnceBlocks(config.lease_ms)
         done_ms = settings.log_retention_seconds * 1000
 
@@ -155,14 +162,16 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
             worker = HookWorker(server, dispatcher, config, once=once)
-            if stop.is_set():
-                worker.stop()
             readings = partial(_readings, worker, dispatcher)
-            admin = admin_listener("worker", server, ready=lambda: worker.ready, readings=readings)
+            checked = asyncio.Event()
+            admin = admin_listener("worker", server, ready=lambda: checked.is_set() and worker.ready, readings=readings)
             async with (
                 listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 bound_to_parent(worker.stop, parent_pid),
             ):
+                # While it waits, health answers, and readiness is red.
+                await Preflight(server, settings).wait(lambda: worker.stopping)
+                checked.set()
                 await worker.async_run()
                 await worker.close()
     finally:
@@ -216,27 +225,6 @@ def with_signals(stop: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop)
-
-
-async def _preflight(server: Server, settings: Settings, stop: asyncio.Event) -> Confirmation:
-    """Wait for Redis, and make sure that it keeps what it is given.
-
-    Raises:
-        UnsafeServerError: it does not.
-    """
-    if settings.durability == "memory":
-        logger.warning("durability.memory", risk="a crash of Redis loses events that were answered with 200")
-    outage = Outage()
-    while not stop.is_set():
-        try:
-            await refuse_eviction(server)
-            confirmation = await confirmation_for(server, settings.durability)
-        except OUTAGES as error:
-            await outage.wait(error)
-        else:
-            outage.over()
-            return confirmation
-    return BY_REPLY
 
 
 def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:

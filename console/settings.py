@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     durability: Literal["fsync", "replicas", "memory"] = Field(
         "fsync", examples=["fsync"], description="what a 200 promises: fsync, replicas or memory"
     )
+    allow_eviction: bool = Field(
+        default=False,
+        examples=["true"],
+        description="whether a Redis that evicts keys when it is full is warned about, and not refused",
+    )
     data_dir: Path = Field(
         Path(".konvox-hooks"),
         examples=["/var/lib/konvox-hooks"],

@@ -25,7 +25,7 @@ from aiohttp.web import RequestPayloadError
 
 from broker.admission import GroupCommit, Verdict
 from broker.errors import BrokerUnavailableError
-from receiver.access_log import logger, tell_fault, tell_malformed, tell_request
+from receiver.access_log import logger, tell_fault, tell_malformed, tell_request, tells_all
 from receiver.answers import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.errors import RefusedError
@@ -52,8 +52,6 @@ class Front(Protocol):
 
     reception: Reception
     admission: GroupCommit
-    tells_all: bool
-    """Whether answers of 200 are logged."""
 
     @property
     def pressed(self) -> bool:
@@ -81,7 +79,7 @@ class Connection(BaseProtocol):
         since: when the request that is being read began, or the last one was answered, by the loop's clock.
     """
 
-    __slots__ = ("_delivery", "_event_id", "_front", "_http", "_raw", "_wire", "busy", "since")
+    __slots__ = ("_delivery", "_event_id", "_front", "_http", "_raw", "_tells_all", "_wire", "busy", "since")
 
     _wire: asyncio.Transport
 
@@ -94,6 +92,7 @@ class Connection(BaseProtocol):
         self._raw = b""
         self._delivery: _Delivery | None = None
         self._event_id = ""
+        self._tells_all = tells_all()
         self.busy = False
         self.since = loop.time()
 
@@ -203,7 +202,7 @@ class Connection(BaseProtocol):
         close = delivery is None or delivery.message.should_close or self._front.pressed
         self._wire.write(raw_answer(status, content, close=close, headers=headers))
         now = self._loop.time()
-        if status != 200 or self._front.tells_all:
+        if status != 200 or self._tells_all:
             self._tell(delivery, status, now - self.since)
         self.since = now
         if close:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from broker.admission import GroupCommit
-from receiver.access_log import AccessLog, ProtocolLog, logger, tells_all
+from receiver.access_log import AccessLog, ProtocolLog, logger
 from receiver.app import create_app
 from receiver.connection import Connection
 from receiver.gate import Gate
@@ -54,7 +54,6 @@ class PublicListener:
     Attributes:
         reception: decides about deliveries.
         admission: keeps the events.
-        tells_all: whether answers of 200 are logged.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class PublicListener:
     ) -> None:
         self.reception = Reception(gates)
         self.admission = admission
-        self.tells_all = tells_all()
         self._stopping = False
         self._stop_seconds = stop_seconds
         self._share_port = share_port

@@ -160,6 +160,11 @@ class HookWorker(arq.Worker):
         return not self._stopping and not self._outage.under_way
 
     @property
+    def stopping(self) -> bool:
+        """Whether somebody has asked the worker to stop."""
+        return self._stopping
+
+    @property
     def in_flight(self) -> int:
         """How many events are in hand."""
         return len(self._held)

@@ -272,7 +272,9 @@ async def test_one_job_alone_is_tried_again(server: Server) -> None:
     await admitted(server, 2)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
     again = [job.for_handler(name, attempt=2) for name in ("b", "c")]
-    settlement = Settlement(claims[job.id], job.delivery, {"a": b"{}"}, [(follow_up, 0) for follow_up in again])
+    retrying = b'{"state": "retrying", "attempts": 1}'
+    outcomes = {"a": b"{}", "b": retrying, "c": retrying}
+    settlement = Settlement(claims[job.id], job.delivery, outcomes, [(follow_up, 0) for follow_up in again])
     await settled(server, settlement)
     assert await queued_ids(server) == {again[0].id, again[1].id, job_of(0).id}
     ledger = await audit(server)

@@ -1,0 +1,117 @@
+"""What the log says was admitted, held against the queue, the outcomes and the dead letters. Used by the ledger.
+
+These are counts that nobody keeps: each delivery in the log is looked up where it should be, so that one which has
+disappeared is found by its id, whatever the counters say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from broker import keys
+from broker.connection import Server
+from broker.errors import MalformedRecordError
+from broker.records import Job
+
+PAGE = 500
+"""How many are looked up in one round trip: bounds how long the server is kept busy."""
+
+_MARGIN_MS = 60_000
+_LOOKS = 3
+"""What does not fit may just be on its way: only what does not fit at each of so many looks is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What there is of a delivery: whether its first job is queued, and what is written down about it."""
+
+    queued: bool
+    fields: Mapping[str, bytes]
+
+    @property
+    def open_jobs(self) -> int:
+        if ".open" in self.fields:
+            return int(self.fields[".open"])
+        return int(self.queued or any(outcome.get("state") == "retrying" for outcome in self._outcomes.values()))
+
+    @property
+    def letters(self) -> int:
+        return int(self.fields.get(".dead", 0))
+
+    @property
+    def _outcomes(self) -> dict[str, Any]:
+        return {name: orjson.loads(value) for name, value in self.fields.items() if not name.startswith(".")}
+
+    def further_jobs(self, delivery: str) -> list[str]:
+        """The ids that jobs of single handlers may have: the next attempt, or the first one after a retry by hand."""
+        return [
+            f"{delivery}/{handler}#{attempt}"
+            for handler, outcome in self._outcomes.items()
+            for attempt in sorted({1, outcome.get("attempts", 0) + 1})
+        ]
+
+
+async def untraced(server: Server, *, retention_ms: int) -> list[str]:
+    """The deliveries in the log that are not where they should be: queued, settled, or a dead letter.
+
+    Args:
+        server: Server.
+        retention_ms: for how long outcomes are kept; what was admitted before that has left no trace in order.
+    """
+    seconds, _ = await server.time()
+    position, found = str(max(0, seconds * 1000 - retention_ms + _MARGIN_MS)), []
+    while page := await server.xrange(keys.LOG, min=position, count=PAGE):
+        suspects = []
+        for log_id, fields in page:
+            try:
+                suspects.append(Job.from_bytes(fields.get(b"job", b"")).delivery)
+            except MalformedRecordError:
+                found.append(f"{keys.LOG} {log_id.decode()}")
+        for _ in range(_LOOKS):
+            suspects = await _unfit(server, list(dict.fromkeys(suspects)))
+        found += suspects
+        position = "(" + page[-1][0].decode()
+    return found
+
+
+async def _unfit(server: Server, deliveries: Sequence[str]) -> list[str]:
+    if not deliveries:
+        return []
+    traces = await _traces(server, deliveries)
+    letters = await _letters(server) if any(trace.letters for trace in traces.values()) else Counter[str]()
+    unfit = []
+    for delivery, trace in traces.items():
+        lost = not trace.queued and not trace.fields
+        jobs_missing = trace.open_jobs > trace.queued and trace.open_jobs > await _queued(server, delivery, trace)
+        if lost or jobs_missing or letters[delivery] < trace.letters:
+            unfit.append(delivery)
+    return unfit
+
+
+async def _traces(server: Server, deliveries: Sequence[str]) -> dict[str, _Trace]:
+    async with server.pipeline(transaction=True) as transaction:  # a delivery's two parts belong to one moment
+        for delivery in deliveries:
+            transaction.zscore(keys.QUEUE, delivery)
+            transaction.hgetall(keys.delivery_key(delivery))
+        answers = await transaction.execute()
+    return {
+        delivery: _Trace(score is not None, {name.decode(): value for name, value in fields.items()})
+        for delivery, score, fields in zip(deliveries, answers[::2], answers[1::2], strict=True)
+    }
+
+
+async def _queued(server: Server, delivery: str, trace: _Trace) -> int:
+    """How many of its jobs are queued."""
+    jobs = trace.further_jobs(delivery)
+    scores = await server.zmscore(keys.QUEUE, jobs) if jobs else []
+    return trace.queued + sum(score is not None for score in scores)
+
+
+async def _letters(server: Server) -> Counter[str]:
+    """How many dead letters there are of each delivery."""
+    return Counter(letter_id.decode().split("/")[0] for letter_id in await server.hkeys(keys.DEAD))
