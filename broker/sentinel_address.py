@@ -58,7 +58,8 @@ class SentinelAddress:
 
 def is_sentinel_url(url: str) -> bool:
     """Whether a URL is one of Sentinel, right or wrong."""
-    return url.partition("://")[0].lower() in SCHEMES
+    scheme, separator, _ = url.partition("://")
+    return bool(separator) and scheme.lower() in SCHEMES
 
 
 def parse_sentinel_url(url: str) -> SentinelAddress:

@@ -8,15 +8,15 @@ other, so that a machine which is gone, with a master and a sentinel on it, woul
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, cast
 
 import redis
 import redis.asyncio
 from redis.asyncio.sentinel import SentinelConnectionPool as AsyncPool
 from redis.asyncio.sentinel import SentinelManagedConnection as AsyncConnection
 from redis.asyncio.sentinel import SentinelManagedSSLConnection as AsyncTlsConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError
 from redis.sentinel import SentinelConnectionPool as BlockingPool
 from redis.sentinel import SentinelManagedConnection as BlockingConnection
@@ -59,6 +59,8 @@ def _said(answer: State | Exception) -> str:
         return "says it is down"
     if isinstance(answer, ResponseError) and "No such master" in str(answer):
         return "knows none of this name"
+    if isinstance(answer, AuthenticationError | NoPermissionError):
+        return "refuses sentinel_username or sentinel_password"
     return f"did not answer ({type(answer).__name__})"
 
 
@@ -94,8 +96,7 @@ class _BlockingConnection(BlockingConnection):
         except ResponseError as error:
             if not _lacks_replicas(error):
                 raise
-            untyped: Untyped = self
-            untyped.disconnect()
+            cast("Untyped", self).disconnect()
             raise redis.ConnectionError(_LACKS_REPLICAS) from error
 
 
@@ -154,25 +155,26 @@ class _BlockingSentinels:
 def async_pool(address: SentinelAddress, **options: Any) -> AsyncPool:
     """A pool of connections to the master of the moment."""
     connection_class = _Connection if address.tls is None else _TlsConnection
-    return AsyncPool(
+    pool: AsyncPool = cast("Untyped", AsyncPool)(
         address.master,
         _Sentinels(address),  # all that the pool asks of it is discover_master
         connection_class=connection_class,
         **_server_options(address),
         **options,
     )
+    return pool
 
 
 def blocking_pool(address: SentinelAddress, **options: Any) -> BlockingPool:
     """The same for a thread of its own."""
-    make: Callable[..., BlockingPool] = BlockingPool  # whose own signature has no types
-    return make(
+    pool: BlockingPool = cast("Untyped", BlockingPool)(
         address.master,
         _BlockingSentinels(address),
         connection_class=_BlockingConnection if address.tls is None else _BlockingTlsConnection,
         **_server_options(address),
         **options,
     )
+    return pool
 
 
 def _server_options(address: SentinelAddress) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class SentinelSet:
     Args:
         folder: where they keep what they have.
         settings: further settings of both servers.
+
+    Attributes:
+        servers: the two servers by port.
+        sentinels: the processes of the sentinels.
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
@@ -38,6 +42,7 @@ class SentinelSet:
         self._first_port, self._second_port, *self.sentinel_ports = _free_ports(5)
         ports = (self._first_port, self._second_port)
         self.servers = {port: self._server(port, settings) for port in ports}
+        self.sentinels: list[subprocess.Popen[bytes]] = []
         self._stack = ExitStack()
 
     def url(self, *, master: str = MASTER) -> str:
@@ -62,6 +67,24 @@ class SentinelSet:
         """Start a server that was killed, as a replica of the other one."""
         self.servers[port].start()
         self._follow(port, of)
+
+    def swap(self) -> None:
+        """Let the two servers change places, by hand, so that nobody drops the clients' connections."""
+        old = self.master_port()
+        (new,) = set(self.servers) - {old}
+        with redis.Redis(host=_HOST, port=new) as client:
+            client.replicaof("NO", "ONE")
+        for port in self.sentinel_ports:
+            with redis.Redis(host=_HOST, port=port, password=PASSWORD) as client:
+                sentinel: Any = client
+                sentinel.execute_command("SENTINEL", "REMOVE", MASTER)
+                sentinel.execute_command("SENTINEL", "MONITOR", MASTER, _HOST, new, 2)
+        self._follow(old, new)
+
+    def drop_clients(self, port: int) -> None:
+        """What Sentinel does where it makes a master a replica: those that only listen would not notice."""
+        with redis.Redis(host=_HOST, port=port) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
     def __enter__(self) -> Self:
         for server in self.servers.values():
@@ -108,6 +131,7 @@ sentinel failover-timeout {MASTER} 3000
         command = [server_binary(), "sentinel.conf", "--sentinel"]
         with (folder / "sentinel.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        self.sentinels.append(process)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
 
