@@ -1,15 +1,16 @@
 """Connections to whatever Redis the sentinels say is the master, asked anew for each connection.
 
-Used by `broker.connection` only. redis-py brings the pools and connections; the asking is our own. It asks all
-sentinels, each for a short time, and believes the one that has seen the latest failover: redis-py asks one after the
-other, so that a machine which is gone, with a master and a sentinel on it, would use up the command's time every time.
+Used by `broker.connection`, and by the console's doctor. redis-py brings the pools and connections; the asking is our
+own. It asks all sentinels, each for a short time, and believes the one that has seen the latest failover: redis-py asks
+one after the other, so that a machine which is gone, with a master and a sentinel on it, would use up the command's
+time every time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 import redis
 import redis.asyncio
@@ -40,7 +41,7 @@ def newest_master(address: SentinelAddress, answers: list[State | Exception]) ->
     Raises:
         MasterNotFoundError: none of them knows one that is up; the message holds what each said.
     """
-    up = [state for state in answers if not isinstance(state, Exception) and _is_up(state)]
+    up = [answer for answer in answers if _is_up(answer)]
     if not up:
         said = "; ".join(
             f"{host}:{port} {_said(answer)}" for (host, port), answer in zip(address.sentinels, answers, strict=True)
@@ -50,8 +51,10 @@ def newest_master(address: SentinelAddress, answers: list[State | Exception]) ->
     return str(newest["ip"]), int(newest["port"])
 
 
-def _is_up(state: State) -> bool:
-    return bool(state["is_master"] and not state["is_sdown"] and not state["is_odown"])
+def _is_up(answer: State | Exception) -> TypeGuard[State]:
+    if isinstance(answer, Exception):
+        return False
+    return bool(answer["is_master"] and not answer["is_sdown"] and not answer["is_odown"])
 
 
 def _said(answer: State | Exception) -> str:
@@ -119,8 +122,11 @@ class _Sentinels:
 
     async def discover_master(self, _name: str) -> tuple[str, int]:
         """Ask all sentinels at the same time."""
-        answers = await asyncio.gather(*(self._ask(host, port) for host, port in self._address.sentinels))
-        return newest_master(self._address, answers)
+        return newest_master(self._address, await self.ask_all())
+
+    async def ask_all(self) -> list[State | Exception]:
+        """What each of them knows of the master."""
+        return await asyncio.gather(*(self._ask(host, port) for host, port in self._address.sentinels))
 
     async def _ask(self, host: str, port: int) -> State | Exception:
         try:
@@ -150,6 +156,13 @@ class _BlockingSentinels:
                 return state
         except (RedisError, OSError, TimeoutError) as error:
             return error
+
+
+async def roll_call(address: SentinelAddress) -> list[str]:
+    """What is wrong with each sentinel that names no master; empty where all is well."""
+    answers = await _Sentinels(address).ask_all()
+    places = zip(address.sentinels, answers, strict=True)
+    return [f"{host}:{port} {_said(answer)}" for (host, port), answer in places if not _is_up(answer)]
 
 
 def async_pool(address: SentinelAddress, **options: Any) -> AsyncPool:

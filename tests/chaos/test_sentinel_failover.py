@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +21,7 @@ from tests.support.workers import until
 
 TOKEN = "a-token-for-the-tests-of-failovers"
 SENDERS = 2
+EVENTS_BEFORE, EVENTS_AFTER = 50, 20
 CONCURRENCY = 20
 BACK_SECONDS = 5.0
 
@@ -89,13 +91,15 @@ async def test_the_master_is_killed_under_load(tmp_path: Path) -> None:
             load = Load(f"{await receiver.listening('receiver')}/hooks/konvox/{TOKEN}")
             for _ in range(SENDERS):
                 tasks.create_task(load.send(session))
-            await worker.logged("seen")
+            await until(partial(_acked, load, EVENTS_BEFORE))
+            await worker.logged("seen", id=load.acked[-1])
 
             promoted_at = await _fail_over(redis_set)
             await asyncio.gather(worker.logged("redis.back"), receiver.logged("intake.draining"))
             assert time.monotonic() - promoted_at < BACK_SECONDS
-            load.stop()
             await receiver.logged("intake.drained")
+            await until(partial(_acked, load, len(load.acked) + EVENTS_AFTER))
+            load.stop()
 
             server = connect(redis_set.url())
             await until(lambda: _all_delivered(server))
@@ -128,3 +132,7 @@ async def _fail_over(redis_set: SentinelSet) -> float:
 async def _all_delivered(server: Server) -> bool:
     ledger = await audit(server)
     return bool(ledger.accepted == ledger.delivered)
+
+
+async def _acked(load: Load, count: int) -> bool:
+    return len(load.acked) >= count
