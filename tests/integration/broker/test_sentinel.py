@@ -12,7 +12,10 @@ import pytest
 import redis
 
 from broker import keys
+from broker.admission import AdmissionPolicy, admit
 from broker.connection import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
+from broker.durability import Confirmation
+from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.workers import until
 from worker.wakeup import listen
@@ -51,7 +54,8 @@ async def test_a_master_that_has_become_a_replica_is_left(
     blocking_client.set("asked", "once")
     await asyncio.to_thread(redis_set.swap)
 
-    await client.set("asked", "again")
+    at_once = AdmissionPolicy(confirmation=Confirmation(("WAIT", 0, 100), needed=(0,)))
+    assert await admit(client, [job_of(0)], at_once) == [True]  # two commands in one round trip
     with pytest.raises(redis.ConnectionError, match="now a slave"):  # no repetition here: the next renewal is near
         blocking_client.set("asked", "again")
     blocking_client.set("asked", "again")
