@@ -14,7 +14,9 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisError
 
+from broker import sentinels
 from broker.errors import BrokerUnavailableError
+from broker.sentinel_address import is_sentinel_url, parse_sentinel_url
 
 Server: TypeAlias = Any
 """A `redis.asyncio.Redis`. redis-py types each command as "the answer or an awaitable of it", which nobody can await
@@ -42,28 +44,35 @@ class _PackingInC:
 
 
 def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
-    """A client for `redis://`, `rediss://` or `unix://`. It connects when it is first used, and again when it must.
+    """A client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://` (see `broker.sentinel_address`).
+
+    It connects when it is first used, and again when it must. With Sentinel each new connection goes to the master of
+    the moment; a connection is given up when it is lost, and when its server says that it is not the master any more.
 
     One repetition is made at once, and only after a connection was lost: that is what a restarted server looks like to
     whoever held a connection to it. Anything longer is for the caller to decide.
     """
-    pool = ConnectionPool.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
         # A command that timed out is not repeated: whoever waits for it has waited long enough.
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        retry_on_error=[redis.ConnectionError, ConnectionError],
-    )
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        "retry_on_error": [redis.ConnectionError, ConnectionError],
+    }
+    if is_sentinel_url(url):
+        pool: ConnectionPool = sentinels.async_pool(parse_sentinel_url(url), **options)
+    else:
+        pool = ConnectionPool.from_url(url, **options)
     pool.connection_class = type("PackingInC", (_PackingInC, pool.connection_class), {})
     return ArqRedis(pool)
 
 
 def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> BlockingServer:
-    """The same for a thread of its own (lease renewal)."""
-    return redis.Redis.from_url(
-        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, single_connection_client=False
-    )
+    """The same for a thread of its own (lease renewal), without the repetition."""
+    options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
+    if is_sentinel_url(url):
+        return redis.Redis.from_pool(sentinels.blocking_pool(parse_sentinel_url(url), **options))
+    return redis.Redis.from_url(url, **options)
 
 
 async def close(server: ArqRedis) -> None:

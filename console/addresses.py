@@ -9,6 +9,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from broker.sentinel_address import is_sentinel_url, parse_sentinel_url
 from konvox.addresses import is_loopback
 
 MASK: Final = "••••"
@@ -36,10 +37,14 @@ def api_base_url(value: str) -> str:
 
 
 def redis_address(value: str) -> str:
-    """A `redis://`, `rediss://` or `unix://` URL, as it came."""
+    """A `redis://`, `rediss://`, `unix://` or `redis+sentinel://` URL, as it came."""
+    if is_sentinel_url(value):
+        _refuse_white_space(value)
+        parse_sentinel_url(value)
+        return value
     parts = _split(value, otherwise=_REDIS_FORM)
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("this must begin with redis://, rediss:// or unix://")
+        raise ValueError("this must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://")
     if parts.scheme == "unix":
         if parts.path in {"", "/"}:
             raise ValueError("the path of the socket is missing")
@@ -69,9 +74,13 @@ def _split_web_url(value: str) -> SplitResult:
     return parts
 
 
-def _split(value: str, *, otherwise: str) -> SplitResult:
+def _refuse_white_space(value: str) -> None:
     if any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("white space and control characters do not belong into a URL")
+
+
+def _split(value: str, *, otherwise: str) -> SplitResult:
+    _refuse_white_space(value)
     try:
         parts = urlsplit(value)
         _ = parts.port  # reading it is what checks it

@@ -29,6 +29,7 @@ _SECRETS_IN_TEXT: Final = (
     (re.compile(r"(\b(?:Bearer|Basic)\s+)[^\s\"',]+", re.IGNORECASE), r"\1" + REDACTED),
     (re.compile(r"\bkvx_\w+"), "kvx_" + REDACTED),
     (re.compile(r"(\b\w+://)[^\s/@]+@"), r"\1" + REDACTED + "@"),
+    (re.compile(r"(\b\w*password=)[^\s&\"'<>]+", re.IGNORECASE), r"\1" + REDACTED),
 )
 _DEEPEST: Final = 8
 _LARGEST_INTEGER: Final = 2**63

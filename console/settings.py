@@ -136,7 +136,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None,
         examples=["redis://127.0.0.1:6379/0"],
-        description="redis://, rediss:// or unix://; not set: demo, dev and serve bring their own",
+        description="redis://, rediss://, unix:// or redis+sentinel:// (docs/high-availability.md); "
+        "not set: demo, dev and serve bring their own",
     )
     durability: Literal["fsync", "replicas", "memory"] = Field(
         "fsync", examples=["fsync"], description="what a 200 promises: fsync, replicas or memory"

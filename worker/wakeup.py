@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 from broker import keys
-from broker.connection import OUTAGES, Server
+from broker.connection import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
 
-_QUIET_SECONDS = 30.0
+_QUIET_SECONDS = 5.0
+"""How long nothing is heard before the connection is tried. A machine that is gone does not close it: after a failover
+the admissions publish elsewhere, and the silence would last for as long as TCP has patience."""
+
 _AGAIN_SECONDS = 1.0
 _CANCEL_SECONDS = 0.1
 
@@ -23,8 +26,8 @@ async def listen(server: Server, wake: Callable[[], object]) -> None:
             async with server.pubsub(ignore_subscribe_messages=True) as subscription:
                 await subscription.subscribe(keys.WAKE_CHANNEL)
                 while True:
-                    if await subscription.get_message(timeout=_QUIET_SECONDS) is not None:
-                        wake()
+                    await _next_message(subscription)
+                    wake()
         except OUTAGES:
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -38,3 +41,18 @@ async def end(listener: asyncio.Task[None]) -> None:
     while not listener.done():
         listener.cancel()
         await asyncio.wait([listener], timeout=_CANCEL_SECONDS)
+
+
+async def _next_message(subscription: Server) -> None:
+    """Wait for a message.
+
+    Raises:
+        TimeoutError: nothing is heard, and nobody answers.
+    """
+    while await subscription.get_message(timeout=_QUIET_SECONDS) is None:
+        await subscription.ping()
+        answer = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)
+        if answer is None:
+            raise TimeoutError("the connection is silent")
+        if answer["type"] == "message":
+            return

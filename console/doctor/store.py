@@ -13,12 +13,15 @@ from broker.connection import OUTAGES, close, connect
 from broker.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts
 from broker.embedded import server_binary, url_of
 from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError
+from broker.sentinel_address import SentinelAddress, is_sentinel_url, parse_sentinel_url
+from broker.sentinels import roll_call
 from console.doctor.findings import Finding, Findings, Patient, fault, not_checked, ok, warning
 from console.settings import variable_of
 
 _PINGS: Final = 5
 _SLOW_MS: Final = 20.0
 _CLOCK_SECONDS: Final = 2.0
+_ENOUGH_SENTINELS: Final = 3
 
 
 async def check_store(patient: Patient) -> Findings:
@@ -28,6 +31,8 @@ async def check_store(patient: Patient) -> Findings:
         yield not_checked("redis", f"{wrong} is wrong", "see above")
         return
     url = settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
+    if is_sentinel_url(url):
+        yield await _sentinels(parse_sentinel_url(url))
     server = connect(url)
     try:
         try:
@@ -46,6 +51,19 @@ async def check_store(patient: Patient) -> Findings:
         yield await _or_why_not("redis clock", _clock(server))
     finally:
         await close(server)
+
+
+async def _sentinels(address: SentinelAddress) -> Finding:
+    """A sentinel that is away is not noticed until the others are away as well."""
+    check, count = "redis sentinels", len(address.sentinels)
+    if missing := await roll_call(address):
+        message = f"{len(missing)} of {count} name no master {address.master}: {'; '.join(missing)}"
+        mend = f"start them, or set {variable_of('redis_url')} right"
+        return fault(check, message, mend) if len(missing) == count else warning(check, message, mend)
+    if count < _ENOUGH_SENTINELS:
+        mend = "name all of them; three on machines of their own are the least that can agree when one is gone"
+        return warning(check, f"only {count} in {variable_of('redis_url')}", mend)
+    return ok(check, f"all {count} name a master {address.master}")
 
 
 def _unreachable(error: Exception) -> Finding:

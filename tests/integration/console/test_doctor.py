@@ -14,6 +14,7 @@ from broker.connection import close, connect
 from tests.integration.konvox.scripted_konvox import KEY, Reply, ScriptedKonvox, envelope, failure, scripted
 from tests.support.processes import OurProcess
 from tests.support.registration import FULL, OLD_TOKEN, READ, TOKEN, Outcome, Shell
+from tests.support.sentinel import SentinelSet
 from tests.support.valkey import ValkeyServer
 
 Line = dict[str, str]
@@ -426,3 +427,22 @@ async def test_a_newcomer_from_nothing_to_all_ok(tmp_path: Path) -> None:
             assert await code("doctor") == 0
             assert await serve.terminate() == 0
         assert await code("doctor") == 1
+
+
+async def test_the_sentinels_are_each_looked_at(shell: Shell, tmp_path: Path) -> None:
+    """One that is away is a warning, because nothing else shows it; where none is left, that is the fault."""
+    with SentinelSet(tmp_path / "sentinels") as redis_set:
+        shell.configure(REDIS_URL=redis_set.url(), DURABILITY="replicas")
+        lines = (await examined(shell))[1]
+        assert lines["redis sentinels"][0]["message"] == "all 3 name a master events"
+        assert [lines[check][0]["state"] for check in ("redis", "redis durability")] == ["ok", "ok"]
+        redis_set.sentinels[0].kill()
+        line = await one(shell, "redis sentinels")
+        assert (line["state"], line["message"][:6]) == ("warning", "1 of 3")
+        for sentinel in redis_set.sentinels:
+            sentinel.kill()
+        outcome, lines = await examined(shell)
+    assert lines["redis sentinels"][0]["state"] == "fault"
+    assert "no sentinel names a master events that is up" in lines["redis"][0]["message"]
+    assert "s@ntinels" not in outcome.out
+    assert "s%40ntinels" not in outcome.out

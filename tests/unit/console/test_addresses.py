@@ -73,6 +73,8 @@ def test_an_api_url_keeps_its_path() -> None:
         "redis://:p%23w@redis:6379/3",
         "rediss://redis.example.com:6380/",
         "unix:///run/redis.sock?db=1",
+        "redis+sentinel://me:p%40w@s1:26379,s2:26379,s3:26379/mymaster/2?sentinel_password=x",
+        "rediss+sentinel://s1,s2/mymaster",
     ],
 )
 def test_a_redis_url_stays_as_it_is(url: str) -> None:
@@ -91,6 +93,9 @@ def test_a_redis_url_stays_as_it_is(url: str) -> None:
         ("redis://user:12/34@host:6379", "percent-encoded"),
         ("redis://:pa/ss@host:6379/0", "percent-encoded"),
         ("unix://", "the path of the socket is missing"),
+        ("redis+sentinel://s1:26379,s2:26379", r"the name of the master is missing.*such as redis\+sentinel://"),
+        ("redis+sentinel://:pa/ss@s1:26379/mymaster", "percent-encoded"),
+        ("redis+sentinel://s1, s2/mymaster", "white space"),
     ],
 )
 def test_what_is_no_redis_url_is_refused(url: str, fault: str) -> None:
@@ -104,6 +109,11 @@ def test_a_redis_url_is_shown_without_its_secrets() -> None:
     assert mask_redis_address("redis://me:pw@redis:6379/3") == f"redis://{MASK}@redis:6379/3"
     assert mask_redis_address("unix:///run/redis.sock?password=pw") == f"unix:///run/redis.sock?{MASK}"
     assert mask_redis_address("redis://redis") == "redis://redis"
+    sentinels = "s1:26379,[::1]:26379/mymaster/0"
+    assert (
+        mask_redis_address(f"redis+sentinel://me:pw@{sentinels}?sentinel_password=pw")
+        == f"redis+sentinel://{MASK}@{sentinels}?{MASK}"
+    )
 
 
 @given(password=st.text(min_size=5, max_size=40).map(lambda text: f"pw{text}"), user=st.sampled_from(["", "me"]))
@@ -112,9 +122,17 @@ def test_no_password_survives_masking(password: str, user: str) -> None:
     assert password not in what_is_shown(
         mask_redis_address, redis_address, f"redis://{user}:{password}@redis.example/0"
     )
+    for url in (
+        f"redis+sentinel://{user}:{password}@s1.example,s2.example:2/master",
+        f"redis+sentinel://s1.example,s2.example:2/master?sentinel_password={password}",
+    ):
+        assert password not in what_is_shown(mask_redis_address, redis_address, url)
 
 
-@given(st.text(max_size=60).map("qz{}zq".format), st.sampled_from(["", "https://", "redis://", "http://["]))
+@given(
+    st.text(max_size=60).map("qz{}zq".format),
+    st.sampled_from(["", "https://", "redis://", "http://[", "redis+sentinel://", "redis+sentinel://s1/m?"]),
+)
 def test_any_text_is_taken_or_explained(text: str, start: str) -> None:
     """No text breaks the checks in any other way than a ValueError with our own words."""
     for check in (public_origin, api_base_url, redis_address):

@@ -136,6 +136,8 @@ def test_other_keys_are_kept(key: str) -> None:
         ("Authorization: Bearer s3cret", "Authorization: Bearer ***"),
         ("key kvx_live_s3cret is wrong", "key kvx_*** is wrong"),
         ("redis://me:s3cret@redis:6379/0", "redis://***@redis:6379/0"),
+        ("redis+sentinel://me:s3cret@s1:1,s2:2/m", "redis+sentinel://***@s1:1,s2:2/m"),
+        ("redis+sentinel://s1/m?sentinel_password=s3cret&x=1", "redis+sentinel://s1/m?sentinel_password=***&x=1"),
         ("redis://redis:6379/0 mail@example.com", "redis://redis:6379/0 mail@example.com"),
     ],
 )

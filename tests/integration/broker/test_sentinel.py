@@ -1,0 +1,108 @@
+"""A Sentinel set-up: whoever is the master is found, and found again when it is another one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from broker import keys
+from broker.admission import AdmissionPolicy, admit
+from broker.connection import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
+from broker.durability import Confirmation
+from tests.support.events import job_of
+from tests.support.sentinel import MASTER, SentinelSet
+from tests.support.workers import until
+from worker.wakeup import listen
+
+
+@pytest.fixture
+def redis_set(tmp_path: Path) -> Iterator[SentinelSet]:
+    """A master, a replica and three sentinels with a password."""
+    with SentinelSet(tmp_path) as redis_set:
+        yield redis_set
+
+
+@pytest.fixture
+async def client(redis_set: SentinelSet) -> AsyncIterator[Server]:
+    """A client that was given the sentinels."""
+    server = connect(redis_set.url())
+    yield server
+    await close(server)
+
+
+@pytest.fixture
+def blocking_client(redis_set: SentinelSet) -> Iterator[BlockingServer]:
+    """The same for a thread."""
+    with connect_blocking(redis_set.url()) as server:
+        yield server
+
+
+async def test_a_master_that_has_become_a_replica_is_left(
+    redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
+) -> None:
+    """Its connections stay open: READONLY is all there is to go by. The worker's listener comes along as well."""
+    woken = asyncio.Event()
+    listener = asyncio.create_task(listen(client, woken.set))
+    old = redis_set.master_port()
+    await client.set("asked", "once")
+    blocking_client.set("asked", "once")
+    await asyncio.to_thread(redis_set.swap)
+
+    at_once = AdmissionPolicy(confirmation=Confirmation(("WAIT", 0, 100), needed=(0,)))
+    assert await admit(client, [job_of(0)], at_once) == [True]  # two commands in one round trip
+    with pytest.raises(redis.ConnectionError, match="now a slave"):  # no repetition here: the next renewal is near
+        blocking_client.set("asked", "again")
+    blocking_client.set("asked", "again")
+
+    (new,) = set(redis_set.servers) - {old}
+    assert [(await client.info("server"))["tcp_port"], blocking_client.info("server")["tcp_port"]] == [new, new]
+
+    async def is_woken() -> bool:
+        await client.publish(keys.WAKE_CHANNEL, "")
+        return woken.is_set()
+
+    await asyncio.to_thread(redis_set.drop_clients, old)
+    await until(is_woken)
+    listener.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listener
+
+
+async def test_what_is_missing_is_got_over_or_told(
+    redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
+) -> None:
+    """A hung sentinel costs less than a command has; a master without replicas is left; what is wrong is told."""
+    hung = redis_set.sentinels[0].pid
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(1.5):
+            await client.ping()
+        assert blocking_client.ping()
+    finally:
+        os.kill(hung, signal.SIGCONT)
+
+    before = await client.client_id()
+    await client.config_set("min-replicas-to-write", 2)
+    for outage in (client.set("key", "value"), asyncio.to_thread(blocking_client.set, "key", "value")):
+        with pytest.raises(OUTAGES, match="NOREPLICAS"):
+            await outage
+    await client.config_set("min-replicas-to-write", 0)
+    assert await client.client_id() != before
+
+    for url, said in (
+        (redis_set.url(master="others"), "no sentinel names a master others .* knows none of this name"),
+        (
+            redis_set.url().replace("only", "wrong"),
+            f"no sentinel names a master {MASTER} .* refuses sentinel_username or sentinel_password",
+        ),
+    ):
+        server = connect(url)
+        with pytest.raises(OUTAGES, match=said):
+            await server.ping()
+        await close(server)
