@@ -1,8 +1,8 @@
 """End a process that runs users' code, although a task of it swallows its cancellation, or a thread of it hangs.
 
-Used by `worker` and by local replay. Python's own way waits for all of them without a limit: `asyncio.run` for the
-tasks, the interpreter for the threads. By then the role has stopped, written what there was to write and handed back
-the rest, so that nothing depends on them any more.
+Used by `worker`, by local replay, and by `receiver` for the sake of late signals. Python's own way waits for all of
+them without a limit: `asyncio.run` for the tasks, the interpreter for the threads. By then the role has stopped,
+written what there was to write and handed back the rest, so that nothing depends on them any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
@@ -34,12 +34,14 @@ _unfinished: list[asyncio.Runner] = []
 """Event loops with tasks that would not end. Held on to: their destruction would call into users' code once more."""
 
 
-def run_to_end(main: Coroutine[Any, Any, T]) -> T:
+def run_to_end(
+    main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> T:
     """Run like `asyncio.run`, but wait for what users' code has left behind for `GRACE_SECONDS` only.
 
     A signal that comes after the end of `main` is ignored: it asks for what is happening anyway.
     """
-    runner = asyncio.Runner()
+    runner = asyncio.Runner(loop_factory=loop_factory)
     try:
         return runner.run(main)
     finally:

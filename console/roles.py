@@ -51,7 +51,7 @@ logger = structlog.get_logger("console")
 async def run_receiver(
     settings: Settings, redis_url: str, *, parent_pid: int | None = None, share_port: bool = False
 ) -> None:
-    """Take events in until SIGTERM or SIGINT; then answer what is under way, and end.
+    """Take events in until SIGTERM or SIGINT; then answer what is under way, and end. A second signal ends it at once.
 
     Redis need not be there: events are spooled until it is, and it has been found safe.
 
@@ -67,7 +67,7 @@ async def run_receiver(
     stop = asyncio.Event()
     server = connect(redis_url)
     try:
-        with_signals(stop.set)
+        with_signals(_gently_then_at_once(stop))
         async with bound_to_parent(stop.set, parent_pid):
             endpoints = load_endpoints(settings)
             for name, endpoint in endpoints.items():
@@ -83,6 +83,11 @@ async def run_receiver(
                     raise write.fault
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
                 await _receive(settings, server, gates, intake, stop, share_port=share_port)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        # Whoever had no answer yet sends again: without a 200 nothing was promised.
+        logger.warning("receiver.stopped_at_once")
     finally:
         await close(server)
 
@@ -218,6 +223,19 @@ def _access(settings: Settings) -> KonvoxAccess:
         paths=settings.konvox_paths(),
         secret_fields=settings.konvox_secret_fields(),
     )
+
+
+def _gently_then_at_once(stop: asyncio.Event) -> Callable[[], None]:
+    """Makes a function: its first call ends the current task gently, its second cancels it, further ones do nothing."""
+    task, cancelled = asyncio.current_task(), False
+
+    def on_signal() -> None:
+        nonlocal cancelled
+        if stop.is_set() and task is not None and not cancelled:
+            cancelled = task.cancel()
+        stop.set()
+
+    return on_signal
 
 
 def with_signals(stop: Callable[[], object]) -> None:

@@ -219,8 +219,8 @@ class Connection(BaseProtocol):
             self._wire.close()
 
     def close_if_idle(self) -> None:
-        """End the connection, unless it waits for an answer: that one ends it."""
-        if not self.busy and self.transport is not None:
+        """End the connection, unless a request has begun on it: its answer ends it."""
+        if not self.busy and not self._raw and self.transport is not None:
             self._wire.close()
 
     def abort(self) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import click
 import uvloop
 
+from console.leaving import run_to_end
 from console.logs import configure_logging
 from console.roles import run_receiver
 from console.settings import load_settings
@@ -32,4 +33,5 @@ def command(*, processes: int, parent_pid: int | None, share_port: bool) -> None
         asyncio.run(run_receivers(settings, processes, parent_pid=parent_pid))
     else:
         # Of an event's way through the receiver a quarter is the loop's, and uvloop's is in C: see docs/performance.md.
-        uvloop.run(run_receiver(settings, redis_url, parent_pid=parent_pid, share_port=share_port))
+        receiver = run_receiver(settings, redis_url, parent_pid=parent_pid, share_port=share_port)
+        run_to_end(receiver, loop_factory=uvloop.new_event_loop)

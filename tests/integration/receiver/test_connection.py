@@ -140,9 +140,11 @@ async def test_a_sender_that_goes_away_does_not_lose_its_event(
 
 
 async def test_a_stop_answers_what_has_come(waiting: tuple[PublicListener, int], held: HeldCommit) -> None:
-    """Idle connections are closed, new ones refused; an event that is under way is answered, and the answer says so."""
+    """Idle connections are closed, new ones refused; an event that is under way, or has come in part, is answered."""
+    late_reader, late_writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    late_writer.write(REQUEST[:-1])
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
-    writer.write(REQUEST)
+    writer.write(http_request(HOOK, body_of(2)))
     await held.arrived.wait()
     idle, idle_writer = await asyncio.open_connection("127.0.0.1", waiting[1])
     stopping = asyncio.create_task(waiting[0].stop())
@@ -155,8 +157,12 @@ async def test_a_stop_answers_what_has_come(waiting: tuple[PublicListener, int],
     answer = await read_answer(reader)
     assert (answer.status, answer.header("Connection")) == (200, "close")
     assert await reader.read() == b""
+    assert not stopping.done()
+    late_writer.write(REQUEST[-1:])
+    assert (await read_answer(late_reader)).status == 200
     await stopping
     writer.close()
+    late_writer.close()
 
 
 async def test_a_stop_does_not_wait_for_ever(held: HeldCommit) -> None:
