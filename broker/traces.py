@@ -7,7 +7,7 @@ disappeared is found by its id, whatever the counters say.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,42 +66,43 @@ async def untraced(server: Server, *, retention_ms: int) -> list[str]:
     seconds, _ = await server.time()
     position, found = str(max(0, seconds * 1000 - retention_ms + _MARGIN_MS)), []
     while page := await server.xrange(keys.LOG, min=position, count=PAGE):
-        suspects = []
+        suspects: dict[str, str] = {}  # the first job of each delivery; a replay for one handler has an id of its own
         for log_id, fields in page:
             try:
-                suspects.append(Job.from_bytes(fields.get(b"job", b"")).delivery)
+                job = Job.from_bytes(fields.get(b"job", b""))
+                suspects[job.delivery] = job.id
             except MalformedRecordError:
                 found.append(f"{keys.LOG} {log_id.decode()}")
         for _ in range(_LOOKS):
-            suspects = await _unfit(server, list(dict.fromkeys(suspects)))
+            suspects = await _unfit(server, suspects)
         found += suspects
         position = "(" + page[-1][0].decode()
     return found
 
 
-async def _unfit(server: Server, deliveries: Sequence[str]) -> list[str]:
-    if not deliveries:
-        return []
-    traces = await _traces(server, deliveries)
+async def _unfit(server: Server, first_jobs: Mapping[str, str]) -> dict[str, str]:
+    if not first_jobs:
+        return {}
+    traces = await _traces(server, first_jobs)
     letters = await _letters(server) if any(trace.letters for trace in traces.values()) else Counter[str]()
-    unfit = []
+    unfit = {}
     for delivery, trace in traces.items():
         lost = not trace.queued and not trace.fields
         jobs_missing = trace.open_jobs > trace.queued and trace.open_jobs > await _queued(server, delivery, trace)
         if lost or jobs_missing or letters[delivery] < trace.letters:
-            unfit.append(delivery)
+            unfit[delivery] = first_jobs[delivery]
     return unfit
 
 
-async def _traces(server: Server, deliveries: Sequence[str]) -> dict[str, _Trace]:
+async def _traces(server: Server, first_jobs: Mapping[str, str]) -> dict[str, _Trace]:
     async with server.pipeline(transaction=True) as transaction:  # a delivery's two parts belong to one moment
-        for delivery in deliveries:
-            transaction.zscore(keys.QUEUE, delivery)
+        for delivery, job_id in first_jobs.items():
+            transaction.zscore(keys.QUEUE, job_id)
             transaction.hgetall(keys.delivery_key(delivery))
         answers = await transaction.execute()
     return {
         delivery: _Trace(score is not None, {name.decode(): value for name, value in fields.items()})
-        for delivery, score, fields in zip(deliveries, answers[::2], answers[1::2], strict=True)
+        for delivery, score, fields in zip(first_jobs, answers[::2], answers[1::2], strict=True)
     }
 
 

@@ -225,6 +225,15 @@ async def test_what_is_in_the_log_and_nowhere_else_is_found(server: Server) -> N
     assert set((await audit(server)).misplaced) == {lost.id, retrying.id, done.id}
 
 
+async def test_a_replay_for_one_handler_is_found_in_the_queue(server: Server) -> None:
+    """Its first job has an id of its own."""
+    job = Job.replay(record_of(1)).for_handler("h", attempt=1)
+    await admit(server, [job], AdmissionPolicy())
+    assert (await audit(server)).balanced
+    await server.zrem(keys.QUEUE, job.id)
+    assert (await audit(server)).misplaced == (job.delivery,)
+
+
 async def test_what_is_older_than_its_outcome_is_not_missed(server: Server) -> None:
     """Outcomes end with the retention, and the log is trimmed only when something is admitted."""
     (job,) = await admitted(server, 1)
