@@ -15,7 +15,8 @@ Up = Callable[[OurProcess], Awaitable[str]]
 
 
 async def receiver_up(process: OurProcess) -> str:
-    """Wait until a receiver listens; returns its origin."""
+    """Wait until a receiver listens, its admin listener as well; returns its origin."""
+    await process.listening("receiver.admin")
     return await process.listening("receiver")
 
 

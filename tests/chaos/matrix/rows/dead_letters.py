@@ -63,7 +63,7 @@ async def _kill_retry(stage: Stage, chance: random.Random) -> None:
     env = {"KONVOX_REDIS_URL": f"{stage.valkey.url()}&client_name={_NAME}"}
     async with await OurProcess.start("dead", "retry", "--all", env=env, cwd=stage.folder) as retry:
         await stage.until(connected_or_ended, "`dead retry` has connected")
-        await asyncio.sleep(chance.uniform(0, 0.03))
+        await asyncio.sleep(chance.uniform(0, 0.008))
         if retry.process.returncode is None:
             await retry.kill()
         elif retry.process.returncode:
