@@ -101,18 +101,23 @@ async def play(row: Row, *, iterations: int, seed: int) -> Result:
                 stages += 1
                 opening = open_stage(folder / str(stages), workers=row.workers, **row.settings)
                 stage = await open_now.enter_async_context(opening)
-            faults = await _iterate(stage, result, iteration_seed)
-            result.iterations += 1
-            if faults:
-                result.failures.append(Failure(row.number, iteration_seed, "; ".join(faults)))
+            if not await iterate(stage, result, iteration_seed):
                 await open_now.aclose()
                 stage = None
     result.seconds = time.monotonic() - started
     return result
 
 
-async def _iterate(stage: Stage, result: Result, seed: int) -> list[str]:
-    """Play once. Returns what was broken."""
+async def iterate(stage: Stage, result: Result, seed: int) -> bool:
+    """Play a row once, and add what came of it to its result. Returns whether all promises were kept."""
+    faults = await _faults(stage, result, seed)
+    result.iterations += 1
+    if faults:
+        result.failures.append(Failure(result.row.number, seed, "; ".join(faults)))
+    return not faults
+
+
+async def _faults(stage: Stage, result: Result, seed: int) -> list[str]:
     stage.begin(f"{seed}")
     try:
         async with asyncio.timeout(ITERATION_SECONDS):
