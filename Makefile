@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types bench lock clean
+.PHONY: help setup demo test check lint format types chaos bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: $(READY) ## Format and mend what can be mended by itself
 
 types: $(READY) ## Check the types (mypy --strict)
 	$(BIN)/mypy
+
+chaos: $(READY) ## Break everything at random moments, and count (ITERATIONS=200 SEED=1 ROWS=1,2,4)
+	$(BIN)/python -m tests.chaos.matrix $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
 
 bench: $(READY) ## Measure the receiver and the worker against their peers
 	$(BIN)/python -m benchmarks.run

@@ -1,0 +1,134 @@
+"""Rows 5, 6, 7 and 8: a Redis that is there and takes nothing. It is full, a replica, hung, or cannot save."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+from tests.chaos.matrix.counting import Allowed
+from tests.chaos.matrix.row import Row
+from tests.chaos.matrix.stage import IN_FLIGHT, BrokenPromiseError, Stage
+
+Fault: TypeAlias = Callable[[Stage, random.Random], AbstractAsyncContextManager[None]]
+"""The fault lasts as long as the context."""
+
+STOP_SECONDS = 10.0
+"""How long a process may take to end while Redis hangs."""
+
+
+async def play(stage: Stage, chance: random.Random, fault: Fault, *, longest_seconds: float = 0.5) -> Allowed:
+    """Deliver before, during and after an outage. During it, every event must go to the spool and be answered 200.
+
+    Raises:
+        BrokenPromiseError: nothing was spooled.
+    """
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.deliver(stage.short_events(chance, 12)))
+        await asyncio.sleep(chance.uniform(0, 0.06))
+        async with fault(stage, chance):
+            group.create_task(stage.attack(chance))
+            await stage.deliver(stage.short_events(chance, 12))
+            if not stage.spooled():
+                raise BrokenPromiseError("Redis was away, and yet nothing was spooled")
+            await asyncio.sleep(chance.uniform(0, longest_seconds))
+        await stage.deliver(stage.short_events(chance, 8))
+    return Allowed(duplicates=IN_FLIGHT)
+
+
+@asynccontextmanager
+async def full(stage: Stage, _: random.Random) -> AsyncIterator[None]:
+    """Redis at maxmemory."""
+    await stage.server.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        await stage.server.config_set("maxmemory", 0)
+
+
+@asynccontextmanager
+async def read_only(stage: Stage, _: random.Random) -> AsyncIterator[None]:
+    """Redis as a replica of a master that is gone: what a failover looks like to whoever is still connected."""
+    await stage.server.replicaof("127.0.0.1", 1)
+    try:
+        yield
+    finally:
+        await stage.server.replicaof("NO", "ONE")
+
+
+@asynccontextmanager
+async def misconf(stage: Stage, _: random.Random) -> AsyncIterator[None]:
+    """Redis cannot write its snapshot, as on a full disk (a folder stands where the file should go)."""
+    in_the_way = stage.folder / "redis" / "dump.rdb"
+    in_the_way.unlink(missing_ok=True)
+    in_the_way.mkdir()
+    await stage.server.config_set("save", "3600 1000000")
+    try:
+        await _save(stage, "err")
+        yield
+    finally:
+        in_the_way.rmdir()
+        await stage.server.config_set("save", "")
+        await _save(stage, "ok")
+
+
+async def _save(stage: Stage, ends: str) -> None:
+    async def ended() -> bool:
+        return bool((await stage.server.info("persistence"))["rdb_last_bgsave_status"] == ends)
+
+    await stage.server.bgsave()
+    await stage.until(ended, f"the snapshot ends with {ends}")
+
+
+@asynccontextmanager
+async def hangs(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
+    """Redis takes connections and does not answer; meanwhile one of our processes is told to stop."""
+    valkey = stage.valkey.process
+    assert valkey is not None
+    valkey.send_signal(signal.SIGSTOP)
+    stopping = asyncio.create_task(_stops_in_time(stage, chance))
+    try:
+        yield
+        await stopping
+    finally:
+        valkey.send_signal(signal.SIGCONT)
+        stopping.cancel()
+        await asyncio.wait([stopping])
+
+
+async def _stops_in_time(stage: Stage, chance: random.Random) -> None:
+    await asyncio.sleep(chance.uniform(0, 2))
+    crew = chance.choice((stage.receivers, stage.workers))
+    started = time.monotonic()
+    await crew.terminate(chance.choice(crew.members))
+    if (took_seconds := time.monotonic() - started) > STOP_SECONDS:
+        raise BrokenPromiseError(f"SIGTERM took {took_seconds:.1f} s")
+
+
+async def _hang(stage: Stage, chance: random.Random) -> Allowed:
+    await stage.receivers.complete()
+    await stage.workers.complete()
+    allowed = await play(stage, chance, hangs, longest_seconds=3)
+    return Allowed(duplicates=allowed.duplicates, refusals=True)  # by the receiver that was told to stop
+
+
+async def _fill(stage: Stage, chance: random.Random) -> Allowed:
+    return await play(stage, chance, full)
+
+
+async def _make_read_only(stage: Stage, chance: random.Random) -> Allowed:
+    return await play(stage, chance, read_only)
+
+
+async def _make_misconf(stage: Stage, chance: random.Random) -> Allowed:
+    return await play(stage, chance, misconf)
+
+
+FULL = Row(5, "Redis at maxmemory", _fill)
+READ_ONLY = Row(6, "Redis answers READONLY (failover)", _make_read_only)
+HANGS = Row(7, "Redis hangs for 2 to 5 s; SIGTERM to one process meanwhile", _hang)
+MISCONF = Row(8, "Redis cannot save (MISCONF)", _make_misconf)
