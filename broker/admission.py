@@ -6,7 +6,7 @@ Used by the receiver for every request, and by the console for import and replay
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -110,9 +110,10 @@ class GroupCommit:
         self._write_batch = write
         self._overflow = overflow
         self._waiting: list[tuple[Job, Told]] = []
-        self._under_way: dict[asyncio.Task[None], int] = {}
-        self._overflowing: asyncio.Task[None] | None = None
+        self._under_way: list[int] = []
+        self._overflowing = False
         self._starting = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, job: Job, told: Told) -> None:
         """Admit one event; `told` is called once the batch that holds it is durable, or not going to be."""
@@ -141,57 +142,69 @@ class GroupCommit:
 
     async def drain(self) -> None:
         """Wait until everything handed in so far has been answered."""
-        while self._waiting or self._under_way or self._overflowing:
+        while self._waiting or self._tasks:
             await asyncio.sleep(0)
-            for task in (*self._under_way, self._overflowing):
-                if task is not None:
-                    await asyncio.wait([task])
+            if self._tasks:
+                await asyncio.wait(self._tasks)
 
     def _may_start(self) -> bool:
         if not self._under_way:
             return True
-        return len(self._under_way) < BATCHES_UNDER_WAY and 2 * len(self._waiting) >= max(self._under_way.values())
+        return len(self._under_way) < BATCHES_UNDER_WAY and 2 * len(self._waiting) >= max(self._under_way)
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Send off what may go; whether anything went."""
         self._starting = False
+        before = len(self._under_way)
         while self._waiting and self._may_start():
             batch = self._next_batch()
-            task = asyncio.create_task(self._write(batch, self._write_batch))
-            self._under_way[task] = len(batch)
-            task.add_done_callback(self._came_back)
+            self._under_way.append(len(batch))
+            self._run(self._commit(batch))
+        return len(self._under_way) > before
 
-    def _came_back(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
-        self._start()
+    async def _commit(self, batch: list[tuple[Job, Told]]) -> None:
+        verdicts = await self._verdicts(batch, self._write_batch)
+        self._under_way.remove(len(batch))
+        if self._start():
+            # The next batch goes out before these callers are answered, so that the server need not wait for us: one
+            # turn of the loop for its task to begin, one for its bytes to leave.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        _tell(batch, verdicts)
 
     def _relieve(self) -> bool:
         """Send those that have waited longest elsewhere; whether that is possible."""
-        if self._overflow is None or self._overflowing is not None:
+        if self._overflow is None or self._overflowing:
             return False
-        self._overflowing = asyncio.create_task(self._write(self._next_batch(), self._overflow))
-        self._overflowing.add_done_callback(self._relieved)
+        self._overflowing = True
+        self._run(self._commit_elsewhere(self._next_batch(), self._overflow))
         return True
 
-    def _relieved(self, _: asyncio.Task[None]) -> None:
-        self._overflowing = None
+    async def _commit_elsewhere(self, batch: list[tuple[Job, Told]], overflow: Write) -> None:
+        verdicts = await self._verdicts(batch, overflow)
+        self._overflowing = False
+        _tell(batch, verdicts)
+
+    def _run(self, commit: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(commit)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _next_batch(self) -> list[tuple[Job, Told]]:
         count = _batch_of(self._waiting)
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _write(self, batch: list[tuple[Job, Told]], write: Write) -> None:
+    async def _verdicts(self, batch: list[tuple[Job, Told]], write: Write) -> Sequence[Verdict]:
         try:
-            accepted = await write([job for job, _ in batch])
+            return await write([job for job, _ in batch])
         except BrokerUnavailableError as outage:
             # Whoever waits behind the batch is told as well: an outage is found once, and not once a batch.
             behind, self._waiting = self._waiting, []
-            _tell_all([*batch, *behind], outage)
+            _tell(behind, [outage] * len(behind))
+            return [outage] * len(batch)
         except Exception as fault:  # noqa: BLE001 - whatever it was, each caller must be told, or its request hangs
-            _tell_all(batch, fault)
-        else:
-            for (_, told), answer in zip(batch, accepted, strict=True):
-                told(answer)
+            return [fault] * len(batch)
 
 
 def _batch_of(waiting: Sequence[tuple[Job, Told]]) -> int:
@@ -204,6 +217,6 @@ def _batch_of(waiting: Sequence[tuple[Job, Told]]) -> int:
     return min(len(waiting), BATCH_EVENTS)
 
 
-def _tell_all(waiting: Iterable[tuple[Job, Told]], error: Exception) -> None:
-    for _, told in waiting:
-        told(error)
+def _tell(batch: Sequence[tuple[Job, Told]], verdicts: Sequence[Verdict]) -> None:
+    for (_, told), verdict in zip(batch, verdicts, strict=True):
+        told(verdict)
