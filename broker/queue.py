@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from broker import keys
 from broker.connection import BlockingServer, Server
@@ -18,6 +19,8 @@ from broker.scripts import Argument, Script
 _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
     Script(name, makes_room=True) for name in ("claim", "lease", "renew", "recover", "release", "finish")
 )
+
+_GROUP_JOBS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,16 @@ class Settlement:
     follow_ups: list[tuple[Job, int]] = field(default_factory=list)
     dead_letters: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one outcome to write, of the first job of a delivery, and nothing else: see finish.lua."""
+        return (
+            len(self.outcomes) == 1
+            and not self.follow_ups
+            and not self.dead_letters
+            and self.delivery == self.claim.job_id
+        )
+
 
 async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspect_wanted: bool) -> Claims:
     """Claim up to `count` due jobs for `lease_ms`.
@@ -80,10 +93,11 @@ async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspec
         suspect_wanted: whether one job that a worker has died with may be among them.
     """
     arguments: Sequence[Argument] = (keys.JOB_PREFIX, count, lease_ms, token, int(suspect_wanted))
-    next_due_ms, *flat = await _CLAIM.run(server, (keys.QUEUE, keys.LEASES, keys.CRASHES), arguments)
+    next_due_ms, job_ids, payloads, *crashes = await _CLAIM.run(server, (keys.QUEUE, keys.LEASES, keys.CRASHES), arguments)
+    seen = crashes[0] if crashes else repeat(0)
     jobs = [
         Claimed(job_id.decode(), token, crashes, payload)
-        for job_id, crashes, payload in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        for job_id, crashes, payload in zip(job_ids, seen, payloads, strict=False)
     ]
     return Claims(jobs, None if next_due_ms < 0 else next_due_ms)
 
@@ -100,18 +114,21 @@ async def settle(server: Server, settlements: Iterable[Settlement], *, retention
     Returns:
         The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
     """
-    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms]
+    plain: dict[str, list[Settlement]] = {}
+    others: list[Argument] = []
     for settlement in settlements:
-        arguments += (settlement.claim.job_id, settlement.claim.token, settlement.delivery)
-        arguments.append(len(settlement.outcomes))
-        for handler, outcome in settlement.outcomes.items():
-            arguments += (handler, outcome)
-        arguments.append(len(settlement.follow_ups))
-        for job, delay_ms in settlement.follow_ups:
-            arguments += (job.id, job.to_bytes(), delay_ms)
-        arguments.append(len(settlement.dead_letters))
-        for letter_id, letter in settlement.dead_letters.items():
-            arguments += (letter_id, letter)
+        if settlement.is_plain:
+            plain.setdefault(settlement.claim.token, []).append(settlement)
+        else:
+            others += _in_full(settlement)
+    groups = [group for of_one_claim in plain.values() for group in _pages(of_one_claim)]
+    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, len(groups)]
+    for group in groups:
+        arguments += (group[0].claim.token, len(group))
+        arguments += [settlement.claim.job_id for settlement in group]
+        arguments += [handler for settlement in group for handler in settlement.outcomes]
+        arguments += [outcome for settlement in group for outcome in settlement.outcomes.values()]
+    arguments += others
     names = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
     return {job_id.decode() for job_id in await _FINISH.run(server, names, arguments)}
 
@@ -143,6 +160,25 @@ async def release(server: Server, claims: Iterable[Claimed]) -> int:
     """Hand jobs back at once without using an attempt. Returns how many were still ours."""
     released: int = await _RELEASE.run(server, (keys.QUEUE, keys.LEASES), [keys.WAKE_CHANNEL, *_pairs(claims)])
     return released
+
+
+def _in_full(settlement: Settlement) -> list[Argument]:
+    arguments: list[Argument] = [settlement.claim.job_id, settlement.claim.token, settlement.delivery]
+    arguments.append(len(settlement.outcomes))
+    for handler, outcome in settlement.outcomes.items():
+        arguments += (handler, outcome)
+    arguments.append(len(settlement.follow_ups))
+    for job, delay_ms in settlement.follow_ups:
+        arguments += (job.id, job.to_bytes(), delay_ms)
+    arguments.append(len(settlement.dead_letters))
+    for letter_id, letter in settlement.dead_letters.items():
+        arguments += (letter_id, letter)
+    return arguments
+
+
+def _pages(settlements: Sequence[Settlement]) -> Iterable[Sequence[Settlement]]:
+    """As many at a time as Lua can hand to one command."""
+    return (settlements[first : first + _GROUP_JOBS] for first in range(0, len(settlements), _GROUP_JOBS))
 
 
 def _pairs(claims: Iterable[Claimed]) -> list[Argument]:
