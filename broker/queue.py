@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from typing import NamedTuple
 
 from broker import keys
 from broker.connection import BlockingServer, Server
@@ -23,8 +23,7 @@ _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
 _GROUP_JOBS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job that is ours until its lease lapses.
 
     Attributes:
@@ -53,7 +52,7 @@ class Claims:
     next_due_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """How a claimed job ended: what to write about it, and what takes its place. All of it is written, or nothing.
 
@@ -93,11 +92,12 @@ async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspec
         suspect_wanted: whether one job that a worker has died with may be among them.
     """
     arguments: Sequence[Argument] = (keys.JOB_PREFIX, count, lease_ms, token, int(suspect_wanted))
-    next_due_ms, job_ids, payloads, *crashes = await _CLAIM.run(server, (keys.QUEUE, keys.LEASES, keys.CRASHES), arguments)
-    seen = crashes[0] if crashes else repeat(0)
+    names = (keys.QUEUE, keys.LEASES, keys.CRASHES)
+    next_due_ms, job_ids, payloads, *seen = await _CLAIM.run(server, names, arguments)
+    crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
-        Claimed(job_id.decode(), token, crashes, payload)
-        for job_id, crashes, payload in zip(job_ids, seen, payloads, strict=False)
+        Claimed(job_id.decode(), token, crashes_seen, payload)
+        for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
     return Claims(jobs, None if next_due_ms < 0 else next_due_ms)
 

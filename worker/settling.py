@@ -30,15 +30,23 @@ class Settler:
         retention_ms: for how long the outcomes of delivered events can be looked up.
         outage: where an outage is noted.
         settled: called for each settlement once it is written, with whether its lease had passed to somebody else.
+        batch_jobs: the most jobs of one batch, at least 1 and no more than `BATCH_JOBS`.
     """
 
     def __init__(
-        self, server: Server, *, retention_ms: int, outage: Outage, settled: Callable[[Settlement, bool], None]
+        self,
+        server: Server,
+        *,
+        retention_ms: int,
+        outage: Outage,
+        settled: Callable[[Settlement, bool], None],
+        batch_jobs: int = BATCH_JOBS,
     ) -> None:
         self._server = server
         self._retention_ms = retention_ms
         self._outage = outage
         self._settled = settled
+        self._batch_jobs = max(1, min(batch_jobs, BATCH_JOBS))
         self._waiting: list[Settlement] = []
         self._writer: asyncio.Task[None] | None = None
         self._abandoned = False
@@ -70,7 +78,7 @@ class Settler:
     async def _write(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
+                batch, self._waiting = self._waiting[: self._batch_jobs], self._waiting[self._batch_jobs :]
                 try:
                     fenced = await self._write_batch(batch)
                 except Exception:

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Held:
     """A job in hand: from its claim until its settlement is written."""
 
     claim: Claimed
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None  # none yet: claimed ahead, and not started
 
 
 class HookWorker(arq.Worker):
@@ -110,6 +111,8 @@ class HookWorker(arq.Worker):
         self._server = server
         self._dispatcher = dispatcher
         self._held: dict[str, Held] = {}
+        self._ahead: deque[Held] = deque()
+        self._waiting_handlers = 0
         self._suspect: str | None = None
         self._claims_made = 0
         self._claims_in_doubt = False
@@ -123,6 +126,8 @@ class HookWorker(arq.Worker):
             retention_ms=config.retention_seconds * 1000,
             outage=self._outage,
             settled=self._let_go,
+            # Half of what may be in flight: while one half is written, the other runs.
+            batch_jobs=config.concurrency // 2,
         )
         self._renewal = LeaseRenewal(
             config.redis_url,
@@ -180,14 +185,19 @@ class HookWorker(arq.Worker):
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
         self._stirred.clear()
-        free = self.max_jobs - len(self._held)
-        if free <= 0:
-            return POLL_SECONDS
+        await asyncio.sleep(
+            0
+        )  # what was started a moment ago takes its first step: do its handlers wait for something?
         if self._outage.under_way and self._settler.busy:
             # What has ended is written first: a claim would take those jobs again, for their leases have lapsed.
             return OUTAGE_LOOK_SECONDS
         try:
-            claims = await self._claim(min(free, CLAIM_JOBS))
+            if self._waiting_handlers:
+                await self._hand_back_ahead()
+            wanted = self._wanted()
+            if wanted <= 0:
+                return POLL_SECONDS
+            claims = await self._claim(min(wanted, CLAIM_JOBS))
             for claim in claims.jobs:
                 self._take(claim)
             await self.heart_beat()
@@ -197,11 +207,33 @@ class HookWorker(arq.Worker):
         self._outage.over()
         return None if claims.next_due_ms is None else claims.next_due_ms / 1000
 
+    def _wanted(self) -> int:
+        """How many jobs to claim: for the free places, or one load more, to be at hand when places become free.
+
+        Claimed ahead is only while every handler ends without waiting for anything: the next load is then due within
+        milliseconds, and it comes while this one runs and is written. Nobody else has to wait for what we do not run.
+        """
+        if self._waiting_handlers:
+            return self.max_jobs - len(self._held)
+        half = (self.max_jobs + 1) // 2
+        return self.max_jobs - len(self._ahead) if len(self._ahead) <= half else 0
+
+    async def _hand_back_ahead(self) -> None:
+        """Give back what was claimed ahead and not started: the handlers take their time, or the worker stops."""
+        if not self._ahead:
+            return
+        claims = [held.claim for held in self._ahead]
+        self._ahead.clear()
+        for claim in claims:
+            self._forget(claim)
+        in_doubt, self._claims_in_doubt = self._claims_in_doubt, True  # until the answer has come
+        await queue.release(self._server, claims)
+        self._claims_in_doubt = in_doubt
+
     async def _claim(self, count: int) -> Claims:
         if self._claims_in_doubt:
             # Leases may have lapsed that our runs still need, and jobs may be ours of which we were never told.
-            held = [held.claim for held in self._held.values()]
-            await queue.recover(self._server, held, tokens_start_with=f"{self._name}:", lease_ms=self.config.lease_ms)
+            await self._recover([held.claim for held in self._held.values()])
         self._claims_made += 1
         self._claims_in_doubt = True
         claims = await queue.claim(
@@ -214,6 +246,10 @@ class HookWorker(arq.Worker):
         self._claims_in_doubt = False
         return claims
 
+    async def _recover(self, held: list[Claimed]) -> int:
+        prefix = f"{self._name}:"
+        return await queue.recover(self._server, held, tokens_start_with=prefix, lease_ms=self.config.lease_ms)
+
     def _take(self, claim: Claimed) -> None:
         running = self._held.get(claim.job_id)
         if running is not None:
@@ -223,7 +259,22 @@ class HookWorker(arq.Worker):
         held = self._held[claim.job_id] = Held(claim)
         if claim.crashes:
             self._suspect = claim.job_id
-        held.task = asyncio.create_task(self._run_claimed(claim))
+        self._ahead.append(held)
+        self._start_next()
+
+    def _start_next(self) -> None:
+        """Start the next job that was claimed ahead, if there is one and a place for it."""
+        if self._ahead and len(self._held) - len(self._ahead) < self.max_jobs and not self._stopping:
+            held = self._ahead.popleft()
+            held.task = asyncio.create_task(self._run_held(held))
+
+    async def _run_held(self, held: Held) -> None:
+        # Between two steps of whatever else runs, this counts the handlers that wait for something.
+        self._waiting_handlers += 1
+        try:
+            await self._run_claimed(held.claim)
+        finally:
+            self._waiting_handlers -= 1
 
     async def _run_claimed(self, claim: Claimed) -> None:
         try:
@@ -264,10 +315,11 @@ class HookWorker(arq.Worker):
         self._held.pop(claim.job_id, None)
         if self._suspect == claim.job_id:
             self._suspect = None
+        self._start_next()
         self._stirred.set()
 
     async def _until_stirred(self, seconds: float) -> None:
-        if seconds <= 0 and len(self._held) < self.max_jobs:
+        if seconds <= 0 and self._wanted() > 0:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -275,6 +327,8 @@ class HookWorker(arq.Worker):
 
     async def _wind_down(self) -> None:
         """Let what runs finish, hand back what does not, and write down what there is to write."""
+        with suppress(*OUTAGES):  # if not now, then with whatever else is left in the end
+            await self._hand_back_ahead()
         running = [held.task for held in self._held.values() if held.task is not None]
         stop_now = asyncio.create_task(self._stop_now.wait())
         finished = asyncio.create_task(_all_done(running))
@@ -290,8 +344,10 @@ class HookWorker(arq.Worker):
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._settler.drain()
                 unfinished = [held.claim for held in self._held.values()]
-                if unfinished:
-                    released = await queue.release(self._server, unfinished)
+                released = await queue.release(self._server, unfinished) if unfinished else 0
+                if self._claims_in_doubt:
+                    released += await self._recover([])
+                if released:
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:
             # Nothing is lost: what could not be written is run again when its lease lapses.

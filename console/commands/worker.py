@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
+import uvloop
 
 from console.logs import configure_logging
 from console.roles import run_worker
@@ -23,4 +22,5 @@ def command(*, burst: bool, with_parent: bool) -> None:
     settings = load_settings()
     redis_url = configured_redis(settings, command="worker")
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(run_worker(settings, redis_url, burst=burst, with_parent=with_parent))
+    # As in the receiver, the loop is in C: see docs/performance.md.
+    uvloop.run(run_worker(settings, redis_url, burst=burst, with_parent=with_parent))
