@@ -20,7 +20,7 @@ from handlers.hints import handler_stub
 from handlers.registry import Handler, Registry
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
-from worker.limits import TimeLimit
+from worker.limits import LimitedRun, TimeLimit
 from worker.policy import HandlerRun, RetryPolicy
 from worker.threads import run_in_thread
 
@@ -68,36 +68,41 @@ class Dispatcher:
 
     async def _run(self, handler: Handler, views: _Views, job: Job) -> HandlerRun:
         started = time.perf_counter()
+        run = LimitedRun(self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds))
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
             if handler.when is not None and not handler.when(event):
                 return HandlerRun(handler.name, "skipped")
-            await self._call(handler, event, self._make_context(job, handler))
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
-                raise
-            policy = RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
-            return _unfinished(handler.name, error, (time.perf_counter() - started) * 1000, policy)
-        return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
-
-    async def _call(self, handler: Handler, event: Event, context: Context) -> None:
-        limit = self._limits.get(handler.timeout_seconds)
-        if limit is None:
-            limit = self._limits[handler.timeout_seconds] = TimeLimit(handler.timeout_seconds)
-        run = limit.run()
-        try:
+            context = self._make_context(job, handler)
             with run:
                 if handler.is_async:
                     await handler.function(event, context)
                 else:
-                    answer = await run_in_thread(handler.function, event, context)
-                    if inspect.isawaitable(answer):
-                        await answer  # a plain wrapper around an async function: unawaited, its work would be lost
-        except TimeoutError:
-            if not run.expired:
-                raise  # the handler's own
-            note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
-            raise TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}") from None
+                    await _call_plain(handler, event, context)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                raise
+            ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
+            policy = RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
+            return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, policy)
+        return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
+
+    def _new_limit(self, seconds: float) -> TimeLimit:
+        limit = self._limits[seconds] = TimeLimit(seconds)
+        return limit
+
+
+async def _call_plain(handler: Handler, event: Event, context: Context) -> None:
+    answer = await run_in_thread(handler.function, event, context)
+    if inspect.isawaitable(answer):
+        await answer  # a plain wrapper around an async function: unawaited, its work would be lost
+
+
+def _too_slow(handler: Handler, error: TimeoutError) -> TimeoutError:
+    note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
+    too_slow = TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}")
+    too_slow.__cause__ = error.__cause__  # its traceback shows what the handler was waiting for
+    return too_slow
 
 
 class _Views:

@@ -24,10 +24,6 @@ class TimeLimit:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self) -> LimitedRun:
-        """The limit for one run: `with limit.run(): await …`."""
-        return LimitedRun(self)
-
     def begin(self, run: LimitedRun) -> float:
         """Watch a run; returns when it is due to end, by the loop's clock."""
         loop = asyncio.get_running_loop()
@@ -56,9 +52,10 @@ class TimeLimit:
 
 
 class LimitedRun:
-    """One run in the current task: cancelled at its limit, which then comes out as a TimeoutError.
+    """One run in the current task: `with LimitedRun(limit): await …`.
 
-    As `asyncio.timeout` does it: whoever else cancels the task meanwhile is heard as well.
+    It is cancelled at its limit, which then comes out as a TimeoutError. As with `asyncio.timeout`, whoever else
+    cancels the task meanwhile is heard as well.
 
     Attributes:
         due: when it is to end, by the loop's clock.

@@ -29,7 +29,7 @@ class Settler:
         server: Redis.
         retention_ms: for how long the outcomes of delivered events can be looked up.
         outage: where an outage is noted.
-        settled: called for each settlement once it is written, with whether its lease had passed to somebody else.
+        settled: called for each batch once it is written, with the ids of the jobs whose leases had passed to others.
         batch_jobs: the most jobs of one batch, at least 1 and no more than `BATCH_JOBS`.
     """
 
@@ -39,7 +39,7 @@ class Settler:
         *,
         retention_ms: int,
         outage: Outage,
-        settled: Callable[[Settlement, bool], None],
+        settled: Callable[[Sequence[Settlement], set[str]], None],
         batch_jobs: int = BATCH_JOBS,
     ) -> None:
         self._server = server
@@ -85,8 +85,7 @@ class Settler:
                     # A fault of ours. Whoever is let go of unwritten is run again when its lease lapses.
                     logger.exception("settle.fault", jobs=len(batch))
                     fenced = {settlement.claim.job_id for settlement in batch}
-                for settlement in batch:
-                    self._settled(settlement, settlement.claim.job_id in fenced)
+                self._settled(batch, fenced)
         finally:
             self._writer = None
 

@@ -11,7 +11,7 @@ import secrets
 import signal
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from broker.queue import Claimed, Claims, Settlement
 from broker.records import Job
 from worker.dispatch import Dispatcher
 from worker.outage import Outage
-from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreadable_settlement
+from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 from worker.renewal import LeaseRenewal
 from worker.settling import Settler
 from worker.stock import arq_function
@@ -198,8 +198,7 @@ class HookWorker(arq.Worker):
             if wanted <= 0:
                 return POLL_SECONDS
             claims = await self._claim(min(wanted, CLAIM_JOBS))
-            for claim in claims.jobs:
-                self._take(claim)
+            self._take(claims.jobs)
             await self.heart_beat()
         except OUTAGES as error:
             await self._outage.wait(error)
@@ -224,8 +223,7 @@ class HookWorker(arq.Worker):
             return
         claims = [held.claim for held in self._ahead]
         self._ahead.clear()
-        for claim in claims:
-            self._forget(claim)
+        self._forget(claims)
         in_doubt, self._claims_in_doubt = self._claims_in_doubt, True  # until the answer has come
         await queue.release(self._server, claims)
         self._claims_in_doubt = in_doubt
@@ -250,72 +248,80 @@ class HookWorker(arq.Worker):
         prefix = f"{self._name}:"
         return await queue.recover(self._server, held, tokens_start_with=prefix, lease_ms=self.config.lease_ms)
 
-    def _take(self, claim: Claimed) -> None:
-        running = self._held.get(claim.job_id)
-        if running is not None:
-            # Our own lease lapsed (we were suspended, say), and the run still goes on: from now on under the new one.
-            running.claim = claim
-            return
-        held = self._held[claim.job_id] = Held(claim)
-        if claim.crashes:
-            self._suspect = claim.job_id
-        self._ahead.append(held)
-        self._start_next()
+    def _take(self, claims: Iterable[Claimed]) -> None:
+        for claim in claims:
+            running = self._held.get(claim.job_id)
+            if running is not None:
+                # Our own lease lapsed (we were suspended, say), and the run still goes on: now under the new one.
+                running.claim = claim
+                continue
+            held = self._held[claim.job_id] = Held(claim)
+            if claim.crashes:
+                self._suspect = claim.job_id
+            self._ahead.append(held)
+        self._start_ahead()
 
-    def _start_next(self) -> None:
-        """Start the next job that was claimed ahead, if there is one and a place for it."""
-        if self._ahead and len(self._held) - len(self._ahead) < self.max_jobs and not self._stopping:
+    def _start_ahead(self) -> None:
+        """Start what was claimed, as far as there are places."""
+        if self._stopping or not self._ahead:
+            return
+        loop = asyncio.get_running_loop()
+        places = self.max_jobs - (len(self._held) - len(self._ahead))
+        for _ in range(min(places, len(self._ahead))):
             held = self._ahead.popleft()
-            held.task = asyncio.create_task(self._run_held(held))
+            # A task for each, although most end in their first step: a handler's libraries expect one of their own.
+            held.task = loop.create_task(self._run_held(held))
 
     async def _run_held(self, held: Held) -> None:
-        # Between two steps of whatever else runs, this counts the handlers that wait for something.
-        self._waiting_handlers += 1
+        self._waiting_handlers += 1  # seen by others only if this coroutine waits for something before its end
         try:
-            await self._run_claimed(held.claim)
+            job = self._job_of(held.claim)
+            if job is None:
+                return
+            runs = await self._dispatcher.dispatch(job)
+            # Not the claim from before: the lease may have lapsed and been taken again meanwhile, by us.
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
+            for run in runs:
+                if run.ended in {"failed", "unfit"}:
+                    _log_failure(job, run)
+        except Exception:
+            # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
+            logger.exception("job.fault", job_id=held.claim.job_id)
+            self._forget([held.claim])
         finally:
             self._waiting_handlers -= 1
 
-    async def _run_claimed(self, claim: Claimed) -> None:
+    def _job_of(self, claim: Claimed) -> Job | None:
+        """The job to run; None if there is none that could be, which is settled with that."""
         try:
             job = Job.from_bytes(claim.payload or b"null")
         except MalformedRecordError as fault:
             error = str(fault) if claim.payload else "the job was removed from Redis while it was queued"
             self._settler.add(unreadable_settlement(claim, error=error, now_ms=_now_ms()))
-            return
+            return None
         if claim.crashes >= CRASH_LIMIT:
             self._settler.add(poison_settlement(claim, job, now_ms=_now_ms()))
-            return
-        try:
-            runs = await self._dispatcher.dispatch(job)
-            newest_claim = self._held[claim.job_id].claim
-            self._settler.add(settlement_of(newest_claim, job, runs, now_ms=_now_ms()))
-        except Exception:
-            # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
-            logger.exception("job.fault", job_id=claim.job_id)
-            self._forget(claim)
-            return
-        for run in runs:
-            if run.ended in {"failed", "unfit"}:
-                logger.warning(
-                    "handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error
-                )
+            return None
+        return job
 
-    def _let_go(self, settlement: Settlement, fenced: bool) -> None:  # noqa: FBT001 - the settler's callback
-        self._forget(settlement.claim)
-        if fenced:
-            logger.warning("job.fenced", job_id=settlement.claim.job_id)
-            return
-        self.jobs_retried += len(settlement.follow_ups)
-        self.jobs_failed += len(settlement.dead_letters)
-        self.jobs_complete += not (settlement.follow_ups or settlement.dead_letters)
-        _log(settlement)
+    def _let_go(self, settlements: Sequence[Settlement], fenced: Container[str]) -> None:
+        for settlement in settlements:
+            if settlement.claim.job_id in fenced:
+                logger.warning("job.fenced", job_id=settlement.claim.job_id)
+            elif settlement.follow_ups or settlement.dead_letters:
+                self.jobs_retried += len(settlement.follow_ups)
+                self.jobs_failed += len(settlement.dead_letters)
+                _log_trouble(settlement)
+            else:
+                self.jobs_complete += 1
+        self._forget([settlement.claim for settlement in settlements])
 
-    def _forget(self, claim: Claimed) -> None:
-        self._held.pop(claim.job_id, None)
-        if self._suspect == claim.job_id:
-            self._suspect = None
-        self._start_next()
+    def _forget(self, claims: Iterable[Claimed]) -> None:
+        for claim in claims:
+            self._held.pop(claim.job_id, None)
+            if self._suspect == claim.job_id:
+                self._suspect = None
+        self._start_ahead()
         self._stirred.set()
 
     async def _until_stirred(self, seconds: float) -> None:
@@ -364,7 +370,11 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _log(settlement: Settlement) -> None:
+def _log_failure(job: Job, run: HandlerRun) -> None:
+    logger.warning("handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error)
+
+
+def _log_trouble(settlement: Settlement) -> None:
     delivery = settlement.delivery
     for job, delay_ms in settlement.follow_ups:
         logger.warning("handler.retrying", delivery=delivery, handler=job.handler, attempt=job.attempt, in_ms=delay_ms)
