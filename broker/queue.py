@@ -6,9 +6,11 @@ stock arq worker leaves leased jobs alone, and the jobs of a dead worker fall du
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import orjson
 
 from broker import keys
 from broker.connection import BlockingServer, Server
@@ -21,6 +23,7 @@ _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
 )
 
 _GROUP_JOBS = 1_000
+"""As many as Lua can hand to one command, a pair for each."""
 
 
 class Claimed(NamedTuple):
@@ -62,6 +65,7 @@ class Settlement:
         outcomes: JSON by handler name.
         follow_ups: jobs that take its place, each with its delay in ms.
         dead_letters: JSON by dead letter id.
+        received_at_ms: when the event was received, if this is the first job of its delivery.
     """
 
     claim: Claimed
@@ -69,16 +73,7 @@ class Settlement:
     outcomes: dict[str, bytes] = field(default_factory=dict)
     follow_ups: list[tuple[Job, int]] = field(default_factory=list)
     dead_letters: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is one outcome to write, of the first job of a delivery, and nothing else: see finish.lua."""
-        return (
-            len(self.outcomes) == 1
-            and not self.follow_ups
-            and not self.dead_letters
-            and self.delivery == self.claim.job_id
-        )
+    received_at_ms: int | None = None
 
 
 async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspect_wanted: bool) -> Claims:
@@ -114,23 +109,35 @@ async def settle(server: Server, settlements: Iterable[Settlement], *, retention
     Returns:
         The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
     """
-    plain: dict[str, list[Settlement]] = {}
-    others: list[Argument] = []
+    groups: dict[tuple[str, int], list[Settlement]] = {}
+    others: list[Settlement] = []
     for settlement in settlements:
-        if settlement.is_plain:
-            plain.setdefault(settlement.claim.token, []).append(settlement)
+        if settlement.received_at_ms is None or settlement.follow_ups or settlement.dead_letters:
+            others.append(settlement)
         else:
-            others += _in_full(settlement)
-    groups = [group for of_one_claim in plain.values() for group in _pages(of_one_claim)]
-    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, len(groups)]
-    for group in groups:
-        arguments += (group[0].claim.token, len(group))
-        arguments += [settlement.claim.job_id for settlement in group]
-        arguments += [handler for settlement in group for handler in settlement.outcomes]
-        arguments += [outcome for settlement in group for outcome in settlement.outcomes.values()]
-    arguments += others
+            of_one_claim = (settlement.claim.token, settlement.received_at_ms // keys.OUTCOMES_MS)
+            groups.setdefault(of_one_claim, []).append(settlement)
+    fenced, in_full = await _finish(server, list(groups.values()), others, retention_ms)
+    if in_full:
+        again = [settlement for group in groups.values() for settlement in group if settlement.claim.job_id in in_full]
+        fenced |= (await _finish(server, [], again, retention_ms))[0]
+    return fenced
+
+
+async def _finish(
+    server: Server, groups: Sequence[Sequence[Settlement]], others: Sequence[Settlement], retention_ms: int
+) -> tuple[set[str], set[str]]:
+    pages = [group[first : first + _GROUP_JOBS] for group in groups for first in range(0, len(group), _GROUP_JOBS)]
+    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, len(pages)]
+    for page in pages:
+        arguments += (page[0].claim.token, keys.outcomes_key(page[0].received_at_ms or 0), len(page))
+        arguments += [settlement.claim.job_id for settlement in page]
+        arguments += [_together(settlement.outcomes) for settlement in page]
+    for settlement in others:
+        arguments += _in_full(settlement)
     names = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
-    return {job_id.decode() for job_id in await _FINISH.run(server, names, arguments)}
+    fenced, in_full = await _FINISH.run(server, names, arguments)
+    return {job_id.decode() for job_id in fenced}, {job_id.decode() for job_id in in_full}
 
 
 def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -> set[str]:
@@ -162,6 +169,11 @@ async def release(server: Server, claims: Iterable[Claimed]) -> int:
     return released
 
 
+def _together(outcomes: Mapping[str, bytes]) -> bytes:
+    """The outcomes of all handlers as one JSON object; each of them is JSON already."""
+    return b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(handler), outcome) for handler, outcome in outcomes.items())
+
+
 def _in_full(settlement: Settlement) -> list[Argument]:
     arguments: list[Argument] = [settlement.claim.job_id, settlement.claim.token, settlement.delivery]
     arguments.append(len(settlement.outcomes))
@@ -174,11 +186,6 @@ def _in_full(settlement: Settlement) -> list[Argument]:
     for letter_id, letter in settlement.dead_letters.items():
         arguments += (letter_id, letter)
     return arguments
-
-
-def _pages(settlements: Sequence[Settlement]) -> Iterable[Sequence[Settlement]]:
-    """As many at a time as Lua can hand to one command."""
-    return (settlements[first : first + _GROUP_JOBS] for first in range(0, len(settlements), _GROUP_JOBS))
 
 
 def _pairs(claims: Iterable[Claimed]) -> list[Argument]:

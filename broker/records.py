@@ -184,14 +184,14 @@ class Job(NamedTuple):
         """
         try:
             return cls.from_kwargs(orjson.loads(payload)["k"])
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise MalformedRecordError(f"a job in Redis cannot be read: {type(error).__name__} at {error}") from None
 
     @classmethod
     def from_kwargs(cls, k: Mapping[str, Any]) -> Self:
         """Build a job from the keyword arguments with which arq calls the function."""
         record = Record(
-            k["event_id"], k["event_type"], k["received_at_ms"], k["body"], k["headers"], k.get("endpoint", "")
+            k["event_id"], k["event_type"], int(k["received_at_ms"]), k["body"], k["headers"], k.get("endpoint", "")
         )
         return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
 

@@ -73,7 +73,8 @@ def backoff_seconds(policy: RetryPolicy, attempt: int, *, chance: float) -> floa
 
 def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_ms: int) -> Settlement:
     """Decide for each handler that ran: done, another attempt for it alone, or a dead letter."""
-    settlement = Settlement(claim, job.delivery)
+    first_job = job.delivery == claim.job_id
+    settlement = Settlement(claim, job.delivery, received_at_ms=job.record.received_at_ms if first_job else None)
     for run in runs:
         state = "done"
         if run.ended in {"skipped", "dropped"}:

@@ -7,6 +7,7 @@ stock arq claims job by job, polls, and forgets a job for five minutes when its 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import secrets
 import signal
 import time
@@ -113,6 +114,7 @@ class HookWorker(arq.Worker):
         self._held: dict[str, Held] = {}
         self._ahead: deque[Held] = deque()
         self._waiting_handlers = 0
+        self._context = contextvars.copy_context()
         self._suspect: str | None = None
         self._claims_made = 0
         self._claims_in_doubt = False
@@ -270,7 +272,8 @@ class HookWorker(arq.Worker):
         for _ in range(min(places, len(self._ahead))):
             held = self._ahead.popleft()
             # A task for each, although most end in their first step: a handler's libraries expect one of their own.
-            held.task = loop.create_task(self._run_held(held))
+            # And not the context variables of whichever handler's end has made place for it.
+            held.task = loop.create_task(self._run_held(held), context=self._context.copy())
 
     async def _run_held(self, held: Held) -> None:
         self._waiting_handlers += 1  # seen by others only if this coroutine waits for something before its end

@@ -1,26 +1,28 @@
 -- Settle claimed jobs: outcomes, follow-up jobs, dead letters, counts.
 -- KEYS: queue, leases, crashes, ledger, dead, dead index
 -- ARGV: job prefix, delivery prefix, retention of outcomes in ms,
---       number of groups of plain jobs, for each: token, number of jobs, then that many each of job ids, handlers, outcomes
+--       number of groups of plain jobs, for each: token, key of outcomes, number of jobs, that many job ids, and outcomes
 --       then for each other job:
 --       job id, token, delivery id,
 --       number of outcomes, for each: handler, outcome
 --       number of follow-up jobs, for each: job id, job, delay in ms
 --       number of dead letters, for each: dead letter id, letter
--- Returns the ids of the jobs whose lease had passed to somebody else: nothing was written for those.
+-- Returns the ids of the jobs whose lease had passed to somebody else: nothing was written for those; and of the plain
+-- jobs that have left a trace before: nothing was written for those either, they are to come again as other jobs.
 --
--- A plain job is the first and only one of its delivery, with one outcome and nothing to follow: nearly all of them. Those
--- of one claim are settled together; a command less an event is worth more than all that Lua does.
+-- A plain job is the first and only one of its delivery, and nothing follows it: nearly all of them. Those of one claim
+-- are settled together, and their outcomes go to a hash that they share: two commands fewer an event, which is more than
+-- all that Lua does.
 --
 -- A script that fails is not rolled back. So whatever can be refused (a key that somebody made another type of) is asked
--- for before the first write of a job or group, and its counts and its moves stand together: what was settled before the
--- failure is settled and counted, and the rest is still leased, and comes again.
+-- or written first in each job or group, and its counts and its moves stand together behind that: what was settled before
+-- the failure is settled and counted, and the rest is still leased, and comes again.
 local queue, leases, crashes, ledger, dead, dead_index = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, delivery_prefix, retention_ms, groups = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now_ms = server_now_ms()
 local any_crashes = redis.call('HLEN', crashes) > 0
 local position = 4
-local fenced = {}
+local fenced, in_full = {}, {}
 
 local function take()
   position = position + 1
@@ -52,6 +54,12 @@ local function settle(job_id, token, delivery_key, outcomes, follow_ups, letters
     outcomes[#outcomes + 1] = dead_now
   end
 
+  if #outcomes > 0 then
+    redis.call('HSET', delivery_key, unpack(outcomes))
+  end
+  if open_now == 0 and dead_now == 0 then
+    redis.call('PEXPIRE', delivery_key, retention_ms)
+  end
   count('extra', math.max(open_now - 1, 0) - (open_before - 1))
   if open_now == 0 then
     count(dead_now > 0 and 'dead' or state[3] and 'dropped' or 'delivered', 1)
@@ -68,55 +76,48 @@ local function settle(job_id, token, delivery_key, outcomes, follow_ups, letters
     redis.call('HSET', dead, letters[i], letters[i + 1])
     redis.call('ZADD', dead_index, digits(now_ms), letters[i])
   end
-  if #outcomes > 0 then
-    redis.call('HSET', delivery_key, unpack(outcomes))
-  end
-  if open_now == 0 and dead_now == 0 then
-    redis.call('PEXPIRE', delivery_key, retention_ms)
-  end
 end
 
--- Whether all of them are the holder's, and none has left a trace before: a trace means another verdict, or other counts.
-local function all_plain(token, first, last, delivery_keys)
-  local holders = redis.call('HMGET', leases, unpack(ARGV, first, last))
-  for i = 1, #delivery_keys do
-    if holders[i] ~= token then
-      return false
-    end
-  end
-  return not any_crashes and redis.call('EXISTS', unpack(delivery_keys)) == 0
-end
-
-local function settle_group(token, jobs)
+local function settle_group(token, outcomes_key, jobs)
   local first, last = position + 1, position + jobs
-  local job_keys, delivery_keys = {}, {}
+  local holders = redis.call('HMGET', leases, unpack(ARGV, first, last))
+  local delivery_keys = {}
+  for i = 1, jobs do
+    delivery_keys[i] = delivery_prefix .. ARGV[position + i]
+  end
+  local any_trace = redis.call('EXISTS', unpack(delivery_keys)) > 0
+  local ours, job_keys, outcomes = {}, {}, {}
   for i = 1, jobs do
     local job_id = ARGV[position + i]
-    job_keys[i] = job_prefix .. job_id
-    delivery_keys[i] = delivery_prefix .. job_id
-  end
-  position = position + 3 * jobs
-  if not all_plain(token, first, last, delivery_keys) then
-    for i = 1, jobs do
-      local at = first + i - 1
-      settle(ARGV[at], token, delivery_keys[i], { ARGV[at + jobs], ARGV[at + 2 * jobs] }, {}, {})
+    if holders[i] ~= token then
+      fenced[#fenced + 1] = job_id
+    elseif any_trace and redis.call('EXISTS', delivery_keys[i]) == 1 then
+      in_full[#in_full + 1] = job_id -- a dead letter that was tried again, say: it may have another verdict
+    else
+      local place = #ours + 1
+      ours[place] = job_id
+      job_keys[place] = job_prefix .. job_id
+      outcomes[2 * place - 1], outcomes[2 * place] = job_id, ARGV[last + i]
     end
+  end
+  position = last + jobs
+  if #ours == 0 then
     return
   end
-  count('delivered', jobs)
-  redis.call('ZREM', queue, unpack(ARGV, first, last))
-  redis.call('HDEL', leases, unpack(ARGV, first, last))
+  redis.call('HSET', outcomes_key, unpack(outcomes))
+  redis.call('PEXPIRE', outcomes_key, retention_ms)
+  count('delivered', #ours)
+  redis.call('ZREM', queue, unpack(ours))
+  redis.call('HDEL', leases, unpack(ours))
   redis.call('DEL', unpack(job_keys))
-  for i = 1, jobs do
-    local handler = last + i
-    redis.call('HSET', delivery_keys[i], ARGV[handler], ARGV[handler + jobs])
-    redis.call('PEXPIRE', delivery_keys[i], retention_ms)
+  if any_crashes then
+    redis.call('HDEL', crashes, unpack(ours))
   end
 end
 
 for _ = 1, groups do
-  local token = take()
-  settle_group(token, tonumber(take()))
+  local token, outcomes_key = take(), take()
+  settle_group(token, outcomes_key, tonumber(take()))
 end
 while position < #ARGV do
   local job_id, token, delivery_key = take(), take(), delivery_prefix .. take()
@@ -132,4 +133,4 @@ while position < #ARGV do
   end
   settle(job_id, token, delivery_key, outcomes, follow_ups, letters)
 end
-return fenced
+return { fenced, in_full }
