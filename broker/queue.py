@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from broker import keys
 from broker.connection import BlockingServer, Server
 from broker.records import Job
-from broker.scripts import Argument, Script
+from broker.scripts import Argument, Script, run_together
 
 # A full Redis must be drained: if these were refused, nothing would ever make room.
 _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
     Script(name, makes_room=True) for name in ("claim", "lease", "renew", "recover", "release", "finish")
 )
+
+_CLAIM_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES)
+_FINISH_KEYS = (*_CLAIM_KEYS, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
 
 _GROUP_JOBS = 1_000
 """As many as Lua can hand to one command, a pair for each."""
@@ -40,6 +43,22 @@ class Claimed(NamedTuple):
     token: str
     crashes: int
     payload: bytes | None
+
+
+class ClaimRequest(NamedTuple):
+    """What to claim.
+
+    Attributes:
+        jobs: the most to claim; at least 1.
+        lease_ms: for how long they are ours without renewal.
+        token: the fence for all of them; unique to this claim.
+        suspect_wanted: whether one job that a worker has died with may be among them.
+    """
+
+    jobs: int
+    lease_ms: int
+    token: str
+    suspect_wanted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +95,20 @@ class Settlement:
     received_at_ms: int | None = None
 
 
-async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspect_wanted: bool) -> Claims:
-    """Claim up to `count` due jobs for `lease_ms`.
+async def claim(server: Server, request: ClaimRequest) -> Claims:
+    """Claim due jobs."""
+    return _claims(request, await _CLAIM.run(server, _CLAIM_KEYS, _claim_arguments(request)))
 
-    Args:
-        server: Server.
-        count: the most to claim; at least 1.
-        lease_ms: for how long they are ours without renewal.
-        token: the fence for all of them; unique to this call.
-        suspect_wanted: whether one job that a worker has died with may be among them.
-    """
-    arguments: Sequence[Argument] = (keys.JOB_PREFIX, count, lease_ms, token, int(suspect_wanted))
-    names = (keys.QUEUE, keys.LEASES, keys.CRASHES)
-    next_due_ms, job_ids, payloads, *seen = await _CLAIM.run(server, names, arguments)
+
+def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
+    return (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, int(request.suspect_wanted))
+
+
+def _claims(request: ClaimRequest, answer: Sequence[Any]) -> Claims:
+    next_due_ms, job_ids, payloads, *seen = answer
     crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
-        Claimed(job_id.decode(), token, crashes_seen, payload)
+        Claimed(job_id.decode(), request.token, crashes_seen, payload)
         for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
     return Claims(jobs, None if next_due_ms < 0 else next_due_ms)
@@ -99,8 +116,7 @@ async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspec
 
 async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bool:
     """Lease one due job by its id. False if it is gone, or somebody else's."""
-    names = (keys.QUEUE, keys.LEASES, keys.CRASHES)
-    return bool(await _LEASE.run(server, names, (job_id, token, lease_ms)))
+    return bool(await _LEASE.run(server, _CLAIM_KEYS, (job_id, token, lease_ms)))
 
 
 async def settle(server: Server, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
@@ -109,35 +125,60 @@ async def settle(server: Server, settlements: Iterable[Settlement], *, retention
     Returns:
         The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
     """
+    batch = {settlement.claim.job_id: settlement for settlement in settlements}
+    answer = await _FINISH.run(server, _FINISH_KEYS, _finish_arguments(batch.values(), retention_ms))
+    return await _fenced(server, batch, answer, retention_ms)
+
+
+async def settle_and_claim(
+    server: Server, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
+) -> tuple[set[str], Claims]:
+    """Write how claimed jobs ended, and claim others in the same round trip.
+
+    Returns:
+        As of `settle` and `claim`.
+    """
+    batch = {settlement.claim.job_id: settlement for settlement in settlements}
+    answer, claimed = await run_together(
+        server,
+        (_FINISH, _FINISH_KEYS, _finish_arguments(batch.values(), retention_ms)),
+        (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)),
+    )
+    return await _fenced(server, batch, answer, retention_ms), _claims(request, claimed)
+
+
+def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> list[Argument]:
     groups: dict[tuple[str, int], list[Settlement]] = {}
-    others: list[Settlement] = []
+    others: list[Argument] = []
     for settlement in settlements:
         if settlement.received_at_ms is None or settlement.follow_ups or settlement.dead_letters:
-            others.append(settlement)
+            others += _in_full(settlement)
         else:
             of_one_claim = (settlement.claim.token, settlement.received_at_ms // keys.OUTCOMES_MS)
             groups.setdefault(of_one_claim, []).append(settlement)
-    fenced, in_full = await _finish(server, list(groups.values()), others, retention_ms)
-    if in_full:
-        again = [settlement for group in groups.values() for settlement in group if settlement.claim.job_id in in_full]
-        fenced |= (await _finish(server, [], again, retention_ms))[0]
-    return fenced
-
-
-async def _finish(
-    server: Server, groups: Sequence[Sequence[Settlement]], others: Sequence[Settlement], retention_ms: int
-) -> tuple[set[str], set[str]]:
-    pages = [group[first : first + _GROUP_JOBS] for group in groups for first in range(0, len(group), _GROUP_JOBS)]
+    pages = [
+        group[first : first + _GROUP_JOBS] for group in groups.values() for first in range(0, len(group), _GROUP_JOBS)
+    ]
     arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, len(pages)]
     for page in pages:
         arguments += (page[0].claim.token, keys.outcomes_key(page[0].received_at_ms or 0), len(page))
         arguments += [settlement.claim.job_id for settlement in page]
         arguments += [_together(settlement.outcomes) for settlement in page]
-    for settlement in others:
-        arguments += _in_full(settlement)
-    names = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
-    fenced, in_full = await _FINISH.run(server, names, arguments)
-    return {job_id.decode() for job_id in fenced}, {job_id.decode() for job_id in in_full}
+    return arguments + others
+
+
+async def _fenced(
+    server: Server, batch: Mapping[str, Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
+) -> set[str]:
+    """The fenced ones of a batch, once also those are written that left a trace before and have to be given in full."""
+    fenced, with_trace = ({job_id.decode() for job_id in job_ids} for job_ids in answer)
+    if with_trace:
+        arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, 0]
+        for job_id in with_trace:
+            arguments += _in_full(batch[job_id])
+        again, _ = await _FINISH.run(server, _FINISH_KEYS, arguments)
+        fenced |= {job_id.decode() for job_id in again}
+    return fenced
 
 
 def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -> set[str]:

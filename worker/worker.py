@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import secrets
 import signal
 import time
-from collections import deque
 from collections.abc import Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +22,9 @@ from redis.exceptions import RedisError
 from broker import keys, queue
 from broker.connection import OUTAGES
 from broker.errors import MalformedRecordError
-from broker.queue import Claimed, Claims, Settlement
+from broker.queue import Claimed, Settlement
 from broker.records import Job
+from worker.claiming import Claimer
 from worker.dispatch import Dispatcher
 from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
@@ -83,7 +82,7 @@ class Held:
     """A job in hand: from its claim until its settlement is written."""
 
     claim: Claimed
-    task: asyncio.Task[None] | None = None  # none yet: claimed ahead, and not started
+    task: asyncio.Task[None] | None = None
 
 
 class HookWorker(arq.Worker):
@@ -112,21 +111,25 @@ class HookWorker(arq.Worker):
         self._server = server
         self._dispatcher = dispatcher
         self._held: dict[str, Held] = {}
-        self._ahead: deque[Held] = deque()
-        self._waiting_handlers = 0
+        self._handing_back: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
         self._suspect: str | None = None
-        self._claims_made = 0
-        self._claims_in_doubt = False
-        self._name = secrets.token_hex(8)
         self._stirred = asyncio.Event()
         self._stopping = False
         self._stop_now = asyncio.Event()
         self._outage = Outage()
+        self._claimer = Claimer(
+            server,
+            lease_ms=config.lease_ms,
+            held=self._claims_held,
+            suspect_wanted=lambda: self._suspect is None,
+            take=self._take,
+        )
         self._settler = Settler(
             server,
             retention_ms=config.retention_seconds * 1000,
             outage=self._outage,
+            claimer=self._claimer,
             settled=self._let_go,
             # Half of what may be in flight: while one half is written, the other runs.
             batch_jobs=config.concurrency // 2,
@@ -134,7 +137,7 @@ class HookWorker(arq.Worker):
         self._renewal = LeaseRenewal(
             config.redis_url,
             lease_ms=config.lease_ms,
-            held=lambda: [held.claim for held in list(self._held.values())],
+            held=self._claims_held,
         )
 
     @property
@@ -170,6 +173,7 @@ class HookWorker(arq.Worker):
         if self._stopping:
             self._stop_now.set()
         self._stopping = True
+        self._claimer.close()
         self._stirred.set()
 
     def handle_sig(self, signum: signal.Signals) -> None:
@@ -187,70 +191,26 @@ class HookWorker(arq.Worker):
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
         self._stirred.clear()
-        await asyncio.sleep(
-            0
-        )  # what was started a moment ago takes its first step: do its handlers wait for something?
         if self._outage.under_way and self._settler.busy:
             # What has ended is written first: a claim would take those jobs again, for their leases have lapsed.
             return OUTAGE_LOOK_SECONDS
         try:
-            if self._waiting_handlers:
-                await self._hand_back_ahead()
-            wanted = self._wanted()
-            if wanted <= 0:
-                return POLL_SECONDS
-            claims = await self._claim(min(wanted, CLAIM_JOBS))
-            self._take(claims.jobs)
             await self.heart_beat()
+            free = self.max_jobs - len(self._held)
+            if free <= 0 or self._claimer.under_way:
+                return POLL_SECONDS
+            next_due_ms = await self._claimer.claim(min(free, CLAIM_JOBS))
         except OUTAGES as error:
             await self._outage.wait(error)
             return 0.0
         self._outage.over()
-        return None if claims.next_due_ms is None else claims.next_due_ms / 1000
+        return None if next_due_ms is None else next_due_ms / 1000
 
-    def _wanted(self) -> int:
-        """How many jobs to claim: for the free places, or one load more, to be at hand when places become free.
+    def _claims_held(self) -> list[Claimed]:
+        return [held.claim for held in list(self._held.values())]  # copied first: the renewal's thread asks as well
 
-        Claimed ahead is only while every handler ends without waiting for anything: the next load is then due within
-        milliseconds, and it comes while this one runs and is written. Nobody else has to wait for what we do not run.
-        """
-        if self._waiting_handlers:
-            return self.max_jobs - len(self._held)
-        half = (self.max_jobs + 1) // 2
-        return self.max_jobs - len(self._ahead) if len(self._ahead) <= half else 0
-
-    async def _hand_back_ahead(self) -> None:
-        """Give back what was claimed ahead and not started: the handlers take their time, or the worker stops."""
-        if not self._ahead:
-            return
-        claims = [held.claim for held in self._ahead]
-        self._ahead.clear()
-        self._forget(claims)
-        in_doubt, self._claims_in_doubt = self._claims_in_doubt, True  # until the answer has come
-        await queue.release(self._server, claims)
-        self._claims_in_doubt = in_doubt
-
-    async def _claim(self, count: int) -> Claims:
-        if self._claims_in_doubt:
-            # Leases may have lapsed that our runs still need, and jobs may be ours of which we were never told.
-            await self._recover([held.claim for held in self._held.values()])
-        self._claims_made += 1
-        self._claims_in_doubt = True
-        claims = await queue.claim(
-            self._server,
-            count=count,
-            lease_ms=self.config.lease_ms,
-            token=f"{self._name}:{self._claims_made}",
-            suspect_wanted=self._suspect is None,
-        )
-        self._claims_in_doubt = False
-        return claims
-
-    async def _recover(self, held: list[Claimed]) -> int:
-        prefix = f"{self._name}:"
-        return await queue.recover(self._server, held, tokens_start_with=prefix, lease_ms=self.config.lease_ms)
-
-    def _take(self, claims: Iterable[Claimed]) -> None:
+    def _take(self, claims: Sequence[Claimed]) -> None:
+        loop = asyncio.get_running_loop()
         for claim in claims:
             running = self._held.get(claim.job_id)
             if running is not None:
@@ -260,23 +220,21 @@ class HookWorker(arq.Worker):
             held = self._held[claim.job_id] = Held(claim)
             if claim.crashes:
                 self._suspect = claim.job_id
-            self._ahead.append(held)
-        self._start_ahead()
-
-    def _start_ahead(self) -> None:
-        """Start what was claimed, as far as there are places."""
-        if self._stopping or not self._ahead:
-            return
-        loop = asyncio.get_running_loop()
-        places = self.max_jobs - (len(self._held) - len(self._ahead))
-        for _ in range(min(places, len(self._ahead))):
-            held = self._ahead.popleft()
+            if self._stopping:
+                continue
             # A task for each, although most end in their first step: a handler's libraries expect one of their own.
             # And not the context variables of whichever handler's end has made place for it.
             held.task = loop.create_task(self._run_held(held), context=self._context.copy())
+        if self._stopping:
+            self._handing_back = loop.create_task(self._hand_back(claims))
+
+    async def _hand_back(self, claims: Sequence[Claimed]) -> None:
+        """Hand back what came when the worker had been asked to stop: others can run it at once."""
+        with suppress(*OUTAGES):  # if not now, then with what is left in the end
+            await queue.release(self._server, claims)
+            self._forget(claims)
 
     async def _run_held(self, held: Held) -> None:
-        self._waiting_handlers += 1  # seen by others only if this coroutine waits for something before its end
         try:
             job = self._job_of(held.claim)
             if job is None:
@@ -291,8 +249,6 @@ class HookWorker(arq.Worker):
             # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
             logger.exception("job.fault", job_id=held.claim.job_id)
             self._forget([held.claim])
-        finally:
-            self._waiting_handlers -= 1
 
     def _job_of(self, claim: Claimed) -> Job | None:
         """The job to run; None if there is none that could be, which is settled with that."""
@@ -324,11 +280,10 @@ class HookWorker(arq.Worker):
             self._held.pop(claim.job_id, None)
             if self._suspect == claim.job_id:
                 self._suspect = None
-        self._start_ahead()
         self._stirred.set()
 
     async def _until_stirred(self, seconds: float) -> None:
-        if seconds <= 0 and self._wanted() > 0:
+        if seconds <= 0 and len(self._held) < self.max_jobs and not self._claimer.under_way:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -336,8 +291,6 @@ class HookWorker(arq.Worker):
 
     async def _wind_down(self) -> None:
         """Let what runs finish, hand back what does not, and write down what there is to write."""
-        with suppress(*OUTAGES):  # if not now, then with whatever else is left in the end
-            await self._hand_back_ahead()
         running = [held.task for held in self._held.values() if held.task is not None]
         stop_now = asyncio.create_task(self._stop_now.wait())
         finished = asyncio.create_task(_all_done(running))
@@ -352,11 +305,11 @@ class HookWorker(arq.Worker):
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._settler.drain()
-                unfinished = [held.claim for held in self._held.values()]
-                released = await queue.release(self._server, unfinished) if unfinished else 0
-                if self._claims_in_doubt:
-                    released += await self._recover([])
-                if released:
+                if self._handing_back is not None:
+                    await self._handing_back
+                unfinished = self._claims_held()
+                if unfinished:
+                    released = await queue.release(self._server, unfinished)
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:
             # Nothing is lost: what could not be written is run again when its lease lapses.
