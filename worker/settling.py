@@ -7,6 +7,7 @@ have lapsed, and then somebody else's run counts.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -22,6 +23,10 @@ logger = structlog.get_logger("worker")
 BATCH_JOBS = 256
 """The most jobs of one batch: bounds how long the script keeps the server busy."""
 
+SLOW_WRITE_SECONDS = 0.005
+"""A write that takes longer mostly waits for the disk. Fewer and larger ones are the faster then, although nothing runs
+beside them; otherwise it is the smaller ones, beside which others run."""
+
 
 class Settler:
     """Gathers settlements and writes them, one batch under way at a time.
@@ -32,7 +37,7 @@ class Settler:
         outage: where an outage is noted.
         claimer: claims what may take the places of a batch, in the same round trip.
         settled: called for each batch once it is written, with the ids of the jobs whose leases had passed to others.
-        batch_jobs: the most jobs of one batch, at least 1 and no more than `BATCH_JOBS`.
+        batch_jobs: the most jobs of one batch while the disk is fast, at least 1 and no more than `BATCH_JOBS`.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Settler:
         self._waiting: list[Settlement] = []
         self._writer: asyncio.Task[None] | None = None
         self._abandoned = False
+        self._last_write_seconds = 0.0
 
     @property
     def busy(self) -> bool:
@@ -82,7 +88,13 @@ class Settler:
     async def _write(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[: self._batch_jobs], self._waiting[self._batch_jobs :]
+                most = self._batch_jobs
+                if self._last_write_seconds > SLOW_WRITE_SECONDS:
+                    await asyncio.sleep(
+                        0
+                    )  # what was claimed with the last batch, and ends at once, comes with this one
+                    most = BATCH_JOBS
+                batch, self._waiting = self._waiting[:most], self._waiting[most:]
                 try:
                     await self._write_batch(batch)
                 except Exception:
@@ -94,6 +106,7 @@ class Settler:
 
     async def _write_batch(self, batch: Sequence[Settlement]) -> None:
         while True:
+            started = time.perf_counter()
             try:
                 fenced, claims = await self._settle_and_claim(batch)
             except OUTAGES as error:
@@ -101,6 +114,7 @@ class Settler:
                 await self._outage.wait(error)
             else:
                 self._outage.over()
+                self._last_write_seconds = time.perf_counter() - started
                 self._settled(batch, fenced)  # first: a job whose lease was lost may be among the claimed ones
                 if claims is not None:
                     self._claimer.answered(claims)
