@@ -52,4 +52,4 @@ lock: ## Resolve the dependencies again (needs uv)
 		--no-emit-find-links --no-annotate --no-header --constraint requirements/dev.lock - -o requirements/build.lock
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/results benchmarks/.peers

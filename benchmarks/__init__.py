@@ -1,5 +1,5 @@
 """Measures receiver and worker side by side with others: `python -m benchmarks.run`, or `make bench`.
 
-Each measure is a package (`receive`, `drain`): `measure.py` takes one sample of one contender, and each contender has a
-module of its own. To add one, write such a module and name it in the package's `CONTENDERS`. The first is ours.
+Each measure is a module or a package with `entries(*, quick)`: its contenders, ours first, and their targets.
+Programs that only a peer's own environment can run are in `peers`. See `docs/performance.md`.
 """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -13,13 +15,13 @@ from pathlib import Path
 
 import psutil
 
-_PACKAGES = ("konvox-hooks", "aiohttp", "arq", "redis", "hiredis", "pydantic", "orjson")
+_PACKAGES = ("konvox-hooks", "aiohttp", "arq", "redis", "hiredis", "pydantic", "orjson", "uvloop")
 _FSYNCS = 100
 
 
-def describe(store_version: str, folder: Path) -> dict[str, str]:
+def describe(store_version: str, folder: Path, peers: str) -> dict[str, str]:
     """The circumstances of this run, by name; the store's data lie below `folder`."""
-    return {
+    circumstances = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {round(psutil.virtual_memory().total / 2**30)} GiB",
         "system": f"{platform.system()} {platform.release()}",
@@ -29,6 +31,7 @@ def describe(store_version: str, folder: Path) -> dict[str, str]:
         "store": f"{store_version}, appendonly yes, appendfsync always, loopback TCP, a fresh one for each sample",
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
     }
+    return {**circumstances, "peers": f"Node {_node()}; {peers}"} if peers else circumstances
 
 
 def busy_seconds() -> float:
@@ -47,6 +50,15 @@ def fsync_ms(folder: Path) -> float:
             os.fsync(file.fileno())
             durations.append(time.perf_counter() - before)
     return statistics.median(durations) * 1000
+
+
+def _node() -> str:
+    node = shutil.which("node")
+    return (
+        subprocess.run((node, "--version"), capture_output=True, text=True, check=True).stdout.strip()
+        if node
+        else "none"
+    )
 
 
 def _processor() -> str:

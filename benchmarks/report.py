@@ -8,14 +8,16 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.figures import Sample, Spread, ratio, spread
+from benchmarks.entry import Entry
+from benchmarks.figures import Sample, Spread, Unit, met_or_missed, ratio, spread
 
 RESULTS = Path(__file__).parent / "results"
 
 _HEAD = (
-    "| measure | contender | N | concurrency | per second, median (min to max) | p50 / p99 ms | CPU s per 1,000 "
-    "| ours is … times it (min to max) | target |\n|---|---|--:|--:|--:|--:|--:|--:|---|"
+    "| measure | contender | N | concurrency | median (min to max) | p50 / p99 ms | CPU s per 1,000 "
+    "| ours is … times as fast (min to max) | target |\n|---|---|--:|--:|--:|--:|--:|--:|---|"
 )
+_ELSEWHERE = "cores_busy_elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,92 +25,108 @@ class Row:
     """One contender in one measure.
 
     Attributes:
-        measure: `receive` or `drain`.
-        name: who.
-        note: what is particular about it.
-        concurrency: connections, or events in flight.
+        entry: the contender.
         samples: one for each round.
-        target_ratio: how many times as fast as this one we are to be.
         ratio: how many times as fast as this one we are; None for ourselves.
     """
 
-    measure: str
-    name: str
-    note: str
-    concurrency: int
+    entry: Entry
     samples: Sequence[Sample]
-    target_ratio: float | None
     ratio: Spread | None
 
     @property
     def verdict(self) -> str:
-        """The target, and whether the median meets it."""
-        if self.target_ratio is None or self.ratio is None:
-            return ""
-        return f"≥ {self.target_ratio:g}: {'met' if self.meets_target else '**missed**'}"
+        """The targets, and whether the medians meet them."""
+        verdicts = [bound.verdict(self.samples) for bound in self.entry.bounds]
+        if self.entry.target_ratio is not None and self.ratio is not None:
+            met = self.ratio.median >= self.entry.target_ratio
+            verdicts.append(f"≥ {self.entry.target_ratio:g}: {met_or_missed(met=met)}")
+        return "; ".join(verdicts)
 
     @property
-    def meets_target(self) -> bool:
-        """False if there is a target and the median misses it."""
-        return self.target_ratio is None or self.ratio is None or self.ratio.median >= self.target_ratio
+    def meets_targets(self) -> bool:
+        """False if there is a target that the median misses."""
+        return "missed" not in self.verdict
 
 
-def with_ratios(rows: Sequence[Row]) -> list[Row]:
+def rows_of(entries: Sequence[Entry], samples: Sequence[Sequence[Sample]]) -> list[Row]:
     """The rows of one measure, each but the first (ours) compared with it."""
-    ours, *others = rows
-    compared = [
-        Row(
-            other.measure,
-            other.name,
-            other.note,
-            other.concurrency,
-            other.samples,
-            other.target_ratio,
-            ratio(ours.samples, other.samples),
-        )
-        for other in others
+    ours = samples[0]
+    return [
+        Row(entry, taken, None if taken is ours else ratio(ours, taken, entry.unit))
+        for entry, taken in zip(entries, samples, strict=True)
     ]
-    return [ours, *compared]
 
 
-def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], *, rounds: int) -> str:
-    """The circumstances and the table."""
+def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], missing: Mapping[str, str], *, rounds: int) -> str:
+    """The circumstances, the table, and who is not in it."""
     facts = [f"- {name}: {value}" for name, value in circumstances.items()]
     facts.append(f"- rounds: {rounds}, contenders alternating; ratios are taken within each round")
     rows = list(rows)
-    elsewhere = Spread.of([sample.more["cores_busy_elsewhere"] for row in rows for sample in row.samples])
-    facts.append(f"- cores that others kept busy meanwhile: {_numbers(elsewhere, '.2f')}; near 0 on a quiet machine")
+    if elsewhere := [sample.more[_ELSEWHERE] for row in rows for sample in row.samples if _ELSEWHERE in sample.more]:
+        busy = Spread.of(elsewhere)
+        shown = f"{busy.median:.2f} ({busy.least:.2f} to {busy.most:.2f})"
+        facts.append(f"- cores that others kept busy meanwhile: {shown}; near 0 on a quiet machine")
+    facts += [f"- left out: {name}: {reason.splitlines()[0]}" for name, reason in missing.items()]
     return "\n".join([*facts, "", _HEAD, *map(_line, rows)])
 
 
-def save(circumstances: Mapping[str, str], rows: Iterable[Row], *, rounds: int, stamp: str) -> Path:
+def save(
+    circumstances: Mapping[str, str], rows: Iterable[Row], missing: Mapping[str, str], *, rounds: int, stamp: str
+) -> Path:
     """Keep everything as JSON; returns the file."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{stamp}.json"
-    content = {"circumstances": dict(circumstances), "rounds": rounds, "rows": [asdict(row) for row in rows]}
+    content = {
+        "circumstances": dict(circumstances),
+        "rounds": rounds,
+        "left_out": dict(missing),
+        "rows": [_as_json(row) for row in rows],
+    }
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return path
 
 
+def shown(value: float, unit: Unit) -> str:
+    """A value with its unit."""
+    return f"{value:,.{unit.digits}f}{unit.suffix}"
+
+
+def _as_json(row: Row) -> dict[str, object]:
+    entry = row.entry
+    return {
+        "measure": entry.measure,
+        "name": entry.name,
+        "note": entry.note,
+        "concurrency": entry.concurrency,
+        "unit": entry.unit.suffix.strip(),
+        "samples": [asdict(sample) for sample in row.samples],
+        "ratio": None if row.ratio is None else asdict(row.ratio),
+        "target_ratio": entry.target_ratio,
+        "bounds": [asdict(bound) for bound in entry.bounds],
+        "verdict": row.verdict,
+    }
+
+
 def _line(row: Row) -> str:
+    entry, first = row.entry, row.samples[0]
     latencies = [
-        f"{spread(row.samples, lambda sample, key=key: sample.more[key]).median:.1f}"
-        for key in ("p50_ms", "p99_ms")
-        if key in row.samples[0].more
+        f"{spread(row.samples, name).median:.{1 if spread(row.samples, name).median >= 10 else 2}f}"
+        for name in ("p50_ms", "p99_ms")
+        if name in first.more
     ]
+    cpu = [sample.cpu_seconds_per_1000 for sample in row.samples if sample.cpu_seconds_per_1000 is not None]
+    value = spread(row.samples, "value")
+    extent = f"{value.least:,.{entry.unit.digits}f} to {value.most:,.{entry.unit.digits}f}"
     cells = (
-        row.measure,
-        f"{row.name} ({row.note})" if row.note else row.name,
-        f"{row.samples[0].count:,}",
-        str(row.concurrency),
-        _numbers(spread(row.samples, lambda sample: sample.rate), ",.0f"),
+        entry.measure,
+        f"{entry.name} ({entry.note})" if entry.note else entry.name,
+        f"{first.count:,}",
+        entry.concurrency,
+        f"{shown(value.median, entry.unit)} ({extent})",
         " / ".join(latencies),
-        f"{spread(row.samples, lambda sample: sample.cpu_seconds_per_1000).median:.3f}",
-        "" if row.ratio is None else _numbers(row.ratio, ",.2f"),
+        f"{Spread.of(cpu).median:.3f}" if cpu else "",
+        "" if row.ratio is None else f"{row.ratio.median:,.2f} ({row.ratio.least:,.2f} to {row.ratio.most:,.2f})",
         row.verdict,
     )
     return f"| {' | '.join(cells)} |"
-
-
-def _numbers(numbers: Spread, form: str) -> str:
-    return f"{numbers.median:{form}} ({numbers.least:{form}} to {numbers.most:{form}})"

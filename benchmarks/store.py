@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from arq.connections import ArqRedis, RedisSettings
 
-from benchmarks.processes import free_port
+from benchmarks.processes import free_port, until
 from broker.connection import close, connect
 from broker.embedded import embedded_server
+
+_REWRITE_SECONDS = 120.0
 
 SETTINGS = {"appendonly": "yes", "appendfsync": "always"}
 
@@ -35,6 +37,19 @@ class Store:
         """How much CPU time it has used since its start."""
         usage: Any = await self.client.info("cpu")
         return float(usage["used_cpu_user"]) + float(usage["used_cpu_sys"])
+
+    @asynccontextmanager
+    async def filling(self) -> AsyncIterator[None]:
+        """While a queue is filled before the clock starts, nobody waits for the disk; at the end, it is at rest."""
+        await self.client.config_set("appendfsync", "no")
+        yield
+        await until(self._rewritten, seconds=_REWRITE_SECONDS)
+        await self.client.config_set("appendfsync", SETTINGS["appendfsync"])
+
+    async def _rewritten(self) -> bool:
+        """Whether no child process of its own is writing the append-only file anew."""
+        state: Any = await self.client.info("persistence")
+        return not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]
 
     async def version(self) -> str:
         """Its name and version."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from konvox.samples import sample_body, sample_data
 from konvox.signatures import sign_hmac_sha256
@@ -15,9 +16,22 @@ SECRET = "benchmarks-sign-with-this"
 
 def bodies(count: int, *, series: str = "") -> Iterator[bytes]:
     """`count` bodies of about 230 bytes, no two alike; those of another series are others."""
-    for number in range(count):
-        data = {**sample_data(EVENT_TYPE), "contactId": f"clcontact{series}{number:08d}"}
+    for contact_id in contact_ids(count, series=series):
+        data = {**sample_data(EVENT_TYPE), "contactId": contact_id}
         yield sample_body(EVENT_TYPE, data=data, timestamp="2026-05-20T14:32:00.000Z")
+
+
+def contact_ids(count: int, *, series: str = "") -> Iterator[str]:
+    """What tells these bodies apart."""
+    for number in range(count):
+        yield f"clcontact{series}{number:08d}"
+
+
+def batches(bodies: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    """The bodies in lists of that size, the last one shorter."""
+    pending = iter(bodies)
+    while batch := list(islice(pending, size)):
+        yield batch
 
 
 def requests(count: int, *, port: int, series: str = "") -> list[bytes]:

@@ -20,6 +20,12 @@ from broker.scripts import Argument, Script
 BATCH_EVENTS = 512
 """The most events of one batch: bounds how long the script keeps the server busy (about 5 ms)."""
 
+BATCH_BYTES = 4_194_304
+"""The most bytes of the bodies of one batch, unless it holds a single event."""
+
+BATCHES_UNDER_WAY = 2
+"""The most batches at a time. More would only make them smaller."""
+
 _ADMIT = Script("admit")
 _KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER)
 
@@ -78,52 +84,126 @@ def to_redis(server: Server, policy: AdmissionPolicy) -> Write:
     return partial(admit, server, policy=policy)
 
 
+Verdict = bool | Exception
+"""What became of an event: True if it was accepted, False if it is a duplicate, or why it is not known to be kept."""
+
+Told = Callable[[Verdict], None]
+"""Is told what became of an event. It must not raise."""
+
+MOST_WAITING = 4 * BATCH_EVENTS
+"""How many events may wait for a batch. The server is slower than they come, then, and the next go elsewhere."""
+
+
 class GroupCommit:
-    """Gathers the events of concurrent callers into batches, one batch under way at a time.
+    """Gathers the events of concurrent callers into batches.
+
+    While a batch is under way the next one gathers. It goes out when the first comes back, or before: once it is half
+    as large, so that the server has work while callers are answered and others are read.
 
     Args:
         write: makes a batch durable.
+        overflow: makes a batch durable elsewhere, when too many wait; without it, they are told that nothing takes
+            them.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, *, overflow: Write | None = None) -> None:
         self._write_batch = write
-        self._waiting: list[tuple[Job, asyncio.Future[bool]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._overflow = overflow
+        self._waiting: list[tuple[Job, Told]] = []
+        self._under_way: dict[asyncio.Task[None], int] = {}
+        self._overflowing: asyncio.Task[None] | None = None
+        self._starting = False
+
+    def submit(self, job: Job, told: Told) -> None:
+        """Admit one event; `told` is called once the batch that holds it is durable, or not going to be."""
+        if len(self._waiting) >= MOST_WAITING and not self._relieve():
+            asyncio.get_running_loop().call_soon(told, BrokerUnavailableError("more events come than can be kept"))
+            return
+        self._waiting.append((job, told))
+        if not self._starting and self._may_start():
+            # Not at once: whatever else has arrived by now goes along.
+            self._starting = True
+            asyncio.get_running_loop().call_soon(self._start)
 
     async def admit(self, job: Job) -> bool:
-        """Admit one event; see `admit`. Returns once the batch that holds it is durable."""
-        verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((job, verdict))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write())
-        return await verdict
+        """Admit one event, and wait until the batch that holds it is durable: True if it was accepted; see `admit`."""
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+        def told(outcome: Verdict) -> None:
+            if not verdict.done():  # it is done if the caller was cancelled: its client has gone away
+                verdict.set_result(outcome)
+
+        self.submit(job, told)
+        outcome = await verdict
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def drain(self) -> None:
         """Wait until everything handed in so far has been answered."""
-        while self._writer is not None:
-            await asyncio.wait([self._writer])
+        while self._waiting or self._under_way or self._overflowing:
+            await asyncio.sleep(0)
+            for task in (*self._under_way, self._overflowing):
+                if task is not None:
+                    await asyncio.wait([task])
 
-    async def _write(self) -> None:
+    def _may_start(self) -> bool:
+        if not self._under_way:
+            return True
+        return len(self._under_way) < BATCHES_UNDER_WAY and 2 * len(self._waiting) >= max(self._under_way.values())
+
+    def _start(self) -> None:
+        self._starting = False
+        while self._waiting and self._may_start():
+            batch = self._next_batch()
+            task = asyncio.create_task(self._write(batch, self._write_batch))
+            self._under_way[task] = len(batch)
+            task.add_done_callback(self._came_back)
+
+    def _came_back(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        self._start()
+
+    def _relieve(self) -> bool:
+        """Send those that have waited longest elsewhere; whether that is possible."""
+        if self._overflow is None or self._overflowing is not None:
+            return False
+        self._overflowing = asyncio.create_task(self._write(self._next_batch(), self._overflow))
+        self._overflowing.add_done_callback(self._relieved)
+        return True
+
+    def _relieved(self, _: asyncio.Task[None]) -> None:
+        self._overflowing = None
+
+    def _next_batch(self) -> list[tuple[Job, Told]]:
+        count = _batch_of(self._waiting)
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _write(self, batch: list[tuple[Job, Told]], write: Write) -> None:
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_EVENTS], self._waiting[BATCH_EVENTS:]
-                try:
-                    accepted = await self._write_batch([job for job, _ in batch])
-                except BrokerUnavailableError as outage:
-                    # Whoever waits behind the batch is told as well: an outage is found once, and not once a batch.
-                    behind, self._waiting = self._waiting, []
-                    _tell([*batch, *behind], outage)
-                except Exception as fault:  # noqa: BLE001 - whatever it was, each caller must be told, or its request hangs
-                    _tell(batch, fault)
-                else:
-                    for (_, verdict), answer in zip(batch, accepted, strict=True):
-                        if not verdict.done():  # it is done if the caller was cancelled: its client has gone away
-                            verdict.set_result(answer)
-        finally:
-            self._writer = None
+            accepted = await write([job for job, _ in batch])
+        except BrokerUnavailableError as outage:
+            # Whoever waits behind the batch is told as well: an outage is found once, and not once a batch.
+            behind, self._waiting = self._waiting, []
+            _tell_all([*batch, *behind], outage)
+        except Exception as fault:  # noqa: BLE001 - whatever it was, each caller must be told, or its request hangs
+            _tell_all(batch, fault)
+        else:
+            for (_, told), answer in zip(batch, accepted, strict=True):
+                told(answer)
 
 
-def _tell(waiting: Iterable[tuple[Job, asyncio.Future[bool]]], error: Exception) -> None:
-    for _, verdict in waiting:
-        if not verdict.done():
-            verdict.set_exception(error)
+def _batch_of(waiting: Sequence[tuple[Job, Told]]) -> int:
+    """How many of those that wait make the next batch: at least one."""
+    size_bytes = 0
+    for count, (job, _) in enumerate(waiting[:BATCH_EVENTS]):
+        size_bytes += len(job.record.body)
+        if size_bytes > BATCH_BYTES:
+            return max(count, 1)
+    return min(len(waiting), BATCH_EVENTS)
+
+
+def _tell_all(waiting: Iterable[tuple[Job, Told]], error: Exception) -> None:
+    for _, told in waiting:
+        told(error)

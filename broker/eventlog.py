@@ -16,6 +16,8 @@ State = Literal["pending", "delivered", "dead", "dropped"]
 
 _PAGE = 200
 
+_BEGINNING = "0-0"
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
@@ -36,13 +38,15 @@ class LoggedEvent:
     outcomes: dict[str, Any]
 
 
-async def events(server: Server, *, limit: int | None = None, oldest_first: bool = False) -> AsyncIterator[LoggedEvent]:
-    """The events in the log, newest first unless asked otherwise."""
-    position, left = ("-" if oldest_first else "+"), limit
+async def events(
+    server: Server, *, limit: int | None = None, oldest_first: bool = False, up_to: str = "+"
+) -> AsyncIterator[LoggedEvent]:
+    """The events in the log, newest first unless asked otherwise, up to a place in it."""
+    position, left = ("-" if oldest_first else up_to), limit
     while left is None or left > 0:
         count = _PAGE if left is None else min(left, _PAGE)
         if oldest_first:
-            page = await server.xrange(keys.LOG, min=position, count=count)
+            page = await server.xrange(keys.LOG, min=position, max=up_to, count=count)
         else:
             page = await server.xrevrange(keys.LOG, max=position, count=count)
         if not page:
@@ -51,6 +55,27 @@ async def events(server: Server, *, limit: int | None = None, oldest_first: bool
             yield logged
         position = "(" + page[-1][0].decode()
         left = None if left is None else left - len(page)
+
+
+async def end_of_log(server: Server) -> str:
+    """The place in the log behind which the next event will be."""
+    newest = await server.xrevrange(keys.LOG, count=1)
+    return newest[0][0].decode() if newest else _BEGINNING
+
+
+async def events_behind(server: Server, place: str, *, wait_ms: int) -> tuple[list[LoggedEvent], str]:
+    """The next events behind a place in the log, oldest first, and the place behind them.
+
+    Args:
+        server: where the log is.
+        place: where the last look ended; `end_of_log` for the first.
+        wait_ms: how long to wait for one where there is none yet. Less than the connection's own time limit.
+    """
+    answer = await server.xread({keys.LOG: place}, count=_PAGE, block=wait_ms)
+    if not answer:
+        return [], place
+    [(_, page)] = answer
+    return await _with_states(server, [Job.from_bytes(fields[b"job"]) for _, fields in page]), page[-1][0].decode()
 
 
 async def find_events(server: Server, wanted: str) -> list[LoggedEvent]:

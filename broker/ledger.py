@@ -1,19 +1,19 @@
 """The ledger: every accepted delivery is delivered, dead or pending, at every moment. Used by `konvox-hooks audit`.
 
 The counts are written by the same scripts that move the events; pending is counted from the queue itself, and dead held
-against the dead letters, so that the equation can fail.
+against the dead letters, so that the equation can fail. Besides, each delivery in the log is looked up (`traces`). What
+waits in a spool is accepted and pending, unless Redis has it already: its answer may have been lost on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from broker import keys
 from broker.connection import Server
-
-_PAGE = 500
+from broker.traces import PAGE, untraced
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class Ledger:
         dropped: those of the dead that an operator has dropped.
         pending: not settled: queued, leased or waiting for another attempt.
         dead_letters: how many dead letters there are; several may belong to one delivery.
-        misplaced: ids that do not fit: jobs without a body, letters without an index entry or the other way round.
+        spooled: those of the pending that are in a spool only.
+        misplaced: ids that do not fit: deliveries that the log has and nothing else, jobs without a body, letters
+            without an index entry or the other way round.
     """
 
     accepted: int
@@ -38,6 +40,7 @@ class Ledger:
     dropped: int
     pending: int
     dead_letters: int
+    spooled: int = 0
     misplaced: tuple[str, ...] = ()
 
     @property
@@ -51,37 +54,81 @@ class Ledger:
         return self.difference == 0 and not self.misplaced
 
 
-async def read_ledger(server: Server) -> Ledger:
-    """The counts, read in one transaction, so that they belong to one moment."""
+async def read_ledger(server: Server, *, spooled: Collection[str] = ()) -> Ledger:
+    """The counts, read in one transaction, so that they belong to one moment.
+
+    Args:
+        server: Server.
+        spooled: the deliveries in the spools; read before this is called, or one may be missed that is just drained.
+    """
+    # Looked at twice: what has arrived is left out first, so that the transaction keeps the server busy for less.
+    unknown = await _not_in_redis(server, list(dict.fromkeys(spooled)))
     async with server.pipeline(transaction=True) as transaction:
         transaction.hgetall(keys.LEDGER)
         transaction.zcard(keys.QUEUE)
         transaction.hlen(keys.DEAD)
-        raw_counts, jobs, letters = await transaction.execute()
+        for delivery in unknown:
+            _ask_whether_known(transaction, delivery)
+        raw_counts, jobs, letters, *known = await transaction.execute()
+    in_spool_only = len(_unknown(unknown, known))
     counts = {name.decode(): int(value) for name, value in raw_counts.items()}
     return Ledger(
-        accepted=counts.get("accepted", 0),
+        accepted=counts.get("accepted", 0) + in_spool_only,
         duplicates=counts.get("duplicates", 0),
         delivered=counts.get("delivered", 0),
         # No more than there are letters for: one that is gone without having been dropped is missing.
         dead=min(counts.get("dead", 0), letters) + counts.get("dropped", 0),
         dropped=counts.get("dropped", 0),
-        pending=jobs - counts.get("extra", 0),
+        pending=jobs - counts.get("extra", 0) + in_spool_only,
         dead_letters=letters,
+        spooled=in_spool_only,
     )
 
 
-async def audit(server: Server) -> Ledger:
-    """The counts, and a look at each queued job and each dead letter: is what it takes to run it really there?"""
-    misplaced = await _jobs_without_body(server) + await _misplaced_letters(server)
-    return replace(await read_ledger(server), misplaced=tuple(misplaced))
+async def audit(server: Server, *, spooled: Collection[str] = (), retention_ms: int = 604_800_000) -> Ledger:
+    """The counts, and a look at each delivery in the log, each queued job and each dead letter: is it all there?
+
+    Args:
+        server: Server.
+        spooled: see `read_ledger`.
+        retention_ms: for how long the outcomes of delivered events are kept.
+    """
+    counts = await read_ledger(server, spooled=spooled)
+    misplaced = [
+        *await untraced(server, retention_ms=retention_ms),
+        *await _jobs_without_body(server),
+        *await _misplaced_letters(server),
+    ]
+    return replace(counts, misplaced=tuple(dict.fromkeys(misplaced)))
+
+
+async def _not_in_redis(server: Server, deliveries: Sequence[str]) -> list[str]:
+    unknown: list[str] = []
+    for first in range(0, len(deliveries), PAGE):
+        page = deliveries[first : first + PAGE]
+        pipeline = server.pipeline(transaction=False)
+        for delivery in page:
+            _ask_whether_known(pipeline, delivery)
+        unknown += _unknown(page, await pipeline.execute())
+    return unknown
+
+
+def _ask_whether_known(pipeline: Any, delivery: str) -> None:
+    """The question of `admit.lua`: would it be a duplicate?"""
+    pipeline.exists(keys.seen_key(delivery.partition("~")[0]), keys.job_key(delivery))
+    pipeline.pttl(keys.delivery_key(delivery))
+
+
+def _unknown(deliveries: Sequence[str], answers: Sequence[int]) -> list[str]:
+    pairs = zip(deliveries, answers[::2], answers[1::2], strict=True)
+    return [delivery for delivery, there, remembered_ms in pairs if not there and remembered_ms != -1]
 
 
 async def _jobs_without_body(server: Server) -> list[str]:
     missing: list[str] = []
     cursor = None
     while cursor != 0:
-        cursor, page = await server.zscan(keys.QUEUE, cursor=cursor or 0, count=_PAGE)
+        cursor, page = await server.zscan(keys.QUEUE, cursor=cursor or 0, count=PAGE)
         job_ids = [job_id for job_id, _ in page]
         there = await _of_each(server, "EXISTS", [(keys.job_key(job_id.decode()),) for job_id in job_ids])
         suspects = [job_id for job_id, exists in zip(job_ids, there, strict=True) if not exists]
@@ -102,9 +149,9 @@ async def _misplaced_letters(server: Server) -> list[str]:
 async def _of_each(server: Server, command: str, arguments: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
     """The answers to one command with different arguments, in one round trip a page."""
     answers: list[Any] = []
-    for first in range(0, len(arguments), _PAGE):
+    for first in range(0, len(arguments), PAGE):
         pipeline = server.pipeline(transaction=False)
-        for each in arguments[first : first + _PAGE]:
+        for each in arguments[first : first + PAGE]:
             pipeline.execute_command(command, *each)
         answers += await pipeline.execute()
     return answers

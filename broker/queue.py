@@ -125,8 +125,8 @@ async def settle(server: Server, settlements: Iterable[Settlement], *, retention
     Returns:
         The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
     """
-    batch = {settlement.claim.job_id: settlement for settlement in settlements}
-    answer = await _FINISH.run(server, _FINISH_KEYS, _finish_arguments(batch.values(), retention_ms))
+    batch = _each_once(settlements)
+    answer = await _FINISH.run(server, _FINISH_KEYS, _finish_arguments(batch, retention_ms))
     return await _fenced(server, batch, answer, retention_ms)
 
 
@@ -138,13 +138,18 @@ async def settle_and_claim(
     Returns:
         As of `settle` and `claim`.
     """
-    batch = {settlement.claim.job_id: settlement for settlement in settlements}
+    batch = _each_once(settlements)
     answer, claimed = await run_together(
         server,
-        (_FINISH, _FINISH_KEYS, _finish_arguments(batch.values(), retention_ms)),
+        (_FINISH, _FINISH_KEYS, _finish_arguments(batch, retention_ms)),
         (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)),
     )
     return await _fenced(server, batch, answer, retention_ms), _claims(request, claimed)
+
+
+def _each_once(settlements: Iterable[Settlement]) -> list[Settlement]:
+    """One settlement for each claim; of a job that was claimed twice there may be two, of which one is fenced."""
+    return list({(settlement.claim.job_id, settlement.claim.token): settlement for settlement in settlements}.values())
 
 
 def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> list[Argument]:
@@ -168,14 +173,15 @@ def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> l
 
 
 async def _fenced(
-    server: Server, batch: Mapping[str, Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
+    server: Server, batch: Sequence[Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
 ) -> set[str]:
     """The fenced ones of a batch, once also those are written that left a trace before and have to be given in full."""
     fenced, with_trace = ({job_id.decode() for job_id in job_ids} for job_ids in answer)
     if with_trace:
         arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, 0]
-        for job_id in with_trace:
-            arguments += _in_full(batch[job_id])
+        for settlement in batch:
+            if settlement.claim.job_id in with_trace:
+                arguments += _in_full(settlement)
         again, _ = await _FINISH.run(server, _FINISH_KEYS, arguments)
         fenced |= {job_id.decode() for job_id in again}
     return fenced
@@ -227,6 +233,13 @@ def _in_full(settlement: Settlement) -> list[Argument]:
     for letter_id, letter in settlement.dead_letters.items():
         arguments += (letter_id, letter)
     return arguments
+
+
+def hand_back(server: BlockingServer, claims: Iterable[Claimed]) -> int:
+    """The same as `release`, from a thread of its own."""
+    names = (keys.QUEUE, keys.LEASES)
+    released: int = _RELEASE.run_blocking(server, names, [keys.WAKE_CHANNEL, *_pairs(claims)])
+    return released
 
 
 def _pairs(claims: Iterable[Claimed]) -> list[Argument]:

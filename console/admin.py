@@ -6,26 +6,39 @@ loopback puts it behind something that does.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import orjson
-import structlog
 from aiohttp import web
 
 from broker.connection import OUTAGES, Server
 from broker.ledger import Ledger, read_ledger
-from console.errors import UsageError
 
-logger = structlog.get_logger("admin")
+
+class AdminListener:
+    """Serves an application on a port of its own."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening, and close what is open."""
+        await self._runner.cleanup()
+
 
 Readings = Callable[[], Mapping[str, float]]
 """The process's own counts, by metric name without prefix."""
 
 
-def admin_runner(role: str, server: Server, *, ready: Callable[[], bool], readings: Readings) -> web.AppRunner:
-    """The admin application of a role, ready to be served."""
+def admin_listener(role: str, server: Server, *, ready: Callable[[], bool], readings: Readings) -> AdminListener:
+    """The admin listener of a role."""
 
     async def healthz(_: web.Request) -> web.Response:
         return _json(200, {"status": "ok", "role": role})
@@ -56,30 +69,7 @@ def admin_runner(role: str, server: Server, *, ready: Callable[[], bool], readin
     app = web.Application()
     for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/", page)):
         app.router.add_get(path, answer)
-    return web.AppRunner(app, access_log=None)
-
-
-@asynccontextmanager
-async def serving(runner: web.AppRunner, host: str, port: int, *, name: str) -> AsyncIterator[int]:
-    """Listen as long as the block; yields the port, which is logged.
-
-    Raises:
-        UsageError: the address cannot be listened on.
-    """
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
-            raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}") from None
-        bound_port = int(runner.addresses[0][1])
-        shown_host = f"[{host}]" if ":" in host else host
-        logger.info("listening", listener=name, url=f"http://{shown_host}:{bound_port}")
-        yield bound_port
-    finally:
-        await runner.cleanup()
+    return AdminListener(app)
 
 
 async def _ledger_counts(server: Server) -> Mapping[str, int] | None:

@@ -18,6 +18,7 @@ from console.output import PROGRAM, complain
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+_LEAVING = "console.leaving"
 
 
 class CommandEntry(NamedTuple):
@@ -36,6 +37,10 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: dict[str, CommandEntry] = {
     "demo": CommandEntry("console.commands.demo", "See the whole product work in under a minute.", "demo"),
+    "init": CommandEntry("console.commands.init", "Make a first handler, its test and its settings.", "init my-hooks"),
+    "dev": CommandEntry(
+        "console.commands.dev", "Run everything, and again whenever a handler changes.", "dev --sandbox"
+    ),
     "serve": CommandEntry("console.commands.serve", "Run receiver and worker in one process.", "serve"),
     "receiver": CommandEntry("console.commands.receiver", "Take events in from Konvox.", "receiver"),
     "worker": CommandEntry("console.commands.worker", "Run your handlers on the events that wait.", "worker --burst"),
@@ -116,7 +121,14 @@ def program() -> None:
 
 def main() -> None:
     """The entry point `konvox-hooks`."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        exit_code = run(sys.argv[1:])
+    except Exception:  # noqa: BLE001 - shown in full, as Python would show it on its way out
+        sys.excepthook(*sys.exc_info())
+        exit_code = 1
+    if _LEAVING in sys.modules:  # only commands that run users' code load it
+        sys.modules[_LEAVING].leave(exit_code)
+    sys.exit(exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -74,7 +74,8 @@ def settings_of_endpoint(settings: Settings, name: str | None) -> Settings:
     endpoints = load_endpoints(settings)
     if name is None:
         if settings.endpoints_file is not None and ONE_AND_ONLY not in endpoints:
-            raise UsageError(f"there are several endpoints: name one with --endpoint ({', '.join(sorted(endpoints))})")
+            known = ", ".join(sorted(endpoints))
+            raise UsageError(f"{settings.endpoints_file} names the accounts: say which one with --endpoint ({known})")
         return endpoints[ONE_AND_ONLY]
     if name not in endpoints:
         known = ", ".join(sorted(filter(None, endpoints))) or "none: set KONVOX_ENDPOINTS_FILE"

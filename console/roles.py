@@ -12,27 +12,28 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 
 import structlog
 
-from broker.admission import GroupCommit, to_redis
-from broker.connection import OUTAGES, Server, close, connect
-from broker.durability import BY_REPLY, Confirmation, confirmation_for, refuse_eviction
+from broker.admission import GroupCommit
+from broker.connection import Server, close, connect
 from broker.records import Job
-from console.admin import admin_runner, serving
+from console.admin import admin_listener
 from console.endpoints import ONE_AND_ONLY, load_endpoints
+from console.limits import allow_connections
+from console.listening import listening
+from console.preflight import CheckedWrite, Preflight
 from console.settings import HOW_TO_MAKE_ONE, Settings
-from console.store import admission_policy
 from console.variables import export_env_file
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
-from receiver.app import TALLY, create_app, create_runner
 from receiver.gate import Gate
 from receiver.intake import Intake
+from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
 from worker.dispatch import Dispatcher
-from worker.once import OnceGate
-from worker.outage import Outage
+from worker.once import OnceBlocks, OnceGate
 from worker.surroundings import KonvoxAccess, surroundings
 from worker.worker import HookWorker, WorkerConfig
 
@@ -51,54 +52,80 @@ GARBAGE_AFTER_ALLOCATIONS = 10_000
 logger = structlog.get_logger("console")
 
 
-async def run_receiver(settings: Settings, redis_url: str, *, with_parent: bool = False) -> None:
+async def run_receiver(
+    settings: Settings, redis_url: str, *, parent_pid: int | None = None, share_port: bool = False
+) -> None:
     """Take events in until SIGTERM or SIGINT; then answer what is under way, and end.
+
+    Redis need not be there: events are spooled until it is, and it has been found safe.
 
     Args:
         settings: the configuration.
         redis_url: where events are kept.
-        with_parent: whether to stop when the parent process is gone.
+        parent_pid: the parent process, if we are to stop when it is gone.
+        share_port: whether other receivers of this user listen on the same port.
+
+    Raises:
+        UnsafeServerError: Redis is there at the start, and would lose events.
     """
     stop = asyncio.Event()
     server = connect(redis_url)
     try:
         with_signals(stop.set)
-        async with _bound_to_parent(stop.set, enabled=with_parent):
+        async with bound_to_parent(stop.set, parent_pid):
             endpoints = load_endpoints(settings)
             for name, endpoint in endpoints.items():
                 if endpoint.weak_tokens():
                     logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
-            confirmation = await _preflight(server, settings, stop)
-            write = to_redis(server, admission_policy(settings, confirmation))
+            write = CheckedWrite(server, settings)
             async with (
                 SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
                 Intake(write, spool) as intake,
             ):
+                await intake.look()
+                if write.fault is not None:
+                    raise write.fault
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
-                await _receive(settings, server, gates, intake, stop)
+                await _receive(settings, server, gates, intake, stop, share_port=share_port)
     finally:
         await close(server)
 
 
 async def _receive(
-    settings: Settings, server: Server, gates: Sequence[Gate], intake: Intake, stop: asyncio.Event
+    settings: Settings,
+    server: Server,
+    gates: Sequence[Gate],
+    intake: Intake,
+    stop: asyncio.Event,
+    *,
+    share_port: bool,
 ) -> None:
-    admission = GroupCommit(intake.write)
-    app = create_app(gates, admission)
-    tally = app[TALLY]
+    admission = GroupCommit(intake.write, overflow=intake.spool)
+    public = PublicListener(
+        gates,
+        admission,
+        stop_seconds=settings.stop_seconds,
+        most_connections=allow_connections(),
+        share_port=share_port,
+    )
+    tally = public.tally
 
     def readings() -> dict[str, float]:
         return {
             **asdict(tally),
             "spooled_events": intake.spooled_events,
             "spooled_bytes": intake.spooled_bytes,
+            "refusing": int(not intake.ready),
         }
 
-    admin = admin_runner("receiver", server, ready=lambda: intake.ready and not stop.is_set(), readings=readings)
-    public = create_runner(app, stop_seconds=settings.stop_seconds)
+    def ready() -> bool:
+        # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
+        return intake.state != "spooling" and not stop.is_set()
+
+    admin = admin_listener("receiver", server, ready=ready, readings=readings)
     async with (
-        serving(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-        serving(public, settings.host, settings.port, name="receiver"),
+        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
+        listening(public, settings.host, settings.port, name="receiver"),
     ):
         await stop.wait()
         logger.info("receiver.stopping")
@@ -106,11 +133,18 @@ async def _receive(
     logger.info("receiver.stopped", **asdict(tally))
 
 
-async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, with_parent: bool = False) -> None:
+async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, parent_pid: int | None = None) -> None:
     """Run handlers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
+
+    Args:
+        settings: the configuration.
+        redis_url: where events are kept.
+        burst: whether to end once the queue is empty.
+        parent_pid: the parent process, if we are to stop when it is gone.
 
     Raises:
         HandlerError: a handler module cannot be loaded.
+        UnsafeServerError: Redis would lose events.
     """
     loaded = load_handlers(settings)
     rarely_collect_garbage()
@@ -122,31 +156,27 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         retention_seconds=settings.log_retention_seconds,
         burst=burst,
     )
-    stop = asyncio.Event()
     server = connect(redis_url)
     try:
-        with_signals(stop.set)
-        await _preflight(server, settings, stop)
+        once = OnceBlocks(config.lease_ms)
+        done_ms = settings.log_retention_seconds * 1000
 
         def once_gate(job: Job, handler: Handler) -> OnceGate:
-            running_ms = round(handler.timeout_seconds * 1000) + config.lease_ms
-            return OnceGate(
-                server,
-                job.record.id,
-                handler.name,
-                running_ms=running_ms,
-                done_ms=settings.log_retention_seconds * 1000,
-            )
+            return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
 
         async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
-            worker = HookWorker(server, Dispatcher(loaded.registry, make_context), config)
-            if stop.is_set():
-                worker.stop()
-            admin = admin_runner("worker", server, ready=lambda: worker.ready, readings=lambda: _readings(worker))
+            dispatcher = Dispatcher(loaded.registry, make_context)
+            worker = HookWorker(server, dispatcher, config, once=once)
+            readings = partial(_readings, worker, dispatcher)
+            checked = asyncio.Event()
+            admin = admin_listener("worker", server, ready=lambda: checked.is_set() and worker.ready, readings=readings)
             async with (
-                serving(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
-                _bound_to_parent(worker.stop, enabled=with_parent),
+                listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
+                bound_to_parent(worker.stop, parent_pid),
             ):
+                # While it waits, health answers, and readiness is red.
+                await Preflight(server, settings).wait(lambda: worker.stopping)
+                checked.set()
                 await worker.async_run()
                 await worker.close()
     finally:
@@ -212,49 +242,35 @@ def with_signals(stop: Callable[[], object]) -> None:
         loop.add_signal_handler(signum, stop)
 
 
-async def _preflight(server: Server, settings: Settings, stop: asyncio.Event) -> Confirmation:
-    """Wait for Redis, and make sure that it keeps what it is given.
-
-    Raises:
-        UnsafeServerError: it does not.
-    """
-    if settings.durability == "memory":
-        logger.warning("durability.memory", risk="a crash of Redis loses events that were answered with 200")
-    outage = Outage()
-    while not stop.is_set():
-        try:
-            await refuse_eviction(server)
-            confirmation = await confirmation_for(server, settings.durability)
-        except OUTAGES as error:
-            await outage.wait(error)
-        else:
-            outage.over()
-            return confirmation
-    return BY_REPLY
-
-
-def _readings(worker: HookWorker) -> dict[str, float]:
+def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
     return {
         "in_flight": worker.in_flight,
         "handled": worker.jobs_complete,
         "retried": worker.jobs_retried,
         "dead": worker.jobs_failed,
+        "loop_blocks": worker.watchdog.blocks,
+        "loop_blocked_seconds": worker.watchdog.blocked_seconds,
+        "tasks_left_behind": worker.tasks_left_behind,
+        "threads_left_behind": dispatcher.threads.left_behind,
+        "threads_going_on": dispatcher.threads.going_on,
     }
 
 
 @asynccontextmanager
-async def _bound_to_parent(stop: Callable[[], object], *, enabled: bool) -> AsyncIterator[None]:
-    """Stop when the parent process is gone, however it went: a child must not outlive `serve` or the demo."""
-    parent = os.getppid()
+async def bound_to_parent(stop: Callable[[], object], parent_pid: int | None) -> AsyncIterator[None]:
+    """Stop when the parent process is gone, however it went: a child must not outlive its supervisor.
+
+    The parent is told to us, rather than looked up: it may be gone before we get here. None: there is none to watch.
+    """
 
     async def watch() -> None:
         while True:
-            await asyncio.sleep(PARENT_CHECK_SECONDS)
-            if os.getppid() != parent:
+            if os.getppid() != parent_pid:
                 stop()
                 return
+            await asyncio.sleep(PARENT_CHECK_SECONDS)
 
-    watcher = asyncio.create_task(watch()) if enabled else None
+    watcher = asyncio.create_task(watch()) if parent_pid is not None else None
     try:
         yield
     finally:

@@ -136,10 +136,15 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None,
         examples=["redis://127.0.0.1:6379/0"],
-        description="redis://, rediss:// or unix://; not set: demo and serve bring their own",
+        description="redis://, rediss:// or unix://; not set: demo, dev and serve bring their own",
     )
     durability: Literal["fsync", "replicas", "memory"] = Field(
         "fsync", examples=["fsync"], description="what a 200 promises: fsync, replicas or memory"
+    )
+    allow_eviction: bool = Field(
+        default=False,
+        examples=["true"],
+        description="whether a Redis that evicts keys when it is full is warned about, and not refused",
     )
     data_dir: Path = Field(
         Path(".konvox-hooks"),

@@ -66,6 +66,16 @@ async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIt
         yield server
 
 
+@asynccontextmanager
+async def watched_store(settings: Settings) -> AsyncIterator[ArqRedis]:
+    """A connection for a command that watches what others do: to the same store, which may be away at the moment.
+
+    It never starts the embedded Valkey, or it would hold the data folder against `serve`.
+    """
+    async with _connected(_url(settings)) as server:
+        yield server
+
+
 def admission_policy(settings: Settings, confirmation: Confirmation = BY_REPLY) -> AdmissionPolicy:
     """How the settings want events admitted."""
     return AdmissionPolicy(settings.dedupe_seconds, settings.log_retention_seconds, confirmation)

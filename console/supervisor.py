@@ -1,4 +1,4 @@
-"""Run the roles as child processes, restart one that dies, stop all together. Used by `serve`.
+"""Run the roles as child processes, restart one that dies, stop all together. Used by `serve` and `--processes`.
 
 Processes of their own, because a handler that crashes the worker must not keep the receiver from answering.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from console.errors import UsageError
-from console.roles import with_signals
+from console.roles import bound_to_parent, with_signals
 
 _CONFIGURATION_FAULT = 2
 _FIRST_PAUSE_SECONDS = 0.2
@@ -35,20 +35,23 @@ class Child:
         name: for the log.
         arguments: of `konvox-hooks`.
         environment: on top of ours.
+        ends: whether it is done when it ends well, as with `--burst`; otherwise it is started again then too.
     """
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    ends: bool = False
 
 
 async def start(child: Child) -> asyncio.subprocess.Process:
-    """Start a command of ours in a process of its own, in the same Python."""
+    """Start a command of ours in a process of its own, in the same Python; it stops when we are gone."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "console.cli",
         *child.arguments,
+        f"--with-parent={os.getpid()}",
         env={**os.environ, **child.environment},
         start_new_session=True,  # Ctrl-C reaches us alone, and we pass it on once
     )
@@ -63,14 +66,17 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._misconfigured: str | None = None
 
-    async def run(self) -> None:
+    async def run(self, *, parent_pid: int | None = None) -> None:
         """Run until SIGTERM or SIGINT; a second one is passed on as well, and stops the children at once.
+
+        Args:
+            parent_pid: our own parent process, if we are to stop when it is gone.
 
         Raises:
             UsageError: a child found its configuration wrong; it has said what, and starting it again would not help.
         """
         with_signals(self._stop)
-        async with asyncio.TaskGroup() as group:
+        async with bound_to_parent(self._stop, parent_pid), asyncio.TaskGroup() as group:
             for child in self._children:
                 group.create_task(self._keep_running(child))
         if self._misconfigured is not None:
@@ -84,19 +90,22 @@ class Supervisor:
 
     async def _keep_running(self, child: Child) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
+        first_start = True
         while not self._stopping.is_set():
             started = time.monotonic()
             process = self._running[child.name] = await start(child)
             if self._stopping.is_set():
                 process.terminate()  # the signal came while it was being started
+            logger.info("child.started", child=child.name, process_id=process.pid)
             code = await process.wait()
             del self._running[child.name]
-            if self._stopping.is_set():
+            if self._stopping.is_set() or (code == 0 and child.ends):
                 return
-            if code == _CONFIGURATION_FAULT:
+            if code == _CONFIGURATION_FAULT and first_start:  # later on, the others had better go on without it
                 self._misconfigured = child.name
                 self._stop()
                 return
+            first_start = False
             if time.monotonic() - started > _STEADY_SECONDS:
                 pause_seconds = _FIRST_PAUSE_SECONDS
             logger.error("child.died", child=child.name, exit_code=code, restart_in_seconds=pause_seconds)

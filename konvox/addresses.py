@@ -33,11 +33,16 @@ def url_fault(url: str) -> str | None:
 
 
 def masked_url(url: str) -> str:
-    """A webhook's URL as it may be logged: scheme, host and path; the last segment may be a token, and is masked."""
+    """A webhook's URL as it may be logged: scheme, host and path; the last segment may be a token, and is masked.
+
+    A slash at the end makes no difference: the segment before it is the last one.
+    """
     try:
         parts = urlsplit(url)
         place = parts.netloc.rpartition("@")[2]
     except ValueError:
         return MASK
-    folder, slash, last = parts.path.rpartition("/")
-    return f"{parts.scheme}://{place}{folder}{slash}{MASK if last else ''}"
+    path = parts.path.rstrip("/")
+    folder, slash, last = path.rpartition("/")
+    end = parts.path[len(path) :]
+    return f"{parts.scheme}://{place}{folder}{slash}{MASK if last else ''}{end}"

@@ -17,11 +17,9 @@ import orjson
 from pydantic_core import from_json
 
 from konvox.errors import MalformedEventError
+from konvox.inferred import IDENTITY_FIELDS
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-
-IDENTITY_FIELDS = ("event", "timestamp", "companyId", "data")
-"""The fields that make two bodies the same event. Konvox documents no event id, so this choice is [inferred]."""
 
 _ID_BYTES, _SPARE_BITS = 17, 6
 """130 bits, 26 characters of base32."""
@@ -31,7 +29,7 @@ _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 """Two characters for ten bits: the standard library's base32 takes as long as all the rest of an id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes four times as long to make, and each event makes one
 class Envelope:
     """A body that is a Konvox event; nothing about its `data` is promised yet.
 

@@ -66,11 +66,11 @@ Readable: TypeAlias = Annotated[T | None, WrapValidator(_none_if_unreadable)]
 
 
 class Record(WireModel):
-    """What every record of Konvox has. Ids are opaque strings."""
+    """What every record of Konvox has. Ids are opaque strings; the names of the fields with times are [inferred]."""
 
     id: str
-    created_at: Readable[datetime] = None
-    updated_at: Readable[datetime] = None
+    created_at: Readable[datetime] = Field(default=None, alias=inferred.CREATED_AT_FIELD)
+    updated_at: Readable[datetime] = Field(default=None, alias=inferred.UPDATED_AT_FIELD)
 
 
 class Campaign(Record):

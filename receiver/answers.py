@@ -1,55 +1,53 @@
-"""The receiver's answers: all of them JSON, and the one that nearly every request gets written in a hurry."""
+"""The receiver's answers, all of them JSON: for aiohttp, and as bytes for whoever writes to the connection himself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from time import time
 
 import orjson
-from aiohttp import HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import web
+
+RETRY_AFTER_SECONDS = 5
+"""What a 503 asks of the sender. Konvox keeps to its own backoff; others may listen."""
+
+NOT_STORED = {"error": "not stored, try again"}
+"""What a 503 says."""
+
+TOO_MANY = {"error": "too many connections, try again"}
+"""What a 503 says to who cannot even be listened to."""
+
+FAULT = {"error": "a fault of the receiver's own"}
+"""What a 500 says."""
+
+RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+"""The header of a 503."""
 
 
-def json_answer(status: int, content: object, headers: dict[str, str] | None = None) -> web.Response:
-    """An answer of any status."""
+def json_answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer of any status, for aiohttp."""
     return web.Response(status=status, body=orjson.dumps(content), content_type="application/json", headers=headers)
 
 
-def ok_answer(request: web.BaseRequest, content: object) -> web.StreamResponse:
-    """A 200 for a request of today: HTTP/1.1, on a connection that stays open. Others get the same in aiohttp's way."""
-    if request.version == HttpVersion11 and request.keep_alive:
-        return _WholeAnswer(orjson.dumps(content))
-    return json_answer(200, content)
+def raw_answer(status: int, content: object, *, close: bool = False, headers: Mapping[str, str] | None = None) -> bytes:
+    """Head and body of an answer, as they go over the wire (HTTP/1.1)."""
+    body = orjson.dumps(content)
+    head = _head(status, close, int(time()))
+    for name, value in (headers or {}).items():
+        head += f"{name}: {value}\r\n".encode("ascii")
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
-class _WholeAnswer(web.StreamResponse):
-    """Head and body in one write.
-
-    What `web.Response` is able to do besides (cookies, chunks, compression) costs each request a sixth of its time; see
-    `docs/performance.md`.
-    """
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__()
-        self._whole_body = body
-
-    @property
-    def keep_alive(self) -> bool:
-        """The connection stays open."""
-        return True
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Write all of it; called by aiohttp."""
-        body = self._whole_body
-        await request.writer.write(b"%b%d\r\n\r\n%b" % (_head(int(time())), len(body), body))
-        return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Everything has been written; called by aiohttp."""
-
-
-@lru_cache(maxsize=1)
-def _head(now_seconds: int) -> bytes:
-    date = formatdate(now_seconds, usegmt=True)
-    return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: {date}\r\nContent-Length: ".encode("ascii")
+@lru_cache(maxsize=16)
+def _head(status: int, close: bool, now_seconds: int) -> bytes:  # noqa: FBT001 - lru_cache takes positions faster
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: application/json",
+        f"Date: {formatdate(now_seconds, usegmt=True)}",
+    ]
+    if close:
+        lines.append("Connection: close")
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")

@@ -21,6 +21,18 @@ class RefusedError(ReceiverError):
         self.reason = reason
 
 
+class OverloadedError(ReceiverError):
+    """More is under way than there is room for.
+
+    Attributes:
+        reason: of what there is too much.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 def not_found() -> RefusedError:
     """The one and the same answer to a wrong token and to a path that does not exist."""
     return RefusedError(404, "not found")

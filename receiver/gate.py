@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from broker.records import Record
@@ -23,6 +24,12 @@ KEPT_HEADERS = ("Content-Type", "User-Agent")
 
 KEPT_IF_SIGNED = ("webhook-id", "webhook-timestamp")
 """Those that are captured only where the signature is over them as well: an event's id is minted from the first."""
+
+_KEPT = tuple((name, name.lower()) for name in KEPT_HEADERS)
+_KEPT_OF_STANDARD_WEBHOOKS = tuple((name, name.lower()) for name in (*KEPT_HEADERS, *KEPT_IF_SIGNED))
+"""Each header that is captured, and the name that it is captured under."""
+
+_NONE: list[str] = []
 
 _MOST_DIGITS = 18
 """Of a `Content-Length` that can be meant."""
@@ -86,11 +93,10 @@ class Gate:
         Raises:
             RefusedError: 415 or 413.
         """
-        content_type = (headers.get("Content-Type") or "application/json").partition(";")[0].strip().lower()
-        if content_type != "application/json" and not content_type.endswith("+json"):
+        if not _is_json(headers.get("Content-Type") or "application/json"):
             raise RefusedError(415, "the content type must be application/json")
-        encodings = headers.getall("Content-Encoding", [])
-        if any(encoding.strip().lower() != "identity" for encoding in encodings):
+        encodings = headers.getall("Content-Encoding", _NONE)
+        if encodings and any(encoding.strip().lower() != "identity" for encoding in encodings):
             # The signature is over the raw bytes, and an inflated body can be a thousand times its size.
             raise RefusedError(415, "the body must not be compressed (no Content-Encoding)")
         length = headers.get("Content-Length") or "0"
@@ -131,8 +137,8 @@ class Gate:
             raise RefusedError(400, str(error)) from None
         if self.company_ids and envelope.company_id not in self.company_ids:
             raise RefusedError(401, "the event's companyId is not one of those that are accepted here")
-        names = (*KEPT_HEADERS, *KEPT_IF_SIGNED) if self.scheme == "standard-webhooks" else KEPT_HEADERS
-        kept = {name.lower(): _storable(headers[name]) for name in names if name in headers}
+        names = _KEPT_OF_STANDARD_WEBHOOKS if self.scheme == "standard-webhooks" else _KEPT
+        kept = {kept_as: _storable(value) for name, kept_as in names if (value := headers.get(name)) is not None}
         return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept, endpoint=self.endpoint)
 
     def too_large(self) -> RefusedError:
@@ -189,6 +195,12 @@ def check_body(candidates: Sequence[Gate], body: bytes, headers: Headers, *, rec
             return gate
     last.check_body(body, headers, received_at_ms=received_at_ms)
     return last
+
+
+@lru_cache(maxsize=64)  # they are all the same few
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _storable(value: str) -> str:

@@ -115,6 +115,13 @@ class Intake:
         """How much room they take."""
         return self._spool.used_bytes
 
+    async def look(self) -> None:
+        """Find out whether Redis takes events, before the first one comes."""
+        try:
+            await self._write([])
+        except BrokerUnavailableError as outage:
+            self._enter_spooling(outage)
+
     async def write(self, jobs: Sequence[Job]) -> list[bool]:
         """Keep a batch: True for each event that is new, False for a duplicate. Returns once it is durable.
 

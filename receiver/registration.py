@@ -139,7 +139,8 @@ def hook_url(public_url: str, token: str | None) -> str:
 
 def masked(url: str) -> str:
     """An endpoint's URL as it may be shown: without the token that lets Konvox in."""
-    return url if url.endswith(HOOK_PATH) and "@" not in url else masked_url(url)
+    bare = url.endswith(HOOK_PATH) and not any(sign in url for sign in "@?#")
+    return url if bare else masked_url(url)
 
 
 def plan_registration(

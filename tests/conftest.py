@@ -19,6 +19,8 @@ _DATABASES = 5_000
 hypothesis.settings.register_profile(
     "konvox-hooks", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+# By hand, without the time limit: pytest --hypothesis-profile thorough --timeout 0 …
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("konvox-hooks"), max_examples=5_000)
 hypothesis.settings.load_profile("konvox-hooks")
 
 

@@ -22,7 +22,7 @@ from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
 from worker.limits import LimitedRun, TimeLimit
 from worker.policy import HandlerRun, RetryPolicy
-from worker.threads import run_in_thread
+from worker.threads import Threads
 
 ContextFactory = Callable[[Job, Handler], Context]
 """Makes the context with which a handler sees an event."""
@@ -31,13 +31,19 @@ logger = structlog.get_logger("worker")
 
 
 class Dispatcher:
-    """Finds the handlers of an event and runs them."""
+    """Finds the handlers of an event and runs them.
+
+    Attributes:
+        threads: runs the plain ones; tells how many overran their time and go on.
+    """
 
     def __init__(self, registry: Registry, make_context: ContextFactory) -> None:
+        self.threads = Threads()
         self._registry = registry
         self._make_context = make_context
         self._hinted_types: set[str] = set()
         self._limits: dict[float, TimeLimit] = {}
+        self._at_once: dict[str, list[asyncio.Task[HandlerRun]]] = {}
 
     @property
     def longest_run_seconds(self) -> float:
@@ -59,7 +65,32 @@ class Dispatcher:
             return [await self._run(matching[0], views, job)]  # no task of its own: this is the hot path
         if not matching:
             self._hint(job.record.type)
-        return await asyncio.gather(*(self._run(handler, views, job) for handler in matching))
+        tasks = [asyncio.create_task(self._run(handler, views, job), name=handler.name) for handler in matching]
+        self._at_once[job.id] = tasks
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            del self._at_once[job.id]
+
+    def time_limit_seconds(self, job: Job) -> float:
+        """How long the handlers of a job may take."""
+        named = self._registry.get(job.handler) if job.handler else None
+        handlers = [named] if named else self._registry.matching(job.record.type)
+        return max((handler.timeout_seconds for handler in handlers), default=0.0)
+
+    def given_up(self, job: Job) -> list[HandlerRun]:
+        """How the handlers of a job ended that is under way for too long: what will not end has failed."""
+        tasks = self._at_once.get(job.id)
+        if tasks is None:
+            (name,) = [job.handler] if job.handler else [each.name for each in self._registry.matching(job.record.type)]
+            return [self._never_ended(name)]
+        return [task.result() if task.done() else self._never_ended(task.get_name()) for task in tasks]
+
+    def _never_ended(self, name: str) -> HandlerRun:
+        handler = self._registry.get(name)
+        policy = _policy(handler) if handler else RetryPolicy()
+        error = "TimeoutError: the handler swallows its cancellation at its time limit; it was left behind"
+        return HandlerRun(name, "failed", error=error, policy=policy)
 
     def _hint(self, event_type: str) -> None:
         if event_type not in self._hinted_types:
@@ -78,13 +109,12 @@ class Dispatcher:
                 if handler.is_async:
                     await handler.function(event, context)
                 else:
-                    await _call_plain(handler, event, context)
+                    await _call_plain(self.threads, handler, event, context)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 raise
             ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
-            policy = RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
-            return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, policy)
+            return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
 
     def _new_limit(self, seconds: float) -> TimeLimit:
@@ -92,8 +122,8 @@ class Dispatcher:
         return limit
 
 
-async def _call_plain(handler: Handler, event: Event, context: Context) -> None:
-    answer = await run_in_thread(handler.function, event, context)
+async def _call_plain(threads: Threads, handler: Handler, event: Event, context: Context) -> None:
+    answer = await threads.run(handler.name, handler.function, event, context)
     if inspect.isawaitable(answer):
         await answer  # a plain wrapper around an async function: unawaited, its work would be lost
 
@@ -153,6 +183,10 @@ def _one_line(error: BaseException) -> str:
 def _storable(text: str) -> str:
     """The text without lone surrogates, which an error may quote and no JSON can hold."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _policy(handler: Handler) -> RetryPolicy:
+    return RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
 
 
 def _not_loaded(name: str) -> HandlerRun:

@@ -10,6 +10,7 @@ import structlog
 from broker import queue
 from broker.connection import OUTAGES, connect_blocking
 from broker.queue import Claimed
+from worker.once import OnceBlocks
 
 logger = structlog.get_logger("worker")
 
@@ -24,12 +25,16 @@ class LeaseRenewal:
         redis_url: a connection of its own is made to it.
         lease_ms: how long a lease lasts.
         held: what is running at the moment; called from the thread.
+        once: the blocks of `ctx.once` that are running.
     """
 
-    def __init__(self, redis_url: str, *, lease_ms: int, held: Callable[[], Sequence[Claimed]]) -> None:
+    def __init__(
+        self, redis_url: str, *, lease_ms: int, held: Callable[[], Sequence[Claimed]], once: OnceBlocks
+    ) -> None:
         self._redis_url = redis_url
         self._lease_ms = lease_ms
         self._held = held
+        self._once = once
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease renewal", daemon=True)
 
@@ -58,6 +63,7 @@ class LeaseRenewal:
         server.close()
 
     def _renew_all(self, server: object) -> None:
+        self._once.renew(server)
         held = self._held()
         lost = queue.renew(server, held, lease_ms=self._lease_ms) if held else set()
         # A job that was settled a moment ago is "lost" as well; only one that is still running is worth a word.

@@ -10,6 +10,7 @@ from broker.connection import OUTAGES, Server
 
 _QUIET_SECONDS = 30.0
 _AGAIN_SECONDS = 1.0
+_CANCEL_SECONDS = 0.1
 
 
 async def listen(server: Server, wake: Callable[[], object]) -> None:
@@ -26,3 +27,14 @@ async def listen(server: Server, wake: Callable[[], object]) -> None:
                         wake()
         except OUTAGES:
             await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def end(listener: asyncio.Task[None]) -> None:
+    """Cancel the listener, and wait until it has ended.
+
+    Asked again if need be: `asyncio.wait_for` of Python 3.11, which redis-py uses, loses a cancellation that comes just
+    when the command is sent, as it does in a worker that is stopped the moment it has started.
+    """
+    while not listener.done():
+        listener.cancel()
+        await asyncio.wait([listener], timeout=_CANCEL_SECONDS)

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Collection, Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import arq
 import structlog
@@ -26,18 +26,23 @@ from broker.queue import Claimed, Settlement
 from broker.records import Job
 from worker.claiming import Claimer
 from worker.dispatch import Dispatcher
+from worker.once import OnceBlocks
 from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
-from worker.renewal import LeaseRenewal
+from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
 from worker.settling import Settler
 from worker.stock import arq_function
-from worker.wakeup import listen
+from worker.wakeup import end, listen
+from worker.watchdog import Patience, Watchdog
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
+
+OVERDUE_SECONDS = 5.0
+"""How long after the longest time limit of an event's handlers they may take to end, before they are left behind."""
 
 OUTAGE_LOOK_SECONDS = 0.1
 """How often to look whether an outage is over that keeps settlements waiting."""
@@ -83,6 +88,8 @@ class Held:
 
     claim: Claimed
     task: asyncio.Task[None] | None = None
+    since: float = field(default_factory=time.monotonic)
+    overdue: bool = False
 
 
 class HookWorker(arq.Worker):
@@ -92,11 +99,22 @@ class HookWorker(arq.Worker):
         server: Redis; closed by the worker when it ends.
         dispatcher: runs the handlers of a job.
         config: see `WorkerConfig`.
+        once: the blocks of `ctx.once` that are running; they are kept like leases.
         handle_signals: whether SIGTERM and SIGINT stop it: the first gracefully, the second at once.
+
+    Attributes:
+        watchdog: tells how often handlers have blocked the event loop.
+        tasks_left_behind: how many events had a handler that would not end at its time limit.
     """
 
     def __init__(
-        self, server: ArqRedis, dispatcher: Dispatcher, config: WorkerConfig, *, handle_signals: bool = True
+        self,
+        server: ArqRedis,
+        dispatcher: Dispatcher,
+        config: WorkerConfig,
+        *,
+        once: OnceBlocks | None = None,
+        handle_signals: bool = True,
     ) -> None:
         super().__init__(
             functions=[arq_function(dispatcher)],
@@ -114,6 +132,9 @@ class HookWorker(arq.Worker):
         self._handing_back: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
         self._suspect: str | None = None
+        self._left_behind: set[asyncio.Task[None]] = set()
+        self.tasks_left_behind = 0
+        self._next_overdue_look = 0.0
         self._stirred = asyncio.Event()
         self._stopping = False
         self._stop_now = asyncio.Event()
@@ -121,7 +142,8 @@ class HookWorker(arq.Worker):
         self._claimer = Claimer(
             server,
             lease_ms=config.lease_ms,
-            held=self._claims_held,
+            too_late_seconds=config.lease_seconds / RENEWALS_PER_LEASE,
+            held=self._claims_in_hand,
             suspect_wanted=lambda: self._suspect is None,
             take=self._take,
         )
@@ -134,16 +156,24 @@ class HookWorker(arq.Worker):
             # Half of what may be in flight: while one half is written, the other runs.
             batch_jobs=config.concurrency // 2,
         )
+        self._once = once or OnceBlocks(config.lease_ms)
         self._renewal = LeaseRenewal(
-            config.redis_url,
-            lease_ms=config.lease_ms,
-            held=self._claims_held,
+            config.redis_url, lease_ms=config.lease_ms, held=self._claims_in_hand, once=self._once
         )
+        patience = Patience(config.lease_seconds, dispatcher.longest_run_seconds, config.stop_seconds)
+        self.watchdog = Watchdog(config.redis_url, held=self._claims_in_hand, once=self._once, patience=patience)
+        if handle_signals:
+            self.watchdog.heed((signal.SIGTERM, signal.SIGINT))
 
     @property
     def ready(self) -> bool:
         """Whether the worker is taking on events: Redis answers, and nobody asked it to stop."""
         return not self._stopping and not self._outage.under_way
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody has asked the worker to stop."""
+        return self._stopping
 
     @property
     def in_flight(self) -> int:
@@ -154,18 +184,20 @@ class HookWorker(arq.Worker):
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
         listener = asyncio.create_task(listen(self._server, self._stirred.set))
         self._renewal.start()
+        self.watchdog.start()
         logger.info("worker.started", concurrency=self.max_jobs, lease_seconds=self.config.lease_seconds)
         try:
             while not self._stopping:
+                self._give_up_overdue()
                 wait_seconds = await self._claim_and_start()
                 if self.burst and wait_seconds is None and not self._held:
                     break
                 await self._until_stirred(POLL_SECONDS if wait_seconds is None else min(wait_seconds, POLL_SECONDS))
             await self._wind_down()
         finally:
-            listener.cancel()
-            await asyncio.wait([listener])  # it gives its connection back
+            await end(listener)  # it gives its connection back
             self._renewal.stop()
+            self.watchdog.stop()
             logger.info("worker.stopped", handled=self.jobs_complete, retried=self.jobs_retried, dead=self.jobs_failed)
 
     def stop(self) -> None:
@@ -188,6 +220,9 @@ class HookWorker(arq.Worker):
         with suppress(RedisError, OSError):
             await self._server.aclose(close_connection_pool=True)
 
+    def _claims_in_hand(self) -> list[Claimed]:
+        return [held.claim for held in list(self._held.values())]  # called from threads: copied in one step
+
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
         self._stirred.clear()
@@ -206,11 +241,9 @@ class HookWorker(arq.Worker):
         self._outage.over()
         return None if next_due_ms is None else next_due_ms / 1000
 
-    def _claims_held(self) -> list[Claimed]:
-        return [held.claim for held in list(self._held.values())]  # copied first: the renewal's thread asks as well
-
     def _take(self, claims: Sequence[Claimed]) -> None:
         loop = asyncio.get_running_loop()
+        unwanted = []
         for claim in claims:
             running = self._held.get(claim.job_id)
             if running is not None:
@@ -221,12 +254,13 @@ class HookWorker(arq.Worker):
             if claim.crashes:
                 self._suspect = claim.job_id
             if self._stopping:
+                unwanted.append(claim)
                 continue
             # A task for each, although most end in their first step: a handler's libraries expect one of their own.
             # And not the context variables of whichever handler's end has made place for it.
             held.task = loop.create_task(self._run_held(held), context=self._context.copy())
-        if self._stopping:
-            self._handing_back = loop.create_task(self._hand_back(claims))
+        if unwanted:
+            self._handing_back = loop.create_task(self._hand_back(unwanted))
 
     async def _hand_back(self, claims: Sequence[Claimed]) -> None:
         """Hand back what came when the worker had been asked to stop: others can run it at once."""
@@ -240,6 +274,9 @@ class HookWorker(arq.Worker):
             if job is None:
                 return
             runs = await self._dispatcher.dispatch(job)
+            if asyncio.current_task() in self._left_behind:
+                logger.warning("handler.ended_late", delivery=job.delivery)
+                return
             # Not the claim from before: the lease may have lapsed and been taken again meanwhile, by us.
             self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
             for run in runs:
@@ -262,6 +299,30 @@ class HookWorker(arq.Worker):
             self._settler.add(poison_settlement(claim, job, now_ms=_now_ms()))
             return None
         return job
+
+    def _give_up_overdue(self) -> None:
+        """Leave behind what does not end although it was cancelled: it would hold its place and its lease for ever."""
+        now = time.monotonic()
+        if now < self._next_overdue_look:
+            return
+        self._next_overdue_look = now + POLL_SECONDS
+        for held in list(self._held.values()):
+            if held.task is None or held.task.done() or now - held.since < OVERDUE_SECONDS:
+                continue
+            job = Job.from_bytes(held.claim.payload or b"null")
+            if now - held.since < self._dispatcher.time_limit_seconds(job) + OVERDUE_SECONDS:
+                continue
+            if not held.overdue:
+                held.overdue = True  # the loop may have been blocked: it has until the next look to use its chance
+                continue
+            self.tasks_left_behind += 1
+            self._left_behind.add(held.task)
+            held.task.add_done_callback(self._left_behind.discard)
+            runs = self._dispatcher.given_up(job)
+            failed = [run.handler for run in runs if run.ended == "failed"]
+            logger.error("handler.left_behind", delivery=job.delivery, handlers=failed)
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
+            held.task = None
 
     def _let_go(self, settlements: Sequence[Settlement], fenced: Container[str]) -> None:
         for settlement in settlements:
@@ -307,8 +368,9 @@ class HookWorker(arq.Worker):
                 await self._settler.drain()
                 if self._handing_back is not None:
                     await self._handing_back
-                unfinished = self._claims_held()
+                unfinished = self._claims_in_hand()
                 if unfinished:
+                    await self._once.release(self._server)
                     released = await queue.release(self._server, unfinished)
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:

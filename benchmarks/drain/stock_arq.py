@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import arq
@@ -13,7 +14,7 @@ from arq.jobs import serialize_job
 
 from benchmarks.drain.contender import Worker
 from benchmarks.processes import python
-from benchmarks.store import arq_settings
+from benchmarks.store import Store, arq_settings
 from konvox.events import ContactReplied
 
 _ENQUEUED_AT_MS = 1_779_287_520_000
@@ -34,10 +35,11 @@ def main() -> None:
     arq.Worker(functions=[deliver], redis_settings=arq_settings(os.environ["STORE_URL"]), **tuned).run()
 
 
-async def _fill(server: ArqRedis, bodies: Sequence[bytes]) -> None:
+async def _fill(store: Store, bodies: Sequence[bytes], folder: Path) -> None:
     """Leave the store as `enqueue_job` would for each body, but in a second instead of ten."""
+    del folder
     for first in range(0, len(bodies), _BATCH):
-        pipeline = server.pipeline(transaction=False)
+        pipeline = store.client.pipeline(transaction=False)
         for number, body in enumerate(bodies[first : first + _BATCH], start=first):
             job = serialize_job("deliver", (body,), {}, None, _ENQUEUED_AT_MS)
             pipeline.psetex(f"{job_key_prefix}{number:032x}", _EXPIRES_MS, job)
@@ -59,13 +61,20 @@ def _worker(name: str, *, tuned: str, **more: Any) -> Worker:
     def environment(store_url: str) -> Mapping[str, str]:
         return {"STORE_URL": store_url, "TUNED": tuned}
 
-    return Worker(
-        name, python("benchmarks.drain.stock_arq"), environment, _fill, _left, _settled, target_ratio=6.0, **more
-    )
+    return Worker(name, python("benchmarks.drain.stock_arq"), environment, _fill, _left, _settled, **more)
 
 
-AS_IT_COMES = _worker("stock arq", tuned="", concurrency=10, events=1_000, quick_events=500, note="as it comes")
-TUNED = _worker("stock arq, tuned", tuned="1", concurrency=100, note="`max_jobs=100`, `poll_delay=0.01`")
+AS_IT_COMES = _worker(
+    "stock arq", tuned="", concurrency=10, events=1_000, quick_events=500, note="as it comes", target_ratio=150.0
+)
+TUNED = _worker(
+    "stock arq, tuned",
+    tuned="1",
+    concurrency=100,
+    events=5_000,
+    note="`max_jobs=100`, `poll_delay=0.01`",
+    target_ratio=12.0,
+)
 
 if __name__ == "__main__":
     main()

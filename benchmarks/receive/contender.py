@@ -19,6 +19,7 @@ class Receiver:
         stored: how many events are in the store afterwards, or None if it stores none.
         note: what is particular about it, for the table.
         target_ratio: how many times as fast as this one we are to be, if there is a target.
+        peer: what must be installed for it.
     """
 
     name: str
@@ -27,3 +28,9 @@ class Receiver:
     stored: Callable[[ArqRedis], Awaitable[int]] | None
     note: str = ""
     target_ratio: float | None = None
+    peer: str | None = None
+
+
+def environment(port: int, store_url: str) -> Mapping[str, str]:
+    """Where to listen, and where to queue: for all but ourselves."""
+    return {"PORT": str(port), "STORE_URL": store_url}

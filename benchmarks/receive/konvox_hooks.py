@@ -12,7 +12,8 @@ from benchmarks.workload import SECRET, SIGNATURE_HEADER
 from broker.ledger import read_ledger
 
 
-def _environment(port: int, store_url: str) -> Mapping[str, str]:
+def environment(port: int, store_url: str) -> Mapping[str, str]:
+    """A signature, durable answers, and otherwise the defaults."""
     return {
         "KONVOX_REDIS_URL": store_url,
         "KONVOX_SIGNATURE": "hmac-sha256",
@@ -32,7 +33,15 @@ async def _stored(server: ArqRedis) -> int:
 CONTENDER = Receiver(
     "konvox-hooks receiver",
     python("console.cli", "receiver"),
-    _environment,
+    environment,
     _stored,
     note="verify, parse, dedupe, log, queue, durable",
+)
+
+TWO = Receiver(
+    "konvox-hooks receiver, 2 processes",
+    python("console.cli", "receiver", "--processes", "2"),
+    environment,
+    _stored,
+    note="the same, `--processes 2`",
 )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 import orjson
 
+from benchmarks.figures import percentile
 from benchmarks.workload import requests
 
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: *(\d+)")
@@ -127,8 +128,8 @@ def main() -> None:
     outcome = {
         "answered": len(latencies),
         "seconds": seconds,
-        "p50_ms": latencies[len(latencies) // 2] * 1000,
-        "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+        "p50_ms": percentile(latencies, 50) * 1000,
+        "p99_ms": percentile(latencies, 99) * 1000,
         "max_ms": latencies[-1] * 1000,
         "generator_cpu_seconds": cpu_seconds,
     }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
+from functools import partial
 from pathlib import Path
 
-import orjson
-
-from benchmarks.figures import Sample
+from benchmarks.entry import Entry
+from benchmarks.figures import PER_SECOND, Sample
+from benchmarks.generator import generator
 from benchmarks.machine import busy_seconds
-from benchmarks.processes import ROOT, Measured, NotMeasuredError, free_port, python, running
+from benchmarks.processes import Measured, NotMeasuredError, free_port, running
+from benchmarks.receive import CONTENDERS
 from benchmarks.receive.contender import Receiver
 from benchmarks.store import Store, fresh_store
 
@@ -18,11 +18,28 @@ CONNECTIONS = 64
 REQUESTS = 30_000
 QUICK_REQUESTS = 6_000
 WARM_UP_REQUESTS = 2_000
-LONGEST_SECONDS = 120.0
 
 
-async def measure(receiver: Receiver, *, requests: int, folder: Path) -> Sample:
-    """POSTs a second, latency and CPU time of one receiver process.
+def entries(*, quick: bool) -> list[Entry]:
+    """The receivers."""
+    requests = QUICK_REQUESTS if quick else REQUESTS
+    return [
+        Entry(
+            "receive",
+            receiver.name,
+            receiver.note,
+            str(CONNECTIONS),
+            PER_SECOND,
+            partial(measure, receiver, requests),
+            target_ratio=receiver.target_ratio,
+            peer=receiver.peer,
+        )
+        for receiver in CONTENDERS
+    ]
+
+
+async def measure(receiver: Receiver, requests: int, folder: Path) -> Sample:
+    """POSTs a second, latency and CPU time of one receiver.
 
     Raises:
         NotMeasuredError: not every request was answered with 200, or not every event is in the store.
@@ -34,43 +51,24 @@ async def measure(receiver: Receiver, *, requests: int, folder: Path) -> Sample:
             sample = await _under_load(process, store, port, requests)
             stored = None if receiver.stored is None else await receiver.stored(store.client)
     if stored not in {None, requests + WARM_UP_REQUESTS}:
-        raise NotMeasuredError(f"{receiver.name}: {requests + WARM_UP_REQUESTS} were answered, {stored} are stored")
+        raise NotMeasuredError(f"{requests + WARM_UP_REQUESTS} were answered, {stored} are stored")
     return sample
 
 
 async def _under_load(process: Measured, store: Store, port: int, requests: int) -> Sample:
-    generator = await asyncio.create_subprocess_exec(
-        *python("benchmarks.receive.load", "--port", str(port), "--connections", str(CONNECTIONS)),
-        *("--requests", str(requests), "--warm-up", str(WARM_UP_REQUESTS)),
-        cwd=ROOT,
-        env=dict(os.environ),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert generator.stdin is not None
-    assert generator.stdout is not None
-    try:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            await generator.stdout.readline()
-            busy_before = busy_seconds()
-            cpu_before, store_cpu_before = process.cpu_seconds(), await store.cpu_seconds()
-            generator.stdin.write(b"go\n")
-            line = await generator.stdout.readline()
-            cpu, store_cpu = process.cpu_seconds() - cpu_before, await store.cpu_seconds() - store_cpu_before
-            busy = busy_seconds() - busy_before
-            await generator.wait()
-    finally:
-        if generator.returncode is None:
-            generator.kill()
-            await generator.wait()
-    if generator.returncode != 0:
-        process.check()
-        raise NotMeasuredError("the load generator gave up, see above")
-    outcome = orjson.loads(line)
+    async with generator(
+        "benchmarks.receive.load", port=port, connections=CONNECTIONS, requests=requests, warm_up=WARM_UP_REQUESTS
+    ) as load:
+        busy_before = busy_seconds()
+        cpu_before, store_cpu_before = process.cpu_seconds(), await store.cpu_seconds()
+        outcome = await load.go()
+        cpu, store_cpu = process.cpu_seconds() - cpu_before, await store.cpu_seconds() - store_cpu_before
+        busy = busy_seconds() - busy_before
+    process.check()
     per_1000 = 1000 / requests
     return Sample(
         count=requests,
-        rate=requests / outcome["seconds"],
+        value=requests / outcome["seconds"],
         cpu_seconds_per_1000=cpu * per_1000,
         more={
             "p50_ms": outcome["p50_ms"],

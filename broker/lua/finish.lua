@@ -45,7 +45,8 @@ local function settle(job_id, token, delivery_key, outcomes, follow_ups, letters
   local state = redis.call('HMGET', delivery_key, '.open', '.dead', '.dropped')
   local open_before, dead_before = tonumber(state[1] or 1), tonumber(state[2] or 0)
   local open_now, dead_now = open_before - 1 + #follow_ups / 3, dead_before + #letters / 2
-  if open_now ~= open_before and (state[1] or open_now > 0 or dead_now > 0) then
+  -- Nor may it be that nothing is (no handler matched): what has left no trace is taken for lost.
+  if open_now ~= open_before and (state[1] or open_now > 0 or dead_now > 0 or #outcomes == 0) then
     outcomes[#outcomes + 1] = '.open'
     outcomes[#outcomes + 1] = open_now
   end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,10 +17,13 @@ from broker.eventlog import LoggedEvent, events, find_events
 from broker.records import Job, Record
 from console.captured import Admitted, admit_all, captured_events, written_whole
 from console.errors import Failed
+from console.logs import configure_logging
 from console.output import print_json, print_table
+from console.roles import with_signals
 from console.settings import Settings, load_settings
 from console.showing import example, say, shown_body, shown_line, shown_outcome, shown_time
-from console.store import open_store
+from console.store import open_store, watched_store
+from console.tailing import tail
 from handlers.registry import matches
 
 _TYPE_HELP = "Only events of this type; * stands for any characters."
@@ -77,6 +80,22 @@ def show_event(*, event_id: str, as_json: bool) -> None:
         _print_event(first, others)
 
 
+@command.command("tail", epilog=example("events tail", "events tail --type contact.replied --json"))
+@click.option("--last", type=click.IntRange(min=0), default=10, show_default=True, help="Begin with so many past ones.")
+@click.option("--type", "pattern", metavar="TYPE", default="*", help=_TYPE_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
+def tail_events(*, last: int, pattern: str, as_json: bool) -> None:
+    """Follow the log: the last few events, then each as it is admitted, until Ctrl-C.
+
+    The state is that of the moment at which an event is shown, pending as a rule. While the store is away, or `serve`
+    is not running, this waits, and goes on where it was.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    show = _show_json if as_json else _show_line
+    asyncio.run(_tail(settings, lambda logged: matches(pattern, logged.record.type), last, show))
+
+
 @command.command(
     "export", epilog=example("events export --output events.jsonl", "events export | gzip > events.jsonl.gz")
 )
@@ -128,6 +147,37 @@ async def _list(settings: Settings, limit: int, wanted: Callable[[LoggedEvent], 
                 if len(found) == limit:
                     break
     return found
+
+
+async def _tail(
+    settings: Settings, wanted: Callable[[LoggedEvent], bool], last: int, show: Callable[[LoggedEvent], None]
+) -> None:
+    stop = asyncio.Event()
+
+    async def follow() -> None:
+        async with watched_store(settings) as server:
+            async for logged in tail(server, wanted, last=last, stop=stop):
+                show(logged)
+
+    following = asyncio.ensure_future(follow())
+
+    def end() -> None:
+        stop.set()
+        following.cancel()
+
+    with_signals(end)
+    with suppress(asyncio.CancelledError):
+        await following
+
+
+def _show_json(logged: LoggedEvent) -> None:
+    print_json(_as_json(logged))
+
+
+def _show_line(logged: LoggedEvent) -> None:
+    cells = (shown_time(logged.record.received_at_ms), logged.delivery, logged.state, logged.record.type)
+    separator = "  " if sys.stdout.isatty() else "\t"
+    say(separator.join(map(shown_line, cells)))
 
 
 async def _find(settings: Settings, event_id: str) -> list[LoggedEvent]:

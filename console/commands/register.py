@@ -55,7 +55,9 @@ def _order(settings: Settings, names: str | None, options: Options) -> Order:
         UsageError: settings are missing, or there is no event to register.
     """
     if settings.public_url is None or settings.api_url is None or settings.api_key is None:
-        raise missing_settings(settings, (*API_SETTINGS, "public_url"), purpose="to register")
+        raise missing_settings(
+            settings, (*API_SETTINGS, "public_url"), purpose="to register", endpoint=options.endpoint
+        )
     registry = Registry() if names is not None else load_registry(settings)
     events = _wanted(registry) if names is None else _named(names)
     return Order(settings.public_url, way_in_of(settings, options), events, lambda name: bool(registry.matching(name)))

@@ -18,6 +18,7 @@ from broker.eventlog import find_events
 from broker.records import Job, Record
 from console.captured import Admitted, admit_all, captured_events
 from console.errors import Failed, UsageError
+from console.leaving import run_to_end
 from console.logs import configure_logging
 from console.output import print_json
 from console.roles import konvox_access, load_handlers
@@ -123,7 +124,7 @@ def _replay_here(settings: Settings, loaded: LoadedHandlers, source: str, patter
         records = (record for record in captured if matches(pattern, record.type))
         # Handlers may print as well.
         with redirect_stdout(sys.stderr):
-            asyncio.run(_run_handlers(settings, loaded, records, tell))
+            run_to_end(_run_handlers(settings, loaded, records, tell))
     totals = {name: counts[name] for name in ("done", "skipped", "dropped", "failed")}
     if as_json:
         print_json({"events": events, **totals, "faulty": captured.faulty})

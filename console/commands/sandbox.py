@@ -16,7 +16,7 @@ from console.output import print_json
 from console.roles import with_signals
 from console.settings import load_settings
 from konvox.errors import KonvoxError
-from konvox.inferred import SECRET_FIELDS
+from konvox.inferred import RETRY_BASE_SECONDS, SECRET_FIELDS, SIGNATURE_HEADER
 from konvox.sandbox import SandboxConfig, run_sandbox
 from konvox.sandbox.control import DELIVERIES_PATH, FIRE_PATH
 from konvox.sandbox.scenarios import SCENARIOS
@@ -38,7 +38,7 @@ _NOWHERE = "none"
     "retry_base_seconds",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    default=1.0,
+    default=RETRY_BASE_SECONDS,
     show_default=True,
     help="Wait before the first retry; it doubles with each further one.",
 )
@@ -52,7 +52,7 @@ _NOWHERE = "none"
 )
 @click.option(
     "--signature-header",
-    default="X-Konvox-Signature",
+    default=SIGNATURE_HEADER,
     show_default=True,
     help="Header for the signature, in schemes that do not name their own.",
 )
@@ -97,7 +97,7 @@ def command(*, port: int, secret_in_response: str, rate: float | None, **options
     options["signing_secret"] = options["signing_secret"] or None
     options["secret_field"] = None if secret_in_response == _NOWHERE else secret_in_response
     try:
-        config = SandboxConfig(rate=1.0 if rate is None else rate, **options)
+        config = SandboxConfig(rate=1.0 if rate is None else rate, paths=settings.konvox_paths(), **options)
     except (KonvoxError, ValueError) as error:
         raise UsageError(str(error)) from None
     asyncio.run(_serve(config, port))

@@ -29,6 +29,6 @@ async def _serve(settings: Settings) -> None:
     async with redis_or_embedded(settings) as redis_url:
         environment = {} if settings.redis_url else {"KONVOX_REDIS_URL": redis_url}
         # The worker's admin listener takes any free port: the configured one is the receiver's.
-        receiver = Child("receiver", ["receiver", "--with-parent"], environment)
-        worker = Child("worker", ["worker", "--with-parent"], {**environment, "KONVOX_ADMIN_PORT": "0"})
+        receiver = Child("receiver", ["receiver"], environment)
+        worker = Child("worker", ["worker"], {**environment, "KONVOX_ADMIN_PORT": "0"})
         await Supervisor([receiver, worker]).run()

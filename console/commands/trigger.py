@@ -13,6 +13,7 @@ import aiohttp
 import click
 import orjson
 
+from console.endpoints import settings_of_endpoint
 from console.errors import Failed, UsageError
 from console.output import print_table
 from console.settings import Settings, load_settings, variable_of
@@ -43,13 +44,14 @@ class Answer(NamedTuple):
     "--url",
     help="Where to send it instead of KONVOX_HOST:KONVOX_PORT. An origin gets the path and the token added.",
 )
-def command(*, event: str, data: str | None, copies: int, url: str | None) -> None:
+@click.option("--endpoint", metavar="NAME", help="Send it to this endpoint of KONVOX_ENDPOINTS_FILE.")
+def command(*, event: str, data: str | None, copies: int, url: str | None, endpoint: str | None) -> None:
     """Send a sample event to the receiver, as Konvox would.
 
     It goes to the path with the first of KONVOX_HOOK_TOKENS, and is signed when KONVOX_SIGNATURE is configured. Each
     call makes a new event; --copies repeats it, as retries do. Exit code 0: each copy was answered with 200.
     """
-    settings = load_settings()
+    settings = settings_of_endpoint(load_settings(), endpoint)
     if not event.strip():
         raise UsageError("the event's name is empty (example: konvox-hooks trigger contact.replied)")
     target = _target(settings, url)
@@ -73,7 +75,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def _target(settings: Settings, url: str | None) -> str:
     """Where to send: the URL as it is given, or the receiver's path at that origin or at the configured one."""
-    target = url or _own_origin(settings)
+    target = url or own_origin(settings)
     try:
         parts = urlsplit(target)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -87,7 +89,12 @@ def _target(settings: Settings, url: str | None) -> str:
     return "/".join([target.rstrip("/") + HOOK_PATH, *(token.get_secret_value() for token in settings.hook_tokens[:1])])
 
 
-def _own_origin(settings: Settings) -> str:
+def own_origin(settings: Settings) -> str:
+    """Where the receiver listens, as this machine reaches it.
+
+    Raises:
+        UsageError: it takes any free port, so nobody knows.
+    """
     if settings.port == 0:
         raise UsageError(f"{variable_of('port')} is 0, any free port: name the one that the receiver logged with --url")
     host = _ANY_ADDRESS.get(settings.host, settings.host)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import click
 import uvloop
 
+from console.leaving import run_to_end
 from console.logs import configure_logging
 from console.roles import run_worker
 from console.settings import load_settings
+from console.several import process_options, run_workers
 from console.store import configured_redis
 
 
 @click.command()
 @click.option("--burst", is_flag=True, help="Stop once the queue is empty, retries included.")
-@click.option("--with-parent", is_flag=True, hidden=True, help="Stop when the parent process is gone.")
-def command(*, burst: bool, with_parent: bool) -> None:
+@process_options
+def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
     """Run your handlers on the events that wait, until SIGTERM or Ctrl-C.
 
     The first signal lets running handlers finish for KONVOX_STOP_SECONDS; a second one hands their events back at once.
+    With --processes, each runs KONVOX_CONCURRENCY events at a time; of the admin listeners the first has
+    KONVOX_ADMIN_PORT, and each other one a free port that the log names.
     """
     settings = load_settings()
     redis_url = configured_redis(settings, command="worker")
     configure_logging(settings.log_level, settings.log_format)
-    # As in the receiver, the loop is in C: see docs/performance.md.
-    uvloop.run(run_worker(settings, redis_url, burst=burst, with_parent=with_parent))
+    if processes > 1:
+        asyncio.run(run_workers(processes, burst=burst, parent_pid=parent_pid))
+    else:
+        # As in the receiver, the loop is in C: see docs/performance.md.
+        worker = run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid)
+        run_to_end(worker, loop_factory=uvloop.new_event_loop)

@@ -19,6 +19,7 @@ from broker.embedded import embedded_server
 from console.demo.handlers import CRM_MENDED
 from console.errors import Failed
 from console.processes import OurProcess
+from konvox.sandbox.control import FIRE_PATH
 
 _FULL_KEY = "kvx_live_demo_full"
 
@@ -57,7 +58,7 @@ class Stage:
     async def fire(self, event: str, data: Mapping[str, Any], *, copies: int = 1) -> list[dict[str, Any]]:
         """Have an event happen in the sandbox; returns what became of each delivery, once the last has ended."""
         order = {"event": event, "data": data, "copies": copies, "wait": True}
-        async with self.http.post(f"{self.sandbox_url}/sandbox/fire", json=order) as answer:
+        async with self.http.post(self.sandbox_url + FIRE_PATH, json=order) as answer:
             content = await answer.json()
         if answer.status >= 300:
             raise Failed(f"the sandbox did not fire {event}: {content.get('error')}")

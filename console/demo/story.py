@@ -14,6 +14,7 @@ from broker.ledger import audit
 from console.demo.handlers import FLAKY_CONTACT, STUCK_CONTACT
 from console.demo.stage import Stage, stage
 from console.errors import Failed
+from konvox.inferred import SIGNATURE_HEADER
 from konvox.samples import sample_body, sample_data
 from konvox.signatures import sign_hmac_sha256
 
@@ -176,7 +177,7 @@ async def _post(this: Stage, body: bytes, *, token: str | None = None, signature
     """Deliver a body straight to the receiver, rightly signed unless told otherwise; returns the status."""
     headers = {
         "Content-Type": "application/json",
-        "X-Konvox-Signature": signature or sign_hmac_sha256(body, secret=this.signing_secret),
+        SIGNATURE_HEADER: signature or sign_hmac_sha256(body, secret=this.signing_secret),
     }
     url = f"{this.receiver_url}/hooks/konvox/{token or this.token}"
     async with this.http.post(url, data=body, headers=headers) as answer:

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from arq.connections import ArqRedis
-from redis.exceptions import ResponseError
 
 from broker.connection import OUTAGES, close, connect
-from broker.durability import BY_REPLY, confirmation_for, refuse_eviction
+from broker.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts
 from broker.embedded import server_binary, url_of
 from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError
 from console.doctor.findings import Finding, Findings, Patient, fault, not_checked, ok, warning
@@ -20,8 +19,6 @@ from console.settings import variable_of
 _PINGS: Final = 5
 _SLOW_MS: Final = 20.0
 _CLOCK_SECONDS: Final = 2.0
-_OLDEST: Final = (6, 2)
-"""`XTRIM MINID` came with it."""
 
 
 async def check_store(patient: Patient) -> Findings:
@@ -39,13 +36,13 @@ async def check_store(patient: Patient) -> Findings:
             yield _unreachable(error) if settings.redis_url else _no_embedded()
             return
         yield _latency("" if settings.redis_url else "the embedded one, ", latency_ms)
-        facts = await _facts(server)
+        facts = await server_facts(server)
         yield judge_version(facts)
         if facts.get("role") == "slave":
             mend = f"name the primary in {variable_of('redis_url')}"
             yield fault("redis role", "this is a replica, which refuses writes", mend)
         yield await _or_why_not("redis durability", _durability(server, patient, facts))
-        yield await _or_why_not("redis eviction", _eviction(server, facts))
+        yield await _or_why_not("redis eviction", _eviction(server, patient, facts))
         yield await _or_why_not("redis clock", _clock(server))
     finally:
         await close(server)
@@ -94,26 +91,16 @@ def _latency(what: str, latency_ms: float) -> Finding:
     return ok("redis", f"{what}answers in {latency_ms:.1f} ms")
 
 
-async def _facts(server: ArqRedis) -> Mapping[str, Any]:
-    """What the server tells about itself; nothing where it forbids INFO."""
-    try:
-        facts: Mapping[str, Any] = await server.info()
-    except ResponseError:
-        return {}
-    return facts
-
-
 def judge_version(facts: Mapping[str, Any]) -> Finding:
     """Whether the server is new enough, from what it tells about itself. Pure."""
     valkey, redis = facts.get("valkey_version"), facts.get("redis_version")
     if not redis:
         return warning("redis version", "the server does not tell it", "allow INFO to the user of the URL")
     name = f"Valkey {valkey}" if valkey else f"Redis {redis}"
-    numbers = [int(part) for part in str(redis).split(".")[:2] if part.isdecimal()]
-    if tuple(numbers) < _OLDEST:
-        return fault(
-            "redis version", f"{name} is too old", "Redis 7.2 or newer, or Valkey; 6.2 is the oldest that works"
-        )
+    try:
+        refuse_old(facts)
+    except UnsafeServerError as error:
+        return fault("redis version", error.fault, error.mend)
     return ok("redis version", name)
 
 
@@ -127,16 +114,16 @@ async def _durability(server: ArqRedis, patient: Patient, facts: Mapping[str, An
     if "err" in {facts.get("aof_last_write_status"), facts.get("rdb_last_bgsave_status")}:
         return fault(check, "its last write to disk failed", "make room on its disk, and look at its log")
     if patient.settings.durability == "fsync":
-        return await _fsync(server, check)
+        return await _fsync(server, check, facts)
     replicas = int(facts.get("connected_slaves", 0))
     if replicas < 1:
         return fault(check, "no replica is connected", f"connect one, or set {variable}=fsync")
     return ok(check, f"a 200 waits for one of its replicas; {replicas} connected")
 
 
-async def _fsync(server: ArqRedis, check: str) -> Finding:
+async def _fsync(server: ArqRedis, check: str, facts: Mapping[str, Any]) -> Finding:
     try:
-        confirmation = await confirmation_for(server, "fsync")
+        confirmation = await confirmation_for(server, "fsync", facts)
     except UnsafeServerError as error:
         return fault(check, error.fault, error.mend)
     except BrokerUnavailableError as error:
@@ -145,18 +132,18 @@ async def _fsync(server: ArqRedis, check: str) -> Finding:
     return ok(check, f"a 200 waits until the event is on its disk ({how})")
 
 
-async def _eviction(server: ArqRedis, facts: Mapping[str, Any]) -> Finding:
-    check, mend = "redis eviction", "Set `maxmemory-policy noeviction`"
+async def _eviction(server: ArqRedis, patient: Patient, facts: Mapping[str, Any]) -> Finding:
+    check, mend, variable = "redis eviction", "Set `maxmemory-policy noeviction`", variable_of("allow_eviction")
     try:
-        await refuse_eviction(server)
+        doubt = await refuse_eviction(server, facts)
     except UnsafeServerError as error:
+        if patient.settings.allow_eviction:
+            return warning(check, f"{error.fault}; {variable}=true lets it", mend)
         return fault(check, error.fault, error.mend)
-    policy = facts.get("maxmemory_policy")
-    if policy is None:
+    if doubt:
         return warning(check, "the server does not tell its policy", mend)
+    policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        if facts.get("maxmemory"):
-            return fault(check, f"it evicts keys when it is full ({policy})", mend)
         return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", mend)
     return ok(check, "noeviction: pending events stay")
 

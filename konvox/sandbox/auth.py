@@ -10,17 +10,19 @@ from aiohttp.typedefs import Handler, Middleware
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError
 
-_API = "/api/"
+OWN_PATHS = "/sandbox/"
+"""What begins so is the sandbox's own, and no part of Konvox."""
+
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 def auth_middleware(config: SandboxConfig) -> Middleware:
-    """Guard everything below `/api/`. The sandbox's own paths are no part of Konvox and need no key."""
+    """Guard everything but the sandbox's own paths, which need no key."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request to the API through only with a key of sufficient scope."""
-        if request.path.startswith(_API):
+        if not request.path.startswith(OWN_PATHS):
             _check_scope(presented_key(request), config, request.method)
         return await handler(request)
 

@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 from aiohttp import web
 
-from konvox.inferred import DEFAULT_PATHS
 from konvox.resources import CampaignChannel, CampaignStatus, CampaignStatusChange
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
@@ -42,7 +41,7 @@ def campaign_faults(fields: Mapping[str, Any], before: Campaign | None = None) -
         yield "senderIdentityId is required for an email campaign"
 
 
-def routes(_config: SandboxConfig) -> list[web.RouteDef]:
+def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_campaigns(request: web.Request) -> web.Response:
@@ -82,7 +81,7 @@ def routes(_config: SandboxConfig) -> list[web.RouteDef]:
         request.app[STATE].delete_campaign(_found(request).id)
         return answer({"success": True})
 
-    path, one = DEFAULT_PATHS.campaigns, DEFAULT_PATHS.campaigns + "/{id}"
+    path, one = config.paths.campaigns, config.paths.campaigns + "/{id}"
     return [
         web.get(path, list_campaigns),
         web.post(path, create_campaign),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from konvox.errors import KonvoxError
-from konvox.inferred import SECRET_FIELDS, SIGNATURE_HEADER
+from konvox.inferred import DEFAULT_PATHS, RETRY_BASE_SECONDS, RETRY_FACTOR, SECRET_FIELDS, SIGNATURE_HEADER, Paths
 from konvox.samples import SAMPLE_COMPANY_ID
 from konvox.sandbox.scenarios import SCENARIOS
 from konvox.schemes import SCHEMES, Delivery, SchemeName
@@ -23,6 +23,7 @@ class SandboxConfig:
         signing_scheme: how, one of `konvox.schemes.SCHEMES`.
         signature_header: the header that holds the signature, in schemes that do not name their own.
         secret_field: where the answer to a registration tells the secret; None for nowhere.
+        paths: where the resources are.
         company_id: the `companyId` of every event.
         slug: the company's part of its sender addresses.
         state_file: where the state is kept; None for in memory.
@@ -41,13 +42,14 @@ class SandboxConfig:
     signing_scheme: SchemeName = "hmac-sha256"
     signature_header: str = SIGNATURE_HEADER
     secret_field: str | None = SECRET_FIELDS[0]
+    paths: Paths = DEFAULT_PATHS
     company_id: str = SAMPLE_COMPANY_ID
     slug: str = "sandbox"
     state_file: Path | None = None
     scenario: str | None = None
     rate: float = 1.0
     seed: int | None = None
-    retry_base_seconds: float = 1.0
+    retry_base_seconds: float = RETRY_BASE_SECONDS
     retries: int = 3
     delivery_timeout_seconds: float = 10.0
     concurrent_deliveries: int = 100
@@ -76,7 +78,7 @@ class SandboxConfig:
 
     def backoff_seconds(self, retry: int) -> float:
         """How long to wait before a retry, from number 1. "Exponential" is documented, the figures are [inferred]."""
-        return self.retry_base_seconds * float(2 ** (retry - 1))
+        return self.retry_base_seconds * float(RETRY_FACTOR ** (retry - 1))
 
     def signature_headers(self, body: bytes, *, message_id: str, moment: int) -> dict[str, str]:
         """The headers that sign one attempt; none without a secret."""

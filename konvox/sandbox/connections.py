@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 from aiohttp import web
 
-from konvox.inferred import DEFAULT_PATHS
 from konvox.resources import ConnectionMethod, ConnectionPlatform
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import answer, json_object, list_answer
@@ -29,7 +28,7 @@ def connection_faults(fields: Mapping[str, Any]) -> Iterator[str]:
         yield "disclaimerAccepted must be true for the connectionMethod socialcrabs"
 
 
-def routes(_config: SandboxConfig) -> list[web.RouteDef]:
+def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_connections(request: web.Request) -> web.Response:
@@ -52,6 +51,6 @@ def routes(_config: SandboxConfig) -> list[web.RouteDef]:
         return answer(connection.as_json(), status=201)
 
     return [
-        web.get(DEFAULT_PATHS.connections, list_connections),
-        web.post(DEFAULT_PATHS.connections, create_connection),
+        web.get(config.paths.connections, list_connections),
+        web.post(config.paths.connections, create_connection),
     ]

@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 from aiohttp import web
 
-from konvox.inferred import DEFAULT_PATHS
 from konvox.resources import ContactStatus
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import answer, json_object, list_answer
@@ -40,7 +39,7 @@ def query_faults(query: Mapping[str, str]) -> Iterator[str]:
     yield from number_faults(query, "offset", least=0, most=MOST_OFFSET)
 
 
-def routes(_config: SandboxConfig) -> list[web.RouteDef]:
+def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_contacts(request: web.Request) -> web.Response:
@@ -72,4 +71,4 @@ def routes(_config: SandboxConfig) -> list[web.RouteDef]:
         state.add_contact(contact)
         return answer(contact.as_json(), status=201)
 
-    return [web.get(DEFAULT_PATHS.contacts, list_contacts), web.post(DEFAULT_PATHS.contacts, create_contact)]
+    return [web.get(config.paths.contacts, list_contacts), web.post(config.paths.contacts, create_contact)]

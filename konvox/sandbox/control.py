@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from konvox.samples import sample_body
+from konvox.sandbox.auth import OWN_PATHS
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import DELIVERER, Delivery
 from konvox.sandbox.envelope import answer, json_object, list_answer
@@ -20,9 +21,9 @@ from konvox.sandbox.life import LIFE
 from konvox.sandbox.rules import refuse
 from konvox.sandbox.state import STATE
 
-FIRE_PATH = "/sandbox/fire"
-DELIVERIES_PATH = "/sandbox/deliveries"
-OPENAPI_PATH = "/sandbox/openapi.json"
+FIRE_PATH = OWN_PATHS + "fire"
+DELIVERIES_PATH = OWN_PATHS + "deliveries"
+OPENAPI_PATH = OWN_PATHS + "openapi.json"
 
 FIRE_FIELDS: Mapping[str, str] = {
     "event": "the event's name",

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from konvox.sandbox.records import ENROLLMENT_STATES, Enrollment
+from konvox.inferred import ENROLLMENT_STATES
+from konvox.sandbox.records import Enrollment
 from konvox.sandbox.storage import Storage
 from konvox.sandbox.tables import Table
 

@@ -10,10 +10,11 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from konvox.inferred import ENROLLED, REPLIED
 from konvox.samples import sample_body
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import DELIVERER, Deliverer
-from konvox.sandbox.records import ACTIVE, REPLIED, Campaign, Enrollment
+from konvox.sandbox.records import ACTIVE, Campaign, Enrollment
 from konvox.sandbox.scenarios import QUIET, SCENARIOS, UNKNOWN_EVENTS, Fate, draw_fate
 from konvox.sandbox.state import STATE, SandboxState
 
@@ -33,7 +34,7 @@ class Life:
         """The enrollments of each campaign to which nothing has happened yet."""
         self._something_ahead = asyncio.Event()
         for enrollment in state.enrollments:
-            if enrollment.state == ACTIVE:
+            if enrollment.state == ENROLLED:
                 self._await_fate(enrollment)
 
     def activate(self, campaign: Campaign) -> None:
@@ -51,7 +52,7 @@ class Life:
         enrollment = self._state.enrollments.get(enrollment_id if isinstance(enrollment_id, str) else None)
         if enrollment is None:
             return
-        if event_type == "contact.replied" and enrollment.state == ACTIVE:
+        if event_type == "contact.replied" and enrollment.state == ENROLLED:
             self._state.enrollments.move(enrollment, REPLIED)
         elif event_type == "enrollment.unsubscribed":
             self._state.opt_out(enrollment.contact_id)
@@ -102,7 +103,7 @@ class Life:
             place = self._random.randrange(len(ids))
             ids[place], ids[-1] = ids[-1], ids[place]
             enrollment = self._state.enrollments.get(ids.pop())
-            if enrollment is not None and enrollment.state == ACTIVE:
+            if enrollment is not None and enrollment.state == ENROLLED:
                 return enrollment
             going = [campaign_id for campaign_id in going if self._ahead[campaign_id]]
         return None

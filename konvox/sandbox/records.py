@@ -1,7 +1,7 @@
 """The records of a sandbox, and how the API answers them. Frozen: a change is a new record in place of the old.
 
 What Konvox documents about its records is in part only: the fields of a request are taken to be those of the record,
-and everything else here, `createdAt` and the states of an enrollment included, is [inferred].
+and everything else is [inferred]; what has a name or a figure stands in `konvox.inferred`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,8 @@ from typing import Any
 
 from konvox import inferred
 
-ACTIVE, REPLIED, UNSUBSCRIBED = "active", "replied", "unsubscribed"
-ENROLLMENT_STATES = (ACTIVE, REPLIED, UNSUBSCRIBED)
-"""The states that `targetsByState` counts. `replied` is documented, the others are [inferred]."""
-
-FIRST_DAILY_LIMIT = 20
-"""How much a new sender address may send a day, until it has warmed up: [inferred]."""
+ACTIVE, UNSUBSCRIBED = "active", "unsubscribed"
+"""The status of a campaign that goes on and of a contact who may be written to, and of a contact who opted out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +39,8 @@ class Campaign:
             "profileId": self.profile_id,
             "senderIdentityId": self.sender_identity_id,
             "targetsByState": dict(targets_by_state),
-            "createdAt": self.created_at,
-            "updatedAt": self.updated_at,
+            inferred.CREATED_AT_FIELD: self.created_at,
+            inferred.UPDATED_AT_FIELD: self.updated_at,
         }
 
 
@@ -73,7 +69,7 @@ class Contact:
             "linkedinUrl": self.linkedin_url,
             "title": self.title,
             "status": self.status,
-            "createdAt": self.created_at,
+            inferred.CREATED_AT_FIELD: self.created_at,
         }
 
 
@@ -94,9 +90,9 @@ class SenderIdentity:
             "localPart": self.local_part,
             "displayName": self.display_name,
             inferred.SENDER_ADDRESS_FIELD: self.address,
-            inferred.SENDER_DAILY_LIMIT_FIELD: FIRST_DAILY_LIMIT,
-            inferred.SENDER_WARMUP_FIELD: {"enabled": True, "day": 0},
-            "createdAt": self.created_at,
+            inferred.SENDER_DAILY_LIMIT_FIELD: inferred.FIRST_DAILY_LIMIT,
+            inferred.SENDER_WARMUP_FIELD: dict(inferred.FIRST_WARMUP),
+            inferred.CREATED_AT_FIELD: self.created_at,
         }
 
 
@@ -119,7 +115,7 @@ class Connection:
             "platform": self.platform,
             "connectionMethod": self.connection_method,
             "username": self.username,
-            "createdAt": self.created_at,
+            inferred.CREATED_AT_FIELD: self.created_at,
         }
 
 
@@ -140,7 +136,7 @@ class RegisteredWebhook:
             "url": self.url,
             "events": list(self.events),
             "active": self.active,
-            "createdAt": self.created_at,
+            inferred.CREATED_AT_FIELD: self.created_at,
         }
 
 
@@ -151,4 +147,4 @@ class Enrollment:
     id: str
     campaign_id: str
     contact_id: str
-    state: str = ACTIVE
+    state: str = inferred.ENROLLED

@@ -8,7 +8,6 @@ from typing import Any
 
 from aiohttp import web
 
-from konvox.inferred import DEFAULT_PATHS
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
 from konvox.sandbox.records import SenderIdentity
@@ -53,6 +52,6 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         return answer(sender.as_json(), status=201)
 
     return [
-        web.get(DEFAULT_PATHS.sender_identities, list_senders),
-        web.post(DEFAULT_PATHS.sender_identities, create_sender),
+        web.get(config.paths.sender_identities, list_senders),
+        web.post(config.paths.sender_identities, create_sender),
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from konvox.inferred import OPTED_OUT
 from konvox.samples import wire_timestamp
 from konvox.sandbox.enrollments import Enrollments
 from konvox.sandbox.records import (
@@ -102,9 +103,9 @@ class SandboxState:
         if contact is not None:
             self.contacts.put(replace(contact, status=UNSUBSCRIBED))
         return [
-            self.enrollments.move(enrollment, UNSUBSCRIBED)
+            self.enrollments.move(enrollment, OPTED_OUT)
             for enrollment in self.enrollments.of_contact(contact_id)
-            if enrollment.state != UNSUBSCRIBED
+            if enrollment.state != OPTED_OUT
         ]
 
     def commit(self) -> None:

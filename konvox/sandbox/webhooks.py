@@ -9,7 +9,6 @@ import structlog
 from aiohttp import web
 
 from konvox.addresses import masked_url, url_fault
-from konvox.inferred import DEFAULT_PATHS
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import answer, json_object, list_answer
 from konvox.sandbox.rules import refuse
@@ -45,7 +44,7 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         told = {config.secret_field: config.signing_secret} if config.secret_field and config.signing_secret else {}
         return answer(webhook.as_json() | told, status=201)
 
-    return [web.get(DEFAULT_PATHS.webhooks, list_webhooks), web.post(DEFAULT_PATHS.webhooks, register_webhook)]
+    return [web.get(config.paths.webhooks, list_webhooks), web.post(config.paths.webhooks, register_webhook)]
 
 
 def _url_faults(url: Any) -> Iterator[str]:

@@ -27,7 +27,9 @@ LEASE_SECONDS = 1
 
 HANDLERS = """
 import asyncio
+import ctypes
 import os
+import signal
 
 from handlers import on
 
@@ -41,8 +43,10 @@ async def work(event, ctx):
     ctx.log.info("entered", id=event.id)
     if event.type == "test.exits":
         os._exit(1)
-    if event.type == "test.aborts":
-        os.abort()
+    if event.type == "test.segfaults":
+        ctypes.string_at(0)
+    if event.type == "test.runs_out_of_memory":
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does
     await asyncio.sleep(float(os.environ.get("HOLD_SECONDS", "0")))
 """
 
@@ -132,7 +136,7 @@ async def test_sigterm_ten_times_in_a_row_costs_nothing(server: Server, redis_ur
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (2, 0, True)
 
 
-@pytest.mark.parametrize("poison", ["test.exits", "test.aborts"])
+@pytest.mark.parametrize("poison", ["test.exits", "test.segfaults", "test.runs_out_of_memory"])
 async def test_an_event_that_kills_the_worker_ends_as_a_dead_letter(tmp_path: Path, poison: str) -> None:
     """`serve` starts the worker again each time; the receiver goes on answering, and the others are delivered."""
     env = environment(tmp_path, KONVOX_HOOK_TOKENS=TOKEN)

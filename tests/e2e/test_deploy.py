@@ -219,7 +219,7 @@ def test_nothing_runs_as_root() -> None:
 
 @pytest.mark.parametrize("name", ["valkey", *ROLES])
 def test_each_service_is_hardened(name: str) -> None:
-    """Read-only, without capabilities or a way to any, restarted, of a named version, and after Valkey is healthy."""
+    """Read-only, without capabilities or a way to any, restarted, of a named version; the worker waits for Valkey."""
     service = deploy.compose()["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -229,7 +229,8 @@ def test_each_service_is_hardened(name: str) -> None:
     tag = service["image"].partition(":")[2]
     assert tag not in {"", "latest"}
     if name in ROLES:
-        assert service["depends_on"] == {"valkey": {"condition": "service_healthy"}}
+        condition = {"receiver": "service_started", "worker": "service_healthy"}[name]
+        assert service["depends_on"] == {"valkey": {"condition": condition}}
 
 
 def test_only_the_receiver_can_be_reached() -> None:
@@ -248,6 +249,16 @@ def test_handlers_are_mounted_read_only_where_the_worker_looks() -> None:
     [mount] = deploy.compose()["services"]["worker"]["volumes"]
     assert (mount["source"], mount["target"]) == ("./my_handlers", deploy.of_image("WORKDIR").text)
     assert mount["read_only"] is True
+
+
+def test_the_spool_outlives_the_container() -> None:
+    """The receiver's data folder, which the image gives to its user, is a volume that is declared."""
+    content = deploy.compose()
+    receiver = content["services"]["receiver"]
+    [mount] = receiver["volumes"]
+    volume, target = mount.split(":")
+    assert volume in content["volumes"]
+    assert target == receiver["environment"]["KONVOX_DATA_DIR"] == deploy.image_environment()["KONVOX_DATA_DIR"]
 
 
 HARDENING = {

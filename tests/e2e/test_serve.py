@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
 
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess
+from tests.support.workers import until
 
 TOKEN = "a-token-for-the-tests-of-serve-123"
 
@@ -34,3 +36,39 @@ async def test_an_event_goes_from_a_request_to_a_handler(tmp_path: Path) -> None
         await serve.logged("seen", id=event_id)
         assert await serve.terminate() == 0
     assert TOKEN not in serve.stderr
+
+
+async def test_copies_run_once_and_the_order_is_of_no_concern(tmp_path: Path) -> None:
+    """The same body four times at once, and events whose times run backwards: each is run, and none twice."""
+    (tmp_path / "mine.py").write_text(
+        "from handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n"
+        "    with open('effects', 'a') as effects:\n        effects.write(event.id + '\\n')\n"
+    )
+    env = {
+        "KONVOX_HOOK_TOKENS": TOKEN,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_PORT": "0",
+        "KONVOX_ADMIN_PORT": "0",
+    }
+    bodies = [sample_body("contact.replied", timestamp=f"2026-05-{day:02}T14:32:00.000Z") for day in range(28, 8, -1)]
+    headers = {"Content-Type": "application/json"}
+    async with await OurProcess.start("serve", env=env, cwd=tmp_path) as serve, aiohttp.ClientSession() as session:
+        url = f"{await serve.listening('receiver')}/hooks/konvox/{TOKEN}"
+
+        async def send(body: bytes) -> tuple[str, str]:
+            async with session.post(url, data=body, headers=headers) as answer:
+                assert answer.status == 200
+                told = await answer.json()
+                return told["id"], told["status"]
+
+        told = await asyncio.gather(*(send(body) for body in bodies for _ in range(4)))
+        await serve.logged("worker.started")
+        await until(lambda: _has_lines(tmp_path / "effects", len(bodies)))
+        assert await serve.terminate() == 0  # whatever else was queued has run by then
+    accepted = [event_id for event_id, status in told if status == "accepted"]
+    assert len(accepted) == len(bodies)
+    assert sorted((tmp_path / "effects").read_text().split()) == sorted(accepted)
+
+
+async def _has_lines(path: Path, count: int) -> bool:
+    return path.exists() and len(path.read_text().split()) >= count

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import orjson
-from aiohttp import web
 
 from broker.admission import AdmissionPolicy, GroupCommit, to_redis
 from broker.connection import Server
-from receiver.app import TALLY, Tally, create_app, create_runner
 from receiver.gate import Gate
+from receiver.listener import PublicListener
+from receiver.reception import Tally
 
 TOKEN = "a-token-of-the-tests-0123456789"
 
@@ -129,12 +129,9 @@ class RunningReceiver:
 async def receiving(gate: Gate, server: Server) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
     admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-    app = create_app([gate], admission)
-    runner = create_runner(app, stop_seconds=1)
-    await runner.setup()
+    listener = PublicListener([gate], admission, stop_seconds=1)
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield RunningReceiver(int(runner.addresses[0][1]), app[TALLY])
+        yield RunningReceiver(await listener.start("127.0.0.1", 0), listener.tally)
     finally:
-        await runner.cleanup()
+        await listener.stop()
         await admission.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,11 @@ class OurProcess(processes.OurProcess):
         """Start a command with nothing of ours in its environment but `env`."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("KONVOX_")}
         return await super().start(*arguments, env={**clean, **env}, cwd=cwd)
+
+    async def wrote_lines(self, count: int) -> None:
+        """Wait until it has written so many lines to stdout."""
+        async with asyncio.timeout(processes.WAIT_SECONDS), self._news:
+            await self._news.wait_for(lambda: self.stdout.count("\n") >= count)
 
     @property
     def log(self) -> list[dict[str, Any]]:

@@ -20,9 +20,9 @@ def text() -> str:
     return README.read_text(encoding="utf-8")
 
 
-def commands() -> list[str]:
-    """Every command that the README tells its readers to type, in order."""
-    blocks = re.findall(r"```sh\n(.*?)```", text(), re.DOTALL)
+def commands(page: Path = README) -> list[str]:
+    """Every command that the README, or another page, tells its readers to type, in order."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 

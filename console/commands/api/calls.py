@@ -10,11 +10,12 @@ import click
 from pydantic_core import to_json
 
 from console.api_access import konvox_client
+from console.commands.api.account import account
 from console.commands.api.records import Listing, RecordT, as_rows, wire
 from console.errors import UsageError
 from console.logs import configure_logging
 from console.output import complain, print_table
-from console.settings import Settings, load_settings
+from console.settings import Settings
 from konvox.client import KonvoxClient
 from konvox.errors import InvalidArgumentError
 from konvox.resources import Page, Record
@@ -32,13 +33,13 @@ def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
     """Make a call, configured by the settings.
 
     Raises:
-        UsageError: a setting is missing, or an argument is one that Konvox would refuse.
+        UsageError: a setting or the name of an endpoint is missing, or an argument is one that Konvox would refuse.
         KonvoxApiError: the call failed.
     """
-    settings = load_settings()
+    settings, endpoint = account()
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(_call(settings, invoke))
+        return asyncio.run(_call(settings, endpoint, invoke))
     except InvalidArgumentError as error:
         raise UsageError(in_options(error)) from None
 
@@ -87,6 +88,6 @@ def _print_wire(value: Any) -> None:
     click.echo(to_json(value))
 
 
-async def _call(settings: Settings, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
-    async with konvox_client(settings) as client:
+async def _call(settings: Settings, endpoint: str, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
+    async with konvox_client(settings, endpoint=endpoint) as client:
         return await invoke(client)

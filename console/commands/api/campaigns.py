@@ -7,6 +7,7 @@ from typing import get_args
 
 import click
 
+from console.commands.api.account import AccountGroup
 from console.commands.api.calls import call, json_array, json_object, show_page, show_record
 from console.commands.api.records import CAMPAIGNS
 from console.errors import Failed, UsageError
@@ -21,7 +22,7 @@ _sender_identity_id = click.option(
 )
 
 
-@click.group(epilog=example("api campaigns list --status active"))
+@click.group(cls=AccountGroup, epilog=example("api campaigns list --status active"))
 def command() -> None:
     """List, look at, create, change and delete campaigns."""
 

@@ -6,13 +6,14 @@ from typing import get_args
 
 import click
 
+from console.commands.api.account import AccountGroup
 from console.commands.api.calls import call, json_array, json_object, show_page, show_record
 from console.commands.api.records import CONNECTIONS
 from console.showing import example
 from konvox.resources import ConnectionMethod, ConnectionPlatform
 
 
-@click.group(epilog=example("api connections list"))
+@click.group(cls=AccountGroup, epilog=example("api connections list"))
 def command() -> None:
     """List and create connections, the accounts on the channels."""
 

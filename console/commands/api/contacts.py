@@ -6,6 +6,7 @@ from typing import get_args
 
 import click
 
+from console.commands.api.account import AccountGroup
 from console.commands.api.calls import call, json_array, json_object, show_page, show_record
 from console.commands.api.records import CONTACTS
 from console.errors import UsageError
@@ -18,7 +19,7 @@ _LIMIT = 50
 """Konvox's own page, where nobody asks for another."""
 
 
-@click.group(epilog=example("api contacts list --status unsubscribed"))
+@click.group(cls=AccountGroup, epilog=example("api contacts list --status unsubscribed"))
 def command() -> None:
     """List and create contacts."""
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic_core import to_json
 
 from konvox.addresses import MASK
+from konvox.inferred import CREATED_AT_FIELD, UPDATED_AT_FIELD
 from konvox.resources import Campaign, Connection, Contact, Record, SenderIdentity, Webhook
 from konvox.samples import wire_timestamp
 from receiver.registration import masked
@@ -50,7 +51,7 @@ def wire(record: Record, *, show_urls: bool = False) -> dict[str, Any]:
         show_urls: whether a webhook's URL is shown with the token that it may hold.
     """
     fields = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    for name, moment in (("createdAt", record.created_at), ("updatedAt", record.updated_at)):
+    for name, moment in ((CREATED_AT_FIELD, record.created_at), (UPDATED_AT_FIELD, record.updated_at)):
         if name in fields:
             del fields[name]  # times come last, which reads best
             fields[name] = _time(moment)
@@ -63,11 +64,6 @@ def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(name, _cell(value)) for name, value in fields.items()]
 
 
-def shown_url(url: str) -> str:
-    """A webhook's URL without the token that it may hold."""
-    return masked(url.rstrip("/"))
-
-
 def _presentable(name: str, value: Any, url: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _presentable(key, item, url) for key, item in value.items()}
@@ -78,7 +74,7 @@ def _presentable(name: str, value: Any, url: str) -> Any:
     if _SECRET_NAME.search(name):
         return MASK
     # Fields that are unknown to us may repeat the URL.
-    return value.replace(url, shown_url(url)) if isinstance(value, str) and url else value
+    return value.replace(url, masked(url)) if isinstance(value, str) and url else value
 
 
 def _cell(value: Any) -> object:
@@ -131,7 +127,7 @@ def webhooks_listing(*, show_urls: bool) -> Listing[Webhook]:
         ("ID", "URL", "EVENTS", "ACTIVE", "CREATED"),
         lambda it: (
             it.id,
-            it.url if show_urls else shown_url(it.url),
+            it.url if show_urls else masked(it.url),
             ", ".join(it.events),
             "yes" if it.active else "no",
             _time(it.created_at),

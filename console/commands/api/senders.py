@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from console.commands.api.account import AccountGroup
 from console.commands.api.calls import call, json_array, json_object, show_page, show_record
 from console.commands.api.records import SENDERS
 from console.showing import example
 
 
-@click.group(epilog=example("api senders list"))
+@click.group(cls=AccountGroup, epilog=example("api senders list"))
 def command() -> None:
     """List and create sender identities, the addresses that send."""
 

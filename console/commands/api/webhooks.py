@@ -6,16 +6,18 @@ import sys
 
 import click
 
+from console.commands.api.account import AccountGroup
 from console.commands.api.calls import call, json_array, json_object, show_page, show_record
-from console.commands.api.records import shown_url, webhooks_listing
+from console.commands.api.records import webhooks_listing
 from console.errors import Failed
 from console.output import complain
 from console.showing import example
 from konvox.errors import KonvoxApiError
 from konvox.inferred import SECRET_FIELDS
+from receiver.registration import masked
 
 
-@click.group(epilog=example("api webhooks list"))
+@click.group(cls=AccountGroup, epilog=example("api webhooks list"))
 def command() -> None:
     """List and register webhooks.
 
@@ -56,7 +58,7 @@ def register_webhook(*, url: str, names: str, inactive: bool, show_secret: bool,
         webhook = call(lambda konvox: konvox.webhooks.register(url=url, events=events, active=not inactive))
     except KonvoxApiError as error:
         # Konvox may repeat the URL when it says what is wrong with it.
-        raise Failed(str(error).replace(url, shown_url(url))) from None
+        raise Failed(str(error).replace(url, masked(url))) from None
     if webhook.signing_secret is not None and not show_secret:
         complain(
             "Konvox answered with a signing secret, which is not shown without --show-secret: look for it in Konvox's "

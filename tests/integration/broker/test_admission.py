@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from arq.connections import ArqRedis
 
 from broker import keys
-from broker.admission import BATCH_EVENTS, AdmissionPolicy, GroupCommit, admit, to_redis
+from broker.admission import (
+    BATCH_BYTES,
+    BATCH_EVENTS,
+    BATCHES_UNDER_WAY,
+    MOST_WAITING,
+    AdmissionPolicy,
+    GroupCommit,
+    admit,
+    to_redis,
+)
 from broker.durability import BY_WAITAOF
+from broker.errors import BrokerUnavailableError
 from broker.eventlog import events
 from broker.ledger import audit
 from broker.queue import settle
@@ -146,21 +157,107 @@ async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: ArqRedis) 
     assert len((await claimed(server, token="a")).jobs) == 1
 
 
-async def calls_of(server: ArqRedis, command: str) -> int:
-    """How often the server has run a command."""
-    statistics = await server.info("commandstats")
-    return int(statistics.get(f"cmdstat_{command}", {}).get("calls", 0))
-
-
 async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
-    """One batch under way at a time, and all that comes meanwhile in the next."""
-    await admitted(server, 1)
-    before = await calls_of(server, "evalsha")
-    commit = GroupCommit(to_redis(server, POLICY))
-    answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in range(1, BATCH_EVENTS * 3)))
+    """As many as fit into a batch; some batches at a time, and none is lost behind them."""
+    to_server = to_redis(server, POLICY)
+    sizes: list[int] = []
+    under_way = most_under_way = 0
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, and note its size."""
+        nonlocal under_way, most_under_way
+        sizes.append(len(jobs))
+        under_way += 1
+        most_under_way = max(most_under_way, under_way)
+        accepted = await to_server(jobs)
+        under_way -= 1
+        return accepted
+
+    commit = GroupCommit(write)
+    answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in range(BATCH_EVENTS * 3 - 1)))
     assert all(answers)
-    assert await calls_of(server, "evalsha") - before == 3
-    assert (await audit(server)).accepted == BATCH_EVENTS * 3
+    assert sizes == [BATCH_EVENTS, BATCH_EVENTS, BATCH_EVENTS - 1]
+    assert most_under_way == BATCHES_UNDER_WAY
+    assert (await audit(server)).accepted == BATCH_EVENTS * 3 - 1
+
+
+async def test_a_second_batch_waits_until_it_is_worth_it(server: ArqRedis) -> None:
+    """While four events are under way, one more waits for them; two do not."""
+    to_server = to_redis(server, POLICY)
+    arrived: asyncio.Queue[int] = asyncio.Queue()
+    let_through = asyncio.Event()
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, once it may."""
+        arrived.put_nowait(len(jobs))
+        await let_through.wait()
+        return await to_server(jobs)
+
+    commit = GroupCommit(write)
+    callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(4)]
+    assert await arrived.get() == 4
+    callers.append(asyncio.create_task(commit.admit(job_of(4))))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert arrived.empty()
+    callers.append(asyncio.create_task(commit.admit(job_of(5))))
+    assert await arrived.get() == 2
+    let_through.set()
+    assert await asyncio.gather(*callers) == [True] * 6
+
+
+async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedis) -> None:
+    """Those that have waited longest; and when that is not fast enough either, the next are told so."""
+    to_server = to_redis(server, POLICY)
+    let_through = asyncio.Event()
+    elsewhere: list[Job] = []
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, once it may."""
+        await let_through.wait()
+        return await to_server(jobs)
+
+    async def overflow(jobs: Sequence[Job]) -> list[bool]:
+        """Keep a batch elsewhere, once it may."""
+        elsewhere.extend(jobs)
+        await let_through.wait()
+        return [True] * len(jobs)
+
+    commit = GroupCommit(write, overflow=overflow)
+    verdicts: list[bool | Exception] = []
+    jobs = [job_of(number) for number in range(MOST_WAITING + 2 * BATCH_EVENTS)]
+    for job in jobs[:MOST_WAITING]:
+        commit.submit(job, verdicts.append)
+    await asyncio.sleep(0)  # two batches are under way
+    for job in jobs[MOST_WAITING:]:
+        commit.submit(job, verdicts.append)
+    assert not verdicts
+    for number in range(BATCH_EVENTS + 1):
+        commit.submit(job_of(10_000 + number), verdicts.append)
+    await asyncio.sleep(0)
+    (refusal,) = verdicts
+    assert isinstance(refusal, BrokerUnavailableError)
+    assert elsewhere == jobs[2 * BATCH_EVENTS : 3 * BATCH_EVENTS]
+    let_through.set()
+    await commit.drain()
+    assert verdicts[1:] == [True] * (len(jobs) + BATCH_EVENTS)
+    assert (await audit(server)).accepted == len(jobs)
+
+
+async def test_a_batch_is_bounded_in_bytes(server: ArqRedis) -> None:
+    """So that a few large events do not keep the server busy, or take up the memory, that one batch may."""
+    sizes: list[int] = []
+    to_server = to_redis(server, POLICY)
+
+    async def write(jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, and note its size."""
+        sizes.append(len(jobs))
+        return await to_server(jobs)
+
+    commit = GroupCommit(write)
+    jobs = [job_of(number, subject="x" * size) for number, size in enumerate([BATCH_BYTES // 2] * 3 + [BATCH_BYTES])]
+    assert await asyncio.gather(*map(commit.admit, jobs)) == [True] * 4
+    assert sizes == [1, 1, 1, 1]
 
 
 async def test_a_group_commit_tells_each_caller_its_own_verdict(server: ArqRedis) -> None:

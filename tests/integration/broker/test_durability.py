@@ -14,7 +14,16 @@ import pytest
 
 from broker.admission import AdmissionPolicy, GroupCommit, admit, to_redis
 from broker.connection import Server, close, connect
-from broker.durability import BY_REPLY, BY_WAITAOF, Confirmation, confirmation_for, refuse_eviction
+from broker.durability import (
+    BY_REPLY,
+    BY_WAITAOF,
+    Assurance,
+    Confirmation,
+    assure,
+    confirmation_for,
+    refuse_eviction,
+    refuse_old,
+)
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.ledger import audit
 from tests.support.events import job_of
@@ -64,19 +73,95 @@ async def test_a_server_without_an_append_only_file_is_refused(tmp_path: Path) -
         assert await confirmation_for(server, "memory") == BY_REPLY
 
 
-async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(tmp_path: Path) -> None:
-    """Where CONFIG is forbidden, WAITAOF tells whether there is an append-only file."""
-    for number, appendonly in enumerate(("yes", "no")):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "users.acl").write_text("user default on nopass ~* &* +@all -config\n")
-        async with valkey_with(folder, appendonly=appendonly, aclfile=str(folder / "users.acl")) as server:
-            await refuse_eviction(server)
-            if appendonly == "yes":
-                assert await confirmation_for(server, "fsync") == BY_WAITAOF
-            else:
-                with pytest.raises(UnsafeServerError, match="cannot say when a write is on disk"):
-                    await confirmation_for(server, "fsync")
+HOSTED = {"no CONFIG": "-config", "no CONFIG, no INFO": "-config -info"}
+
+
+@pytest.mark.parametrize("forbidden", HOSTED.values(), ids=HOSTED)
+@pytest.mark.parametrize("appendonly", ["yes", "no"])
+async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(
+    tmp_path: Path, forbidden: str, appendonly: str
+) -> None:
+    """Where CONFIG is forbidden, INFO or WAITAOF tells whether there is an append-only file."""
+    async with valkey_forbidding(tmp_path, forbidden, appendonly=appendonly) as server:
+        if appendonly == "yes":
+            assert (await assure(server, "fsync")).confirmation == BY_WAITAOF
+        else:
+            with pytest.raises(
+                UnsafeServerError, match=r"no append-only file|cannot say when a write is on disk"
+            ) as caught:
+                await assure(server, "fsync")
+            assert "appendonly yes" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("durability", "forbidden", "command"), [("fsync", "-config -waitaof", "WAITAOF"), ("replicas", "-wait", "WAIT")]
+)
+async def test_a_server_that_forbids_to_ask_is_refused(
+    tmp_path: Path, durability: Any, forbidden: str, command: str
+) -> None:
+    """The error names the command that must be allowed."""
+    async with valkey_forbidding(tmp_path, forbidden) as server:
+        with pytest.raises(UnsafeServerError, match=f"(?i)permission.*allow {command} to"):
+            await assure(server, durability)
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "settings", "doubts"),
+    [
+        ("-config", {"maxmemory": "100mb"}, []),
+        ("-config", {"maxmemory": "100mb", "maxmemory_policy": "allkeys-lru"}, None),
+        ("-config", {"maxmemory_policy": "allkeys-lru"}, []),
+        ("-config -info", {}, ["does not tell its version", "does not tell whether it evicts"]),
+    ],
+)
+async def test_a_hosted_server_is_asked_by_info_whether_it_evicts(
+    tmp_path: Path, forbidden: str, settings: dict[str, str], doubts: list[str] | None
+) -> None:
+    """What cannot be found out is said; `doubts` is None where the server is refused."""
+    async with valkey_forbidding(tmp_path, forbidden, **settings) as server:
+        if doubts is None:
+            with pytest.raises(UnsafeServerError, match="maxmemory-policy allkeys-lru"):
+                await assure(server, "fsync")
+        else:
+            found = (await assure(server, "fsync")).doubts
+            assert len(found) == len(doubts)
+            assert all(part in doubt for part, doubt in zip(doubts, found, strict=True)), found
+
+
+@asynccontextmanager
+async def valkey_forbidding(folder: Path, forbidden: str, **settings: str) -> AsyncIterator[Server]:
+    """A connection to a Valkey whose user may not use these commands."""
+    (folder / "users.acl").write_text(f"user default on nopass ~* &* +@all {forbidden}\n")
+    async with valkey_with(folder, aclfile=str(folder / "users.acl"), **settings) as server:
+        yield server
+
+
+async def test_a_good_server_leaves_no_doubt(server: Server) -> None:
+    """Nothing is said about it."""
+    assert await assure(server, "fsync") == Assurance(BY_REPLY)
+
+
+async def test_a_replica_is_an_outage(tmp_path: Path) -> None:
+    """It may be promoted in a moment: that is no fault of its settings."""
+    async with valkey_with(tmp_path) as server:
+        await server.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(BrokerUnavailableError, match="replica"):
+            await assure(server, "fsync")
+
+
+def test_a_redis_that_is_too_old_is_refused() -> None:
+    """The error says which one is needed."""
+    with pytest.raises(UnsafeServerError, match=r"Redis 6\.2\.14 is too old.*Redis 7\.0 or newer"):
+        refuse_old({"redis_version": "6.2.14"})
+    assert refuse_old({"redis_version": "7.0.0"}) == ""
+
+
+async def test_eviction_can_be_allowed(tmp_path: Path) -> None:
+    """It is then a doubt, which says what it costs and how to mend it."""
+    async with valkey_with(tmp_path, maxmemory="100mb", maxmemory_policy="allkeys-lru") as server:
+        [doubt] = (await assure(server, "fsync", allow_eviction=True)).doubts
+    assert "events would disappear" in doubt
+    assert "maxmemory-policy noeviction" in doubt
 
 
 async def test_replicas_are_waited_for(server: Server) -> None:

@@ -10,7 +10,7 @@ from broker.admission import AdmissionPolicy, admit
 from broker.connection import Server
 from broker.deadletters import dead_letters, retry
 from broker.eventlog import events, find_events
-from broker.ledger import audit
+from broker.ledger import audit, read_ledger
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import RECEIVED_AT_MS, RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, settled
@@ -99,7 +99,7 @@ async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: 
     await server.set(key, "not a hash")
     with pytest.raises(ResponseError):
         await settled(server, *batch)
-    ledger = await audit(server)
+    ledger = await read_ledger(server)  # the audit would stumble over that key as well
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (
         (0, 6, True) if broken == "together" else (4, 2, True)
     )

@@ -20,6 +20,7 @@ from tests.support.events import (
     RETENTION_MS,
     admitted,
     claimed,
+    delivered,
     job_of,
     make_due,
     queued_ids,
@@ -194,9 +195,55 @@ async def test_half_a_dead_letter_is_found(server: Server, lost: str) -> None:
     assert (await audit(server)).balanced
     if lost == "index entry":
         await server.zrem(keys.DEAD_INDEX, f"{job.id}/h")
+        found: tuple[str, ...] = (f"{job.id}/h",)
     else:
         await server.hdel(keys.DEAD, f"{job.id}/h")
-    assert (await audit(server)).misplaced == (f"{job.id}/h",)
+        found = (job.id, f"{job.id}/h")
+    assert (await audit(server)).misplaced == found
+
+
+async def test_what_is_in_the_log_and_nowhere_else_is_found(server: Server) -> None:
+    """By its id, whatever the counters say: the log, the queue, the outcomes and the dead letters are counted apart."""
+    jobs = await admitted(server, 5)
+    unhandled, done, retrying, dead, lost = jobs
+    claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
+    for job, runs in (
+        (unhandled, []),
+        (done, [HandlerRun("h", "done")]),
+        (retrying, [HandlerRun("h", "failed")]),
+        (dead, [HandlerRun("h", "unfit")]),
+    ):
+        await settled(server, settlement_of(claims[job.id], job, runs, now_ms=0))
+    assert (await audit(server)).balanced
+    await server.zrem(keys.QUEUE, lost.id)
+    await server.delete(keys.job_key(lost.id))
+    await server.hincrby(keys.LEDGER, "delivered", 1)
+    ledger = await audit(server)
+    assert (ledger.difference, ledger.misplaced, ledger.balanced) == (0, (lost.id,), False)
+    await server.zrem(keys.QUEUE, f"{retrying.id}/h#2")
+    await server.hdel(keys.outcomes_key(done.record.received_at_ms), done.id)
+    assert set((await audit(server)).misplaced) == {lost.id, retrying.id, done.id}
+
+
+async def test_what_is_older_than_its_outcome_is_not_missed(server: Server) -> None:
+    """Outcomes end with the retention, and the log is trimmed only when something is admitted."""
+    (job,) = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    await settled(server, delivered(claim))
+    await server.delete(keys.delivery_key(job.delivery))
+    assert (await audit(server)).misplaced == (job.delivery,)
+    assert (await audit(server, retention_ms=30_000)).balanced
+
+
+async def test_what_is_spooled_counts_once(server: Server) -> None:
+    """It is accepted and pending; unless Redis has it as well, because the answer was lost on the way."""
+    jobs = await admitted(server, 2)
+    (claim, _) = (await claimed(server, token="a")).jobs
+    await settled(server, delivered(claim))
+    spooled = [*(job.delivery for job in jobs), job_of(7).delivery, job_of(8).delivery, job_of(7).delivery]
+    ledger = await audit(server, spooled=spooled)
+    assert (ledger.accepted, ledger.delivered, ledger.pending, ledger.spooled) == (4, 1, 3, 2)
+    assert ledger.balanced
 
 
 async def test_a_lost_dead_letter_is_missing(server: Server) -> None:

@@ -168,6 +168,15 @@ async def test_how_redis_is_set(
     assert (line["state"], message in line["message"]) == (state, True), line
 
 
+async def test_an_eviction_that_somebody_allows_is_a_warning(shell: Shell, tmp_path: Path) -> None:
+    """It is still told, with the setting that lets it."""
+    with ValkeyServer(tmp_path, maxmemory="100mb", maxmemory_policy="allkeys-lru") as valkey:
+        shell.configure(REDIS_URL=valkey.url(), ALLOW_EVICTION="true")
+        line = await one(shell, "redis eviction")
+    assert line["state"] == "warning"
+    assert "KONVOX_ALLOW_EVICTION=true" in line["message"]
+
+
 async def test_a_replica_is_a_fault(shell: Shell, tmp_path: Path) -> None:
     """It refuses writes; and its primary then has one."""
     primary_folder, replica_folder = tmp_path / "p", tmp_path / "r"

@@ -192,7 +192,6 @@ def test_an_import_takes_more_than_a_batch(console: Console) -> None:
         ["dead", "list"],
         ["dead", "retry", "--all"],
         ["dead", "drop", "--all", "--yes"],
-        ["audit"],
         ["replay", "in.jsonl", "--to", "queue"],
         ["replay", "evt_x", "--to", "queue"],
     ],

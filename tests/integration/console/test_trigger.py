@@ -18,6 +18,7 @@ from broker.admission import AdmissionPolicy, GroupCommit, to_redis
 from console.cli import run
 from receiver.app import create_app
 from receiver.gate import Gate
+from receiver.reception import Reception
 
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
 SECRET = "the-signing-secret"
@@ -42,7 +43,7 @@ def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.Mo
     async def start(**fields: Any) -> TestServer:
         """Start a receiver with this gate."""
         admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-        started = await aiohttp_server(create_app([Gate(**fields)], admission))
+        started = await aiohttp_server(create_app(Reception([Gate(**fields)]), admission))
         monkeypatch.setenv("KONVOX_PORT", str(started.port))
         return started
 
@@ -208,3 +209,27 @@ async def test_what_is_wrong_is_said(
     exit_code, rows, err = await trigger(*arguments)
     assert (exit_code, rows) == (2, [])
     assert hint in err
+
+
+async def test_one_endpoint_of_several_gets_it(
+    trigger: Trigger, receiver: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own token or signature; without a name, which is a mistake here, nothing is sent."""
+    Path("endpoints.toml").write_text(
+        f'[acme]\nhook_tokens = ["{TOKEN}"]\n[globex]\nsignature = "hmac-sha256"\nsigning_secrets = ["{SECRET}"]\n'
+    )
+    monkeypatch.delenv("KONVOX_HOOK_TOKENS")
+    monkeypatch.setenv("KONVOX_ENDPOINTS_FILE", "endpoints.toml")
+    for name, gate in (
+        ("acme", {"tokens": (TOKEN,)}),
+        ("globex", {"scheme": "hmac-sha256", "signing_secrets": (SECRET,)}),
+    ):
+        await receiver(endpoint=name, **gate)
+        exit_code, [[status, result, _]], _ = await trigger("contact.replied", "--endpoint", name)
+        assert (exit_code, status, result) == (0, "200", "accepted")
+    exit_code, rows, said = await trigger("contact.replied")
+    assert (exit_code, rows) == (2, [])
+    assert "say which one with --endpoint (acme, globex)" in said
+    exit_code, _, said = await trigger("contact.replied", "--endpoint", "initech")
+    assert exit_code == 2
+    assert "there is no such endpoint (there are acme, globex)" in said

@@ -13,7 +13,7 @@ import structlog
 from broker.admission import GroupCommit
 from console.logs import configure_logging
 from konvox.signatures import sign_hmac_sha256
-from receiver import app
+from receiver import access_log, connection, listener
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request
 
@@ -55,7 +55,8 @@ def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what a test configures; and give it a logger that is new, since structlog keeps a used one as it was."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    monkeypatch.setattr(app, "logger", structlog.get_logger("receiver"))
+    for module in (access_log, connection, listener):
+        monkeypatch.setattr(module, "logger", structlog.get_logger("receiver"))
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -116,11 +117,11 @@ async def test_a_fault_of_our_own_is_told_with_its_traceback(
 ) -> None:
     """It is a 500, and an error in the log with what it takes to mend it, but without secrets."""
 
-    async def broken(*_: object) -> bool:
+    def broken(*_: object) -> None:
         """Fail as no outage does."""
         raise RuntimeError("a fault of our own")
 
-    monkeypatch.setattr(GroupCommit, "admit", broken)
+    monkeypatch.setattr(GroupCommit, "submit", broken)
     configure_logging("info", "json")
     assert (await signed.send(REQUESTS["accepted"])).status == 500
     err = capsys.readouterr().err
@@ -135,7 +136,7 @@ async def test_the_log_says_how_many_events_came(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
     """One line for all of them, now and then, rather than one for each."""
-    monkeypatch.setattr(app, "TALLY_SECONDS", 0.01)
+    monkeypatch.setattr(listener, "TALLY_SECONDS", 0.01)
     configure_logging("info", "json")
     receiver = await start(tokens=[TOKEN])
     for number in (1, 2, 1):

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 
 from broker.connection import close, connect
-from console.admin import admin_runner, serving
+from console.admin import AdminListener, admin_listener
 from console.errors import UsageError
+from console.listening import listening
 from receiver.gate import Gate
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, http_request, receiving, send
@@ -54,10 +55,10 @@ async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
         for number in (1, 2, 1):
             assert (await receiver.deliver(body_of(number))).status == 200
     started = Admin(0)
-    runner = admin_runner(
+    listener = admin_listener(
         "receiver", connection, ready=lambda: started.ready, readings=lambda: {"accepted": receiver.tally.accepted}
     )
-    async with serving(runner, "127.0.0.1", 0, name="receiver.admin") as started.port:
+    async with listening(listener, "127.0.0.1", 0, name="receiver.admin") as started.port:
         yield started
     await close(connection)
 
@@ -115,9 +116,9 @@ async def test_nothing_else_is_there(admin: Admin) -> None:
     assert (await send(admin.port, http_request(f"/hooks/konvox/{TOKEN}", body_of(3)))).status == 404
 
 
-@pytest.mark.parametrize(("name", "variable"), [("receiver", "KONVOX_PORT"), ("worker.admin", "KONVOX_ADMIN_PORT")])
-async def test_a_port_that_is_taken_names_the_setting(admin: Admin, name: str, variable: str) -> None:
+async def test_a_port_that_is_taken_names_the_setting(admin: Admin) -> None:
     """The message says what to set."""
-    with pytest.raises(UsageError, match=f"127.0.0.1:{admin.port}.*{variable}"):
-        async with serving(web.AppRunner(web.Application()), "127.0.0.1", admin.port, name=name):
+    second = AdminListener(web.Application())
+    with pytest.raises(UsageError, match=f"127.0.0.1:{admin.port}.*KONVOX_PORT"):
+        async with listening(second, "127.0.0.1", admin.port, name="receiver"):
             pass

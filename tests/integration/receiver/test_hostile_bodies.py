@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from arq.connections import ArqRedis
 
-from receiver import app
+from receiver import listener
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, chunked, http_request, read_answer
 
@@ -98,7 +98,7 @@ async def test_a_sender_that_goes_on_sending_gets_the_answer(receiver: RunningRe
 
 async def test_a_refused_sender_does_not_hold_the_connection(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it has had its time, the connection is closed."""
-    monkeypatch.setattr(app, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(listener, "LINGER_SECONDS", 0.1)
     receiver = await start(tokens=[TOKEN], max_body_bytes=LIMIT_BYTES)
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(http_request(HOOK, headers=[("Content-Length", str(LIMIT_BYTES + 1))]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server
+from broker.connection import Server, connect
 from broker.deadletters import DeadLetter, dead_letters, retry
 from broker.eventlog import events
 from broker.ledger import audit
@@ -18,9 +19,11 @@ from broker.records import Job
 from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
-from tests.support.workers import handler, run_burst, running, until
+from tests.support.logwatch import watching
+from tests.support.workers import dispatcher_of, handler, run_burst, running, until
 from worker import worker as worker_module
 from worker.policy import settlement_of
+from worker.worker import HookWorker, WorkerConfig
 
 
 async def letters(server: Server) -> list[DeadLetter]:
@@ -293,3 +296,33 @@ async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, m
 
 async def _delivered(server: Server, count: int) -> bool:
     return (await audit(server)).delivered == count
+
+
+async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: str) -> None:
+    """Past their time limits they are given up and counted, and others run in threads as before."""
+    hanging, fine = await admitted(server, 6, "test.hangs"), await admitted(server, 6, "test.fine")
+    let_go = threading.Event()
+    runs: Counter[str] = Counter()
+
+    def hang(event: Event, ctx: Any) -> None:
+        let_go.wait(30)
+
+    def note(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+
+    handlers = (handler(hang, "test.hangs", attempts=1, timeout_seconds=0.05), handler(note, "test.fine"))
+    dispatcher = dispatcher_of(*handlers)
+    worker = HookWorker(
+        connect(redis_url), dispatcher, WorkerConfig(redis_url, concurrency=2, burst=True), handle_signals=False
+    )
+    with watching() as log:
+        await worker.async_run()
+        await worker.close()
+        assert (dispatcher.threads.left_behind, dispatcher.threads.going_on) == (6, 6)
+        assert [line["handler"] for line in log.of("thread.left_behind")] == ["hang"] * 6
+        let_go.set()
+        await log.until("thread.ended_late", times=6)
+    assert dispatcher.threads.going_on == 0
+    assert runs == Counter({job.record.id: 1 for job in fine})
+    assert {letter.event_id for letter in await letters(server)} == {job.record.id for job in hanging}
+    assert all("cannot be stopped" in letter.error for letter in await letters(server))

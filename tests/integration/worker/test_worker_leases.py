@@ -22,6 +22,7 @@ from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker import renewal
+from worker.once import OnceBlocks
 from worker.policy import CRASH_LIMIT
 
 LEASE_SECONDS = 1.0
@@ -167,7 +168,7 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
 
     monkeypatch.setattr(queue, "renew", renew)
     claim = queue.Claimed("evt_1", "t", 0, None)
-    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, held=lambda: [claim])
+    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, held=lambda: [claim], once=OnceBlocks(30))
     thread.start()
     try:
         assert renewals.acquire(timeout=10)
@@ -185,7 +186,7 @@ def test_the_renewal_asks_nothing_while_nothing_is_held(redis_url: str) -> None:
 
     with connect_blocking(redis_url) as blocking:
         blocking.config_resetstat()
-        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, held=held)
+        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, held=held, once=OnceBlocks(9))
         thread.start()
         for _ in range(10):
             assert looks.acquire(timeout=10)
@@ -232,6 +233,21 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
     await run_burst(redis_url, handler(note))
     assert runs[jobs[3].record.id] == 1
     assert (await audit(server)).delivered == 10
+
+
+async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str) -> None:
+    """What a killed worker had in hand is run one by one, and still a hundred of it within a moment."""
+    await admitted(server, 100)
+    await claimed(server, token="of a worker that dies")
+    await make_due(server, await queued_ids(server))
+
+    async def nothing(event: Event, ctx: Any) -> None:
+        pass
+
+    async with asyncio.timeout(1.5):
+        await run_burst(redis_url, handler(nothing))
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (100, True)
 
 
 async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url: str) -> None:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
+from broker.connection import Server, close, connect, connect_blocking
 from broker.records import Job
 from handlers import Context, Retry
 from handlers.registry import Handler
@@ -20,14 +20,16 @@ from konvox.events import Event
 from tests.support.events import admitted
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst
-from worker.once import OnceGate
+from worker.once import OnceBlocks, OnceGate
 
-RUNNING_MS, DONE_MS = 60_000, 3_600_000
+LEASE_MS, DONE_MS = 60_000, 3_600_000
 
 
-def gate(server: Server, *, event_id: str = "evt_1", name: str = "mine.tell") -> OnceGate:
-    """The gate of a handler for an event."""
-    return OnceGate(server, event_id, name, running_ms=RUNNING_MS, done_ms=DONE_MS)
+def gate(
+    server: Server, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
+) -> OnceGate:
+    """The gate of a handler for an event, in a worker of its own unless told otherwise."""
+    return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, done_ms=DONE_MS)
 
 
 async def enter(once: OnceGate, key: str = "crm") -> bool:
@@ -79,7 +81,7 @@ async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: Server)
         assert first
         with pytest.raises(Retry) as caught:
             await enter(gate(server))
-        assert caught.value.after_seconds == pytest.approx(RUNNING_MS / 1000, abs=20)
+        assert caught.value.after_seconds == pytest.approx(LEASE_MS / 1000, abs=20)
     assert not await enter(gate(server))
 
 
@@ -88,9 +90,74 @@ async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -
     name = keys.once_key("evt_1", "mine.tell", "crm")
     block = gate(server)("crm")
     assert await block.__aenter__()
-    assert 0 < await server.pttl(name) <= RUNNING_MS
+    assert 0 < await server.pttl(name) <= LEASE_MS
     await server.pexpire(name, 0)
     assert await enter(gate(server))
+
+
+async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str) -> None:
+    """For as long as the leases of the jobs, and never longer: a run after a crash must not find it taken."""
+    blocks = OnceBlocks(lease_ms=1000)
+    name = keys.once_key("evt_1", "mine.tell", "crm")
+    async with gate(server, blocks)("crm"):
+        assert await server.pttl(name) <= 1000
+        await server.pexpire(name, 300)
+        with connect_blocking(redis_url) as blocking:
+            await asyncio.to_thread(blocks.renew, blocking)
+        assert 300 < await server.pttl(name) <= 1000
+    with connect_blocking(redis_url) as blocking:
+        await asyncio.to_thread(blocks.renew, blocking)
+    assert await server.pttl(name) > DONE_MS - 60_000
+
+
+async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, redis_url: str) -> None:
+    """It saw the block run; by the time that it asks Redis, the effect has happened and is remembered."""
+    blocks = OnceBlocks(lease_ms=1000)
+    name = keys.once_key("evt_1", "mine.tell", "crm")
+    async with gate(server, blocks)("crm"):
+        await server.set(name, "done", px=DONE_MS)
+        with connect_blocking(redis_url) as blocking:
+            await asyncio.to_thread(blocks.renew, blocking)
+        assert await server.pttl(name) > DONE_MS - 60_000
+
+
+async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
+    """What was claimed right after the last renewal lapses a lease after that: so must a key that is taken later."""
+    blocks = OnceBlocks(lease_ms=60_000)
+    blocks._renewed_at -= 20
+    async with gate(server, blocks)("crm"):
+        assert await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= 40_000
+
+
+async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
+    """Its worker was suspended for longer than the lease; by now the key is another run's."""
+    name = keys.once_key("evt_1", "mine.tell", "crm")
+    blocks = OnceBlocks(LEASE_MS)
+    late, other = gate(server, blocks)("crm"), gate(server, blocks)("crm")
+    assert await late.__aenter__()
+    await server.delete(name)
+    assert await other.__aenter__()
+    assert not await late.__aexit__(ValueError, ValueError("late"), None)
+    with pytest.raises(Retry):
+        await enter(gate(server))
+    await other.__aexit__(None, None, None)
+    assert not await enter(gate(server))
+
+
+async def test_what_is_left_behind_in_a_block_is_released(server: Server, redis_url: str) -> None:
+    """When its process ends in order, by the loop or, where that is blocked, by the watchdog."""
+    blocks = OnceBlocks(LEASE_MS)
+    left = gate(server, blocks)("crm")
+    assert await left.__aenter__()
+    await blocks.release(server)
+    other_left = gate(server, OnceBlocks(LEASE_MS))("crm")
+    assert await other_left.__aenter__()
+    with connect_blocking(redis_url) as blocking:
+        await asyncio.to_thread(blocks.release_blocking, blocking)
+    with pytest.raises(Retry):
+        await enter(gate(server))  # the other's
+    for block in (left, other_left):
+        await block.__aexit__(None, None, None)
 
 
 async def test_of_many_at_once_one_is_first(server: Server) -> None:

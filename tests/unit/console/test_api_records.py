@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.commands.api.calls import in_options
-from console.commands.api.records import CAMPAIGNS, SENDERS, as_rows, shown_url, webhooks_listing, wire
+from console.commands.api.records import CAMPAIGNS, SENDERS, as_rows, webhooks_listing, wire
 from konvox.addresses import MASK
 from konvox.errors import InvalidArgumentError
 from konvox.resources import Campaign, Contact, Record, SenderIdentity, Webhook
@@ -60,19 +60,6 @@ def test_a_url_is_masked_unless_it_is_asked_for() -> None:
     rest = ("contact.replied", "yes", "2026-05-20T14:32:00.000Z")
     assert webhooks_listing(show_urls=False).row(webhook) == ("clw1", masked, *rest)
     assert webhooks_listing(show_urls=True).row(webhook) == ("clw1", WEBHOOK["url"], *rest)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://hooks.example.com/hooks/konvox", "https://hooks.example.com/hooks/konvox"),
-        ("https://crm.example.com/in/s3cret/", "https://crm.example.com/in/••••"),
-        ("https://me:s3cret@crm.example.com/in/x?key=s3cret#s3cret", "https://crm.example.com/in/••••"),
-    ],
-)
-def test_no_end_of_a_url_is_shown(url: str, shown: str) -> None:
-    """Neither a last segment with a slash behind it, nor credentials, nor a query."""
-    assert shown_url(url) == shown
 
 
 @given(st.text("abcXYZ019._~-", min_size=8, max_size=40).map("s3cret{}".format))

@@ -29,15 +29,20 @@ async def found(check: Check, patient: Patient) -> list[Finding]:
     [
         ({"redis_version": "7.2.4", "valkey_version": "9.1.0"}, "ok", "Valkey 9.1.0"),
         ({"redis_version": "8.0.1"}, "ok", "Redis 8.0.1"),
-        ({"redis_version": "6.2.0"}, "ok", "Redis 6.2.0"),
-        ({"redis_version": "6.0.16"}, "fault", "Redis 6.0.16 is too old"),
+        ({"redis_version": "7.0.0"}, "ok", "Redis 7.0.0"),
+        (
+            {"redis_version": "6.2.14"},
+            "fault",
+            "Redis 6.2.14 is too old: its scripts cannot run while its memory is full",
+        ),
         ({}, "warning", "the server does not tell it"),
     ],
 )
 def test_versions(facts: dict[str, str], state: str, message: str) -> None:
-    """What is older than the commands that are used is a fault."""
+    """What is too old for our scripts is a fault."""
     finding = judge_version(facts)
-    assert (finding.state, finding.message) == (state, message)
+    assert finding.state == state
+    assert finding.message.startswith(message)
 
 
 @pytest.mark.parametrize(

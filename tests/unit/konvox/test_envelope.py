@@ -12,8 +12,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from konvox.envelope import IDENTITY_FIELDS, Envelope, event_id, parse_envelope
+from konvox.envelope import Envelope, event_id, parse_envelope
 from konvox.errors import MalformedEventError
+from konvox.inferred import IDENTITY_FIELDS
 from konvox.samples import sample_body
 
 FIELDS: dict[str, Any] = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from konvox.inferred import ENROLLMENT_STATES
 from konvox.sandbox.enrollments import Enrollments
-from konvox.sandbox.records import ENROLLMENT_STATES, Enrollment
+from konvox.sandbox.records import Enrollment
 
 changes = st.lists(
     st.tuples(

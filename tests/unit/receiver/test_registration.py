@@ -104,6 +104,8 @@ def test_what_is_no_https_origin_is_refused(public_url: str) -> None:
         ("https://hooks.example.com/hooks/konvox", "https://hooks.example.com/hooks/konvox"),
         ("https://user:token-0123456789@a.example/hooks/konvox", "https://a.example/hooks/••••"),
         ("https://a.example:8443/x?token-0123456789", "https://a.example:8443/••••"),
+        ("https://a.example/hooks/token-0123456789/", "https://a.example/hooks/••••/"),
+        ("https://a.example/?token-0123456789=/hooks/konvox", "https://a.example/"),
         ("https://a.example/", "https://a.example/"),
         ("https://a.example", "https://a.example"),
         ("https://[token-0123456789", "••••"),

@@ -7,8 +7,9 @@ import contextvars
 import threading
 
 import pytest
+import structlog
 
-from worker.threads import run_in_thread
+from worker.threads import Threads
 
 setting: contextvars.ContextVar[str] = contextvars.ContextVar("setting", default="unset")
 
@@ -20,7 +21,7 @@ async def test_it_returns_what_the_function_returns() -> None:
         thread = threading.current_thread()
         return left + right, thread is threading.main_thread(), thread.daemon
 
-    assert await run_in_thread(function, 1, 2) == (3, False, True)
+    assert await Threads().run("h", function, 1, 2) == (3, False, True)
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
@@ -31,7 +32,7 @@ async def test_it_raises_what_the_function_raises(error: BaseException) -> None:
         raise error
 
     with pytest.raises(type(error)) as caught:
-        await run_in_thread(function)
+        await Threads().run("h", function)
     assert type(caught.value) is type(error)
 
 
@@ -42,7 +43,7 @@ async def test_a_stop_iteration_arrives_as_an_error() -> None:
         next(iter(()))
 
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await run_in_thread(function)
+        await Threads().run("h", function)
 
 
 async def test_it_sees_the_context_and_changes_only_its_own() -> None:
@@ -54,14 +55,14 @@ async def test_it_sees_the_context_and_changes_only_its_own() -> None:
         setting.set("changed")
 
     setting.set("given")
-    await run_in_thread(function)
+    await Threads().run("h", function)
     assert (seen, setting.get()) == (["given"], "given")
 
 
 async def test_a_hundred_run_at_once() -> None:
     """No pool of a size of its own: `concurrency` is the only limit."""
     barrier = threading.Barrier(100)
-    await asyncio.gather(*(run_in_thread(barrier.wait, 10) for _ in range(100)))
+    await asyncio.gather(*(Threads().run("h", barrier.wait, 10) for _ in range(100)))
 
 
 async def test_whoever_waits_can_be_cancelled() -> None:
@@ -72,15 +73,35 @@ async def test_whoever_waits_can_be_cancelled() -> None:
         started.set()
         go_on.wait(10)
 
-    waiting = asyncio.create_task(run_in_thread(function))
+    threads = Threads()
+    waiting = asyncio.create_task(threads.run("of one that waits", function))
     await asyncio.to_thread(started.wait, 10)
-    (thread,) = (thread for thread in threading.enumerate() if thread.name.startswith("handler test_whoever"))
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "handler of one that waits")
     waiting.cancel()
+    with structlog.testing.capture_logs() as lines:
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (threads.left_behind, threads.going_on) == (1, 1)
+        go_on.set()
+        await asyncio.to_thread(thread.join, 10)
+        await asyncio.sleep(0)  # its answer is delivered here, to nobody
+    assert (threads.left_behind, threads.going_on) == (1, 0)
+    assert [(line["event"], line["handler"]) for line in lines] == [
+        ("thread.left_behind", "of one that waits"),
+        ("thread.ended_late", "of one that waits"),
+    ]
+
+
+async def test_one_that_raises_a_cancellation_is_not_left_behind() -> None:
+    """It has ended, in a strange way."""
+
+    def function() -> None:
+        raise asyncio.CancelledError
+
+    threads = Threads()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
-    go_on.set()
-    await asyncio.to_thread(thread.join, 10)
-    await asyncio.sleep(0)  # its answer is delivered here, to nobody
+        await threads.run("h", function)
+    assert (threads.left_behind, threads.going_on) == (0, 0)
 
 
 def test_the_loop_may_be_gone_before_the_thread() -> None:
@@ -89,7 +110,7 @@ def test_the_loop_may_be_gone_before_the_thread() -> None:
     threads: list[threading.Thread] = []
 
     async def leave_early() -> None:
-        task = asyncio.create_task(run_in_thread(go_on.wait, 10))
+        task = asyncio.create_task(Threads().run("h", go_on.wait, 10))
         await asyncio.sleep(0)
         threads.extend(thread for thread in threading.enumerate() if thread.name.startswith("handler"))
         task.cancel()

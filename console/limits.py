@@ -1,0 +1,25 @@
+"""How many files a process may have open, connections included. Raised by the receiver when it starts."""
+
+from __future__ import annotations
+
+import resource
+
+from receiver.listener import MOST_CONNECTIONS
+
+OTHER_FILES = 200
+"""What a receiver needs besides connections of senders: to Redis, the spool, libraries."""
+
+
+def allow_connections() -> int:
+    """Raise the limit as far as it is needed and allowed; returns how many connections it leaves room for.
+
+    Many systems let a process have 1,024 files open until it asks for more.
+    """
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(MOST_CONNECTIONS, soft - OTHER_FILES))

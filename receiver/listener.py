@@ -1,0 +1,178 @@
+"""The public listener: makes a connection for whoever calls, and ends those that keep it waiting. Run by the console.
+
+A connection is `receiver.connection`'s until something comes by it that is no plain delivery; then it is aiohttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiohttp import web
+
+from broker.admission import GroupCommit
+from receiver.access_log import AccessLog, ProtocolLog, logger
+from receiver.app import create_app
+from receiver.connection import Connection
+from receiver.gate import Gate
+from receiver.reception import Reception, Tally
+
+REQUEST_SECONDS = 7.0
+"""How long a request may take to arrive. Konvox itself gives up after 10 s."""
+
+IDLE_SECONDS = 10.0
+"""How long a connection may stay open without a request."""
+
+MOST_CONNECTIONS = 5_000
+"""How many connections may be open; further ones are sent away with a 503. Konvox needs a few."""
+
+PRESSED = 0.8
+"""From which part of that on each answer ends its connection, so that others get in."""
+
+SWEEP_SECONDS = 1.0
+"""How often connections are looked at that keep us waiting: cheaper than a timer for each request."""
+
+LINGER_SECONDS = 2.0
+"""How long the rest of a refused body is read and thrown away: a sender that is still sending would miss the answer."""
+
+TALLY_SECONDS = 1.0
+"""How often the log says how many events came in. A line for each would cost more than its event."""
+
+
+class PublicListener:
+    """Takes deliveries in.
+
+    Args:
+        gates: those of all endpoints, at least one.
+        admission: keeps the events.
+        stop_seconds: how long deliveries that are under way are given when it stops.
+        most_connections: how many may be open.
+        share_port: whether other processes of this user may listen on the same port; the kernel spreads the
+            connections over them.
+
+    Attributes:
+        reception: decides about deliveries.
+        admission: keeps the events.
+    """
+
+    def __init__(
+        self,
+        gates: Sequence[Gate],
+        admission: GroupCommit,
+        *,
+        stop_seconds: float,
+        most_connections: int = MOST_CONNECTIONS,
+        share_port: bool = False,
+    ) -> None:
+        self.reception = Reception(gates)
+        self.admission = admission
+        self._stopping = False
+        self._stop_seconds = stop_seconds
+        self._share_port = share_port
+        self._most_connections = most_connections
+        self._pressed_connections = int(most_connections * PRESSED)
+        self._connections: set[Connection] = set()
+        self._all_left = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._runner = web.AppRunner(
+            create_app(self.reception, admission),
+            # A signature is over the raw bytes, so bodies must reach us as they were sent.
+            auto_decompress=False,
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            logger=ProtocolLog(),
+            access_log_class=AccessLog,
+            access_log=logger,
+            shutdown_timeout=stop_seconds,
+        )
+
+    @property
+    def tally(self) -> Tally:
+        """How many requests ended how."""
+        return self.reception.tally
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self, loop), host, port, backlog=1024, reuse_port=self._share_port or None
+        )
+        self._watch = asyncio.create_task(self._sweep_and_tell())
+        bound_port: int = self._server.sockets[0].getsockname()[1]
+        return bound_port
+
+    async def stop(self) -> None:
+        """Take no more connections, answer what has come, and end."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        await asyncio.sleep(0)  # what has arrived by now is read
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_seconds):
+                while self._connections:
+                    self._all_left.clear()
+                    await self._all_left.wait()
+        for connection in list(self._connections):
+            connection.abort()
+        await self._runner.cleanup()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+
+    @property
+    def pressed(self) -> bool:
+        """Whether answers end their connections: it stops, or too many are open."""
+        return self._stopping or len(self._connections) >= self._pressed_connections
+
+    def joined(self, connection: Connection) -> bool:
+        """A connection was made; called by it. Returns whether it may stay."""
+        at_aiohttp = len(self._aiohttp.connections)
+        if len(self._connections) + at_aiohttp >= self._most_connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def left(self, connection: Connection) -> None:
+        """A connection is closed, or aiohttp's from now on; called by it."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_left.set()
+
+    def usual_way(self) -> asyncio.Protocol:
+        """The protocol of aiohttp, for one connection."""
+        return self._aiohttp()
+
+    @property
+    def _aiohttp(self) -> web.Server:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - the runner was set up before anybody could connect
+        return server
+
+    async def _sweep_and_tell(self) -> None:
+        loop = asyncio.get_running_loop()
+        told, told_at = Tally(), loop.time()
+        while True:
+            await asyncio.sleep(min(SWEEP_SECONDS, TALLY_SECONDS))
+            now = loop.time()
+            for connection in list(self._connections):
+                if not connection.busy:
+                    limit_seconds = REQUEST_SECONDS if connection.reading else IDLE_SECONDS
+                    if now - connection.since > limit_seconds:
+                        connection.expire()
+            if now - told_at >= TALLY_SECONDS:
+                told, told_at = self._tell_tally(told), now
+
+    def _tell_tally(self, told: Tally) -> Tally:
+        accepted, duplicates = self.tally.accepted, self.tally.duplicates
+        if (accepted, duplicates) != (told.accepted, told.duplicates):
+            logger.info("events.received", accepted=accepted - told.accepted, duplicates=duplicates - told.duplicates)
+        return Tally(accepted, duplicates)

@@ -1,0 +1,109 @@
+"""kill -9 while events move between queue and dead letters, or are replayed: each is in exactly one place."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from broker import keys
+from broker.connection import Server
+from broker.deadletters import dead_letters
+from broker.eventlog import events
+from broker.ledger import audit
+from konvox.events import Event
+from tests.support.events import admitted, queued_ids
+from tests.support.processes import OurProcess
+from tests.support.workers import handler, run_burst, until
+
+EVENTS = 1_200
+
+Env: TypeAlias = dict[str, str]
+
+HANDLER = """
+from handlers import on
+
+
+@on("*", attempts=1)
+async def fail(event, ctx):
+    raise RuntimeError
+"""
+
+
+async def _one_place_each(server: Server, job_ids: set[str]) -> None:
+    """Each event is queued or a dead letter, and not both; the ledger says the same."""
+    queued = {job_id.split("/")[0] for job_id in await queued_ids(server)}
+    dead = [letter.id.split("/")[0] async for letter in dead_letters(server)]
+    assert len(dead) == len(set(dead))
+    assert queued.isdisjoint(dead)
+    assert queued | set(dead) == job_ids
+    ledger = await audit(server)
+    assert (ledger.dead, ledger.pending, ledger.balanced) == (len(dead), len(queued), True)
+
+
+async def _killed_once(condition: Callable[[], Awaitable[bool]], *arguments: str, env: Env, folder: Path) -> None:
+    """Start a command, and kill it once it has begun, at a random moment in what it does."""
+    async with await OurProcess.start(*arguments, env=env, cwd=folder) as process:
+        await until(condition)
+        await asyncio.sleep(random.uniform(0, 0.1))  # the moment is what is random
+        await process.kill()
+
+
+async def test_a_kill_while_events_die_or_are_brought_back(server: Server, redis_url: str, tmp_path: Path) -> None:
+    """The worker is killed while it makes dead letters, and the operator's command while it retries them."""
+    (tmp_path / "mine.py").write_text(HANDLER)
+    env = {
+        "KONVOX_REDIS_URL": redis_url,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_ADMIN_PORT": "0",
+        "KONVOX_LEASE_SECONDS": "1",
+        "KONVOX_CONCURRENCY": "10",  # what is in hand at the kill is suspected, and run one by one
+    }
+    job_ids = {job.id for job in await admitted(server, EVENTS)}
+
+    async def some_are_dead() -> bool:
+        return bool(await server.hlen(keys.DEAD))
+
+    async def some_are_back() -> bool:
+        return bool(await server.zcard(keys.QUEUE))
+
+    await _killed_once(some_are_dead, "worker", env=env, folder=tmp_path)
+    await _one_place_each(server, job_ids)
+    async with await OurProcess.start("worker", "--burst", env=env, cwd=tmp_path) as worker:
+        assert await worker.ended() == 0, worker.stderr
+    await _one_place_each(server, job_ids)
+    await _killed_once(some_are_back, "dead", "retry", "--all", env=env, folder=tmp_path)
+    await _one_place_each(server, job_ids)
+    async with await OurProcess.start("dead", "retry", "--all", env=env, cwd=tmp_path) as retry:
+        assert await retry.ended() in {0, 1}, retry.stderr  # 1: the first one had brought them all back
+
+    async def mended(event: Event, ctx: Any) -> None:
+        pass
+
+    await run_burst(redis_url, handler(mended, name="mine.fail"))
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (EVENTS, 0, True)
+
+
+async def test_a_kill_during_a_replay(server: Server, redis_url: str, tmp_path: Path) -> None:
+    """What was queued by then is run once more, the rest is not; the ledger knows of each."""
+    await admitted(server, EVENTS)
+    await run_burst(redis_url)
+    with (tmp_path / "events.jsonl").open("wb") as file:
+        async for logged in events(server):
+            file.write(logged.record.to_line() + b"\n")
+    env = {"KONVOX_REDIS_URL": redis_url}
+
+    async def some_are_queued() -> bool:
+        return bool(await server.zcard(keys.QUEUE))
+
+    await _killed_once(some_are_queued, "replay", "events.jsonl", "--to", "queue", env=env, folder=tmp_path)
+    ledger = await audit(server)
+    replayed = ledger.accepted - EVENTS
+    assert 0 < replayed <= EVENTS
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (EVENTS, replayed, True)
+    await run_burst(redis_url)
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (EVENTS + replayed, 0, True)

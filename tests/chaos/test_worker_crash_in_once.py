@@ -1,0 +1,53 @@
+"""`ctx.once` in workers that are really killed: the effect is done again only where nobody can know that it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from broker.admission import AdmissionPolicy, admit
+from broker.connection import Server
+from broker.ledger import audit
+from broker.records import Job
+from tests.support.events import admitted
+from tests.support.processes import OurProcess
+
+HANDLER = """
+import asyncio
+import os
+
+from handlers import on
+
+
+@on("*", attempts=1, timeout=60)
+async def tell(event, ctx):
+    async with ctx.once("crm") as first:
+        with open("effects", "a") as effects:
+            effects.write(f"{'first' if first else 'again'} {ctx.attempt}\\n")
+        ctx.log.info("entered")
+        if os.environ.get("HANG"):
+            await asyncio.sleep(3600)
+"""
+
+
+async def test_a_crash_in_the_block_releases_the_key_with_the_lease(
+    server: Server, redis_url: str, tmp_path: Path
+) -> None:
+    """Not later: the run that follows would find it taken, and use up its only attempt with waiting."""
+    (tmp_path / "mine.py").write_text(HANDLER)
+    env = {
+        "KONVOX_REDIS_URL": redis_url,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_ADMIN_PORT": "0",
+        "KONVOX_LEASE_SECONDS": "1",
+    }
+    (job,) = await admitted(server, 1)
+    async with await OurProcess.start("worker", env={**env, "HANG": "1"}, cwd=tmp_path) as killed:
+        await killed.logged("entered")
+        await killed.kill()
+    for _ in range(2):
+        async with await OurProcess.start("worker", "--burst", env=env, cwd=tmp_path) as other:
+            assert await other.ended() == 0, other.stderr
+        await admit(server, [Job.replay(job.record)], AdmissionPolicy())
+    assert (tmp_path / "effects").read_text().splitlines() == ["first 1", "first 1", "again 1"]
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.delivered, ledger.pending, ledger.dead_letters) == (3, 2, 1, 0)

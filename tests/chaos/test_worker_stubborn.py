@@ -1,0 +1,194 @@
+"""Handlers that will not end, in a real worker that is told to stop by real signals: it ends in order all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broker.connection import Server
+from broker.deadletters import dead_letters
+from broker.ledger import audit
+from tests.support.events import admitted, claimed
+from tests.support.processes import OurProcess
+
+HANDLERS = """
+import asyncio
+import threading
+import time
+
+from handlers import on
+
+
+@on("test.swallows")
+async def swallow(event, ctx):
+    ctx.log.info("entered")
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+
+@on("test.swallows_everything")
+async def swallow_everything(event, ctx):
+    ctx.log.info("entered")
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except BaseException:
+            pass
+
+
+@on("test.hangs_in_thread")
+def hang(event, ctx):
+    ctx.log.info("entered")
+    time.sleep(3600)
+
+
+@on("test.hangs_in_executor")
+async def hang_in_executor(event, ctx):
+    ctx.log.info("entered")
+    await asyncio.to_thread(time.sleep, 3600)
+
+
+@on("test.hangs_in_thread_of_its_own")
+async def hang_in_thread_of_its_own(event, ctx):
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    ctx.log.info("entered")
+    await asyncio.sleep(3600)
+"""
+
+LEFT_BEHIND = {
+    "test.swallows": "swallow (",
+    "test.swallows_everything": "swallow_everything (",
+    "test.hangs_in_thread": None,  # our own threads are daemons
+    "test.hangs_in_executor": "threads of asyncio.to_thread",
+    "test.hangs_in_thread_of_its_own": "Thread",
+}
+
+
+BLOCKERS = """
+import os
+import time
+
+from handlers import on
+
+
+@on("test.blocks", timeout=0.5)
+async def block(event, ctx):
+    ctx.log.info("entered", id=event.id)
+    with open("effects", "a") as effects:
+        effects.write(event.id + "\\n")
+    time.sleep(3600)
+
+
+@on("test.fine")
+async def fine(event, ctx):
+    ctx.log.info("fine", id=event.id)
+"""
+
+
+def environment(redis_url: str, **more: str) -> dict[str, str]:
+    """Of a worker with a short lease."""
+    return {
+        "KONVOX_REDIS_URL": redis_url,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_ADMIN_PORT": "0",
+        "KONVOX_LEASE_SECONDS": "1",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("event_type", "signals"), [("test.swallows", 1), *((event_type, 2) for event_type in LEFT_BEHIND)]
+)
+async def test_a_handler_that_will_not_end_does_not_keep_the_process(
+    server: Server, redis_url: str, tmp_path: Path, event_type: str, signals: int
+) -> None:
+    """Its event is handed back without a crash, the log says where it was left, and the exit code is 0."""
+    (tmp_path / "mine.py").write_text(HANDLERS)
+    # One signal: it ends when this is over. Two: it does not wait for it.
+    env = environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
+    await admitted(server, 1, event_type)
+    async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
+        await worker.logged("entered")
+        told = time.monotonic()
+        for _ in range(signals):
+            os.kill(worker.process.pid, signal.SIGTERM)
+            await worker.logged("worker.stopping")
+        assert await worker.ended() == 0, worker.stderr
+        assert time.monotonic() - told < 15
+    assert [line["event"] for line in worker.log].count("worker.stopped") == 1
+    left = [line for line in worker.log if line["event"] == "process.left_behind"]
+    place = LEFT_BEHIND[event_type]
+    assert len(left) == (place is not None)
+    assert all(str(place) in str(line) for line in left)
+    assert "Traceback" not in worker.stderr
+    (claim,) = (await claimed(server, token="next")).jobs
+    assert claim.crashes == 0
+    assert (await audit(server)).balanced
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
+    server: Server, redis_url: str, tmp_path: Path, signals: int
+) -> None:
+    """Nobody in the loop hears the signal; what it had in hand is handed back all the same, without a crash."""
+    (tmp_path / "mine.py").write_text(BLOCKERS.replace("timeout=0.5", "timeout=60"))
+    env = environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
+    await admitted(server, 3, "test.blocks")
+    async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
+        await worker.logged("entered")
+        os.kill(worker.process.pid, signal.SIGTERM)
+        if signals == 2:
+            await worker.logged("loop.blocked", handler="mine.block")  # by then the first has been taken in
+            os.kill(worker.process.pid, signal.SIGTERM)
+        assert await worker.ended() == 0, worker.stderr
+    assert [line["handed_back"] for line in worker.log if line["event"] == "worker.stopped_blocked"] == [3]
+    claims = (await claimed(server, token="next")).jobs
+    assert [claim.crashes for claim in claims] == [0, 0, 0]
+
+
+async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
+    server: Server, redis_url: str, tmp_path: Path
+) -> None:
+    """It costs its worker three times, like any other that crashes it; what waited behind it is delivered."""
+    (tmp_path / "mine.py").write_text(BLOCKERS)
+    jobs = await admitted(server, 1, "test.blocks") + await admitted(server, 5, "test.fine")
+    codes = []
+    while not codes or codes[-1] != 0:
+        async with await OurProcess.start("worker", "--burst", env=environment(redis_url), cwd=tmp_path) as worker:
+            codes.append(await worker.ended())
+        assert len(codes) <= 4, worker.stderr
+        assert "Traceback" not in worker.stderr
+    assert codes == [1, 1, 1, 0]
+    (letter,) = [letter async for letter in dead_letters(server)]
+    assert (letter.reason, letter.event_id) == ("poison", jobs[0].record.id)
+    assert (tmp_path / "effects").read_text().splitlines() == [jobs[0].record.id] * 3
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.dead, ledger.balanced) == (5, 1, True)
+
+
+async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url: str, tmp_path: Path) -> None:
+    """How often the loop was blocked, for how long, and how many threads overran their time."""
+    (tmp_path / "mine.py").write_text(
+        BLOCKERS.replace("3600", "1.6") + "@on('test.hangs', timeout=0.1, attempts=1)\n"
+        "def hang(event, ctx):\n    time.sleep(3600)\n"
+    )
+    async with await OurProcess.start("worker", env=environment(redis_url), cwd=tmp_path) as worker:
+        await admitted(server, 1, "test.blocks")
+        await worker.logged("loop.free", handler="mine.block")
+        await admitted(server, 1, "test.hangs")
+        await worker.logged("handler.dead")
+        url = await worker.listening("worker.admin")
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
+            metrics = dict(line.split() for line in (await answer.text()).splitlines() if not line.startswith("#"))
+        assert await worker.terminate() == 0
+    counts = {name.removeprefix("konvox_worker_"): float(value) for name, value in metrics.items()}
+    assert (counts["loop_blocks"], counts["threads_left_behind"], counts["threads_going_on"]) == (1, 1, 1)
+    assert 1 <= counts["loop_blocked_seconds"] < 4

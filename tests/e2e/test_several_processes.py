@@ -1,0 +1,213 @@
+"""`receiver --processes N` and `worker --processes N`, as real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+from arq.connections import ArqRedis
+
+from broker.ledger import audit
+from konvox.samples import sample_body
+from tests.support.events import admitted
+from tests.support.processes import OurProcess
+from tests.support.workers import until
+
+TOKEN = "a-token-for-the-tests-of-several-processes"
+
+
+def environment(redis_url: str, **more: str) -> dict[str, str]:
+    """Of either role, with ports that nobody else uses."""
+    return {
+        "KONVOX_REDIS_URL": redis_url,
+        "KONVOX_HOOK_TOKENS": TOKEN,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_PORT": "0",
+        "KONVOX_ADMIN_PORT": "0",
+        **more,
+    }
+
+
+def handler(folder: Path, body: str) -> None:
+    """Plug in one handler of all events."""
+    (folder / "mine.py").write_text(
+        f"import asyncio, os\nfrom handlers import on\n\n\n@on('*')\nasync def handle(event, ctx):\n    {body}\n"
+    )
+
+
+async def process_ids(supervisor: OurProcess, role: str, count: int) -> Mapping[str, int]:
+    """The ids of its children, by name."""
+    names = [f"{role}-{number}" for number in range(1, count + 1)]
+    return {name: (await supervisor.logged("child.started", child=name))["process_id"] for name in names}
+
+
+async def all_ended(children: Mapping[str, int]) -> None:
+    """Wait until they have ended: their output is closed a moment earlier. Bounded by the test's own time limit."""
+
+    def runs(process_id: int) -> bool:
+        """Whether it is more than an entry that this machine's init has yet to clear away."""
+        try:
+            return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    async def ended() -> bool:
+        """Whether none of them runs."""
+        return not any(map(runs, children.values()))
+
+    await until(ended)
+
+
+async def listeners(supervisor: OurProcess, listener: str, count: int) -> set[str]:
+    """The URLs of so many listeners of that name, once all are up."""
+
+    def urls() -> list[str]:
+        """Those that are up."""
+        return [
+            line["url"] for line in supervisor.log if (line["event"], line.get("listener")) == ("listening", listener)
+        ]
+
+    await supervisor.said(lambda _: len(urls()) >= count, f"{count} listeners {listener}")
+    return set(urls())
+
+
+async def deliver(url: str, number: int) -> None:
+    """Deliver an event over a connection of its own: it is the connections that are spread."""
+    body = sample_body("contact.replied", data={"contactId": f"c{number}", "channel": "email"})
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/hooks/konvox/{TOKEN}", data=body, headers={"Content-Type": "application/json"}) as answer,
+    ):
+        assert answer.status == 200
+
+
+async def accepted_by(admin_url: str) -> float:
+    """How many events one receiver has accepted."""
+    async with aiohttp.ClientSession() as session, session.get(f"{admin_url}/metrics") as answer:
+        counts = dict(line.split() for line in (await answer.text()).splitlines() if line[0] != "#")
+        return float(counts["konvox_receiver_accepted"])
+
+
+async def test_receivers_share_one_port(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+    """Each of them gets connections, each has an admin listener of its own, and SIGTERM ends all."""
+    command = ("receiver", "--processes", "3")
+    async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
+        [url] = await listeners(receiver, "receiver", 3)
+        admin_urls = await listeners(receiver, "receiver.admin", 3)
+        assert len(admin_urls) == 3
+        sent = 0
+        while sent == 0 or 0.0 in [await accepted_by(admin) for admin in admin_urls]:
+            await deliver(url, sent)
+            sent += 1
+        assert sum([await accepted_by(admin) for admin in admin_urls]) == sent
+        children = await process_ids(receiver, "receiver", 3)
+        assert await receiver.terminate() == 0, receiver.stderr
+    await all_ended(children)
+    assert [line["event"] for line in receiver.log].count("receiver.stopped") == 3
+    assert (await audit(server)).accepted == sent
+
+
+async def test_a_killed_receiver_is_replaced(redis_url: str, tmp_path: Path) -> None:
+    """The others go on at the same port meanwhile, and the new one listens there as well."""
+    command = ("receiver", "--processes", "2")
+    async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
+        [url] = await listeners(receiver, "receiver", 2)
+        children = await process_ids(receiver, "receiver", 2)
+        os.kill(children["receiver-1"], signal.SIGKILL)
+        await receiver.logged("child.died", child="receiver-1", exit_code=-signal.SIGKILL)
+        for number in range(20):
+            await deliver(url, number)
+        assert await listeners(receiver, "receiver", 3) == {url}
+        for number in range(20, 40):
+            await deliver(url, number)
+        assert await receiver.terminate() == 0, receiver.stderr
+
+
+async def test_the_first_has_the_configured_admin_port(redis_url: str, tmp_path: Path) -> None:
+    """Also when it has been started anew; the others have any free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    handler(tmp_path, "pass")
+    env = environment(redis_url, KONVOX_ADMIN_PORT=str(port))
+    async with await OurProcess.start("worker", "--processes", "2", env=env, cwd=tmp_path) as worker:
+        urls = await listeners(worker, "worker.admin", 2)
+        assert f"http://127.0.0.1:{port}" in urls
+        os.kill((await process_ids(worker, "worker", 2))["worker-1"], signal.SIGKILL)
+        assert await listeners(worker, "worker.admin", 3) == urls
+        assert await worker.terminate() == 0, worker.stderr
+
+
+@pytest.mark.parametrize("ready", ["child.started", "listening"])
+@pytest.mark.parametrize("role", ["receiver", "worker"])
+async def test_nothing_outlives_a_killed_supervisor(role: str, ready: str, redis_url: str, tmp_path: Path) -> None:
+    """Not even children that it has only just started."""
+    handler(tmp_path, "pass")
+    command = (role, "--processes", "2")
+    async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as supervisor:
+        await supervisor.logged(ready)
+        children = await process_ids(supervisor, role, 2)
+        await supervisor.kill()  # waits until nobody holds its stdout and stderr any more
+    await all_ended(children)
+
+
+async def test_a_supervisor_stops_with_its_own_parent(redis_url: str, tmp_path: Path) -> None:
+    """`--with-parent` is for the supervisor as well, and it stops its children in order."""
+    command = ("receiver", "--processes", "2", "--with-parent", "1")
+    async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
+        assert await receiver.ended() == 0, receiver.stderr
+
+
+async def test_workers_in_burst_mode_end_together(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+    """With exit code 0, once the queue is empty; one that a handler takes down is started again before that."""
+    handler(tmp_path, "os.path.exists('down') or (open('down', 'w').close(), os._exit(13))")
+    await admitted(server, 10)
+    env = environment(redis_url, KONVOX_LEASE_SECONDS="1")
+    async with await OurProcess.start("worker", "--burst", "--processes", "2", env=env, cwd=tmp_path) as workers:
+        assert await workers.ended() == 0, workers.stderr
+        await workers.logged("child.died", exit_code=13)
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (10, True)
+
+
+async def test_a_second_signal_is_passed_on(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+    """The first lets handlers finish; at the second the workers hand their events back at once."""
+    handler(tmp_path, "ctx.log.info('ran')\n    await asyncio.Event().wait()")
+    await admitted(server, 1)
+    env = environment(redis_url, KONVOX_STOP_SECONDS="60")
+    async with await OurProcess.start("worker", "--processes", "2", env=env, cwd=tmp_path) as workers:
+        await workers.logged("ran")
+        await listeners(workers, "worker.admin", 2)
+        workers.process.terminate()
+        await workers.logged("worker.stopping")
+        assert await workers.terminate() == 0, workers.stderr
+    assert (await audit(server)).pending == 1
+
+
+async def test_a_port_that_is_taken_is_a_fault(redis_url: str, tmp_path: Path) -> None:
+    """By whomever: two services must not share one port unawares."""
+    command = ("receiver", "--processes", "2")
+    async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as first:
+        [url] = await listeners(first, "receiver", 2)
+        env = environment(redis_url, KONVOX_PORT=url.rsplit(":", 1)[1])
+        async with await OurProcess.start(*command, env=env, cwd=tmp_path) as second:
+            assert await second.ended() == 2
+        assert "cannot listen on 127.0.0.1" in second.stderr
+        assert "set KONVOX_PORT" in second.stderr
+
+
+async def test_handlers_that_do_not_load_are_a_fault(redis_url: str, tmp_path: Path) -> None:
+    """Nothing keeps running, and nothing is started again and again."""
+    (tmp_path / "mine.py").write_text("import no_such_module\n")
+    async with await OurProcess.start(
+        "worker", "--processes", "2", env=environment(redis_url), cwd=tmp_path
+    ) as workers:
+        assert await workers.ended() == 2
+    assert "no_such_module" in workers.stderr
+    assert "child.died" not in workers.stderr

@@ -1,0 +1,256 @@
+"""The connections of the public listener: in pieces, in a row, slow, idle, broken off, and while the receiver stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+from arq.connections import ArqRedis
+
+from broker import keys
+from broker.admission import AdmissionPolicy, GroupCommit, to_redis
+from broker.errors import BrokerUnavailableError
+from broker.records import Job
+from receiver import app, listener
+from receiver.gate import Gate
+from receiver.listener import PublicListener
+from tests.support.events import body_of
+from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
+
+Start = Callable[..., Awaitable[RunningReceiver]]
+
+HOOK = f"/hooks/konvox/{TOKEN}"
+REQUEST = http_request(HOOK, body_of(1))
+
+
+class HeldCommit:
+    """Redis behind a gate: batches wait until they are let through."""
+
+    def __init__(self, server: ArqRedis) -> None:
+        self._to_redis = to_redis(server, AdmissionPolicy())
+        self.arrived = asyncio.Event()
+        self.let_through = asyncio.Event()
+
+    async def write(self, jobs: Sequence[Job]) -> list[bool]:
+        """Write a batch, once it may."""
+        self.arrived.set()
+        await self.let_through.wait()
+        return await self._to_redis(jobs)
+
+
+@pytest.fixture
+def held(server: ArqRedis) -> HeldCommit:
+    """A store that keeps the receiver waiting."""
+    return HeldCommit(server)
+
+
+@pytest.fixture
+async def waiting(held: HeldCommit) -> AsyncIterator[tuple[PublicListener, int]]:
+    """A receiver on that store, and its port."""
+    public = PublicListener([Gate(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=5)
+    port = await public.start("127.0.0.1", 0)
+    yield public, port
+    held.let_through.set()
+    await public.stop()
+
+
+@pytest.mark.parametrize("cut", [1, 20, REQUEST.index(b"\r\n\r\n") + 2, len(REQUEST) - 1])
+async def test_a_request_may_come_in_two_pieces(receiver: RunningReceiver, cut: int) -> None:
+    """Cut in the method, in the path, at the end of the head or in the body; the connection stays open."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    for status in ("accepted", "duplicate"):
+        writer.write(REQUEST[:cut])
+        await receiver.send(http_request("/healthz", method="GET"))  # by now the first piece has been read
+        writer.write(REQUEST[cut:])
+        assert (await read_answer(reader)).json["status"] == status
+    writer.close()
+
+
+async def test_the_next_request_may_begin_behind_the_last(receiver: RunningReceiver) -> None:
+    """Whatever of it comes along with the one before is not lost."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(REQUEST + REQUEST[:30])
+    assert (await read_answer(reader)).json["status"] == "accepted"
+    writer.write(REQUEST[30:])
+    assert (await read_answer(reader)).json["status"] == "duplicate"
+    writer.close()
+
+
+async def test_requests_that_come_while_one_waits_are_answered_in_turn(
+    waiting: tuple[PublicListener, int], held: HeldCommit
+) -> None:
+    """The sender does not wait for its answer: the second request is read behind the first."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    writer.write(REQUEST)
+    await held.arrived.wait()
+    writer.write(http_request(HOOK, body_of(2)) + REQUEST)
+    held.let_through.set()
+    answers = [(await read_answer(reader)).json for _ in range(3)]
+    assert [answer["status"] for answer in answers] == ["accepted", "accepted", "duplicate"]
+    assert answers[0]["id"] == answers[2]["id"] != answers[1]["id"]
+    writer.close()
+
+
+@pytest.mark.parametrize("part", [b"", REQUEST[:10], REQUEST[:-1]], ids=["nothing", "half a head", "half a body"])
+async def test_a_sender_that_dawdles_is_not_waited_for(
+    receiver: RunningReceiver, monkeypatch: pytest.MonkeyPatch, part: bytes
+) -> None:
+    """Its connection is closed, with a 408 if it has begun a request; the others are served meanwhile."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(part)
+    assert (await receiver.deliver(body_of(2))).status == 200
+    monkeypatch.setattr(listener, "REQUEST_SECONDS", 0.0)
+    monkeypatch.setattr(listener, "IDLE_SECONDS", 0.0)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 408 ") is bool(part)
+    assert answer.endswith(b'{"error":"the request did not arrive in time"}') is bool(part)
+    writer.close()
+
+
+async def test_a_connection_in_use_is_not_idle(
+    waiting: tuple[PublicListener, int], held: HeldCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the store takes, the sender that waits for its answer gets it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    writer.write(REQUEST)
+    await held.arrived.wait()
+    monkeypatch.setattr(listener, "REQUEST_SECONDS", 0.0)
+    monkeypatch.setattr(listener, "IDLE_SECONDS", 0.0)
+    idle, idle_writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    assert await idle.read() == b""  # the sweep has been round
+    idle_writer.close()
+    held.let_through.set()
+    assert (await read_answer(reader)).status == 200
+    writer.close()
+
+
+async def test_a_sender_that_goes_away_does_not_lose_its_event(
+    waiting: tuple[PublicListener, int], held: HeldCommit, server: ArqRedis
+) -> None:
+    """It closes its connection before the answer: the event is kept, and counted."""
+    _, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    writer.write(REQUEST)
+    await held.arrived.wait()
+    writer.transport.abort()
+    held.let_through.set()
+    await waiting[0].admission.drain()
+    assert waiting[0].tally.accepted == 1
+    assert await server.zcard(keys.QUEUE) == 1
+
+
+async def test_a_stop_answers_what_has_come(waiting: tuple[PublicListener, int], held: HeldCommit) -> None:
+    """Idle connections are closed, new ones refused; an event that is under way is answered, and the answer says so."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    writer.write(REQUEST)
+    await held.arrived.wait()
+    idle, idle_writer = await asyncio.open_connection("127.0.0.1", waiting[1])
+    stopping = asyncio.create_task(waiting[0].stop())
+    assert await idle.read() == b""
+    idle_writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", waiting[1])
+    assert not stopping.done()
+    held.let_through.set()
+    answer = await read_answer(reader)
+    assert (answer.status, answer.header("Connection")) == (200, "close")
+    assert await reader.read() == b""
+    await stopping
+    writer.close()
+
+
+async def test_a_stop_does_not_wait_for_ever(held: HeldCommit) -> None:
+    """What is not answered in the time that it is given is cut off: without a 200 the sender tries again."""
+    public = PublicListener([Gate(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await public.start("127.0.0.1", 0))
+    writer.write(REQUEST)
+    await held.arrived.wait()
+    await public.stop()
+    assert await reader.read() == b""
+    writer.close()
+    held.let_through.set()
+    await public.admission.drain()
+
+
+async def test_both_ways_give_the_same_answers(receiver: RunningReceiver) -> None:
+    """A plain delivery, and the same one in chunks, which is left to aiohttp."""
+    chunks = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")]
+    for body in (body_of(1), b"[]", b"hello"):
+        await receiver.deliver(body)
+        plain = await receiver.deliver(body)
+        chunked = await receiver.send(http_request(HOOK, b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), headers=chunks))
+        assert (plain.status, plain.json) == (chunked.status, chunked.json)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (BrokerUnavailableError("gone"), 503, "not stored, try again"),
+        (RuntimeError("a fault"), 500, "a fault of the receiver's own"),
+    ],
+)
+async def test_an_event_that_is_not_kept_is_not_answered_with_200(error: Exception, status: int, said: str) -> None:
+    """503 while nothing takes events, with `Retry-After`; 500 for a fault of our own. The connection stays."""
+
+    async def refuse(_: Sequence[Job]) -> list[bool]:
+        """Keep nothing."""
+        raise error
+
+    public = PublicListener([Gate(tokens=[TOKEN])], GroupCommit(refuse), stop_seconds=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await public.start("127.0.0.1", 0))
+    for _ in range(2):
+        writer.write(REQUEST)
+        answer = await read_answer(reader)
+        assert (answer.status, answer.json) == (status, {"error": said})
+        assert answer.header("Retry-After") == ("5" if status == 503 else None)
+    writer.close()
+    await public.stop()
+
+
+async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is held in memory as a whole, so only some are read at a time: 503 for the next, until there is room."""
+    monkeypatch.setattr(app, "MOST_BODIES", 1)
+    large = http_request(HOOK, body_of(1, subject="x" * 100_000))
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(large[:-1])
+    while (refused := await receiver.send(large)).status == 200:
+        pass  # the first has not been read that far yet
+    assert (refused.status, refused.header("Retry-After")) == (503, "5")
+    assert (await receiver.deliver(body_of(2))).status == 200
+    writer.write(large[-1:])
+    assert (await read_answer(reader)).status == 200
+    assert (await receiver.send(large)).json["status"] == "duplicate"
+    writer.close()
+
+
+async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> None:
+    """With a word about it, and without telling which software answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+    answer = await read_answer(reader)
+    assert (answer.status, answer.json) == (400, {"error": "this is no HTTP request"})
+    assert answer.header("Server") is None
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_too_many_connections_are_sent_away(server: ArqRedis) -> None:
+    """With a 503; before it comes to that, answers end their connections, so that others get in."""
+    admission = GroupCommit(to_redis(server, AdmissionPolicy()))
+    public = PublicListener([Gate(tokens=[TOKEN])], admission, stop_seconds=1, most_connections=5)
+    port = await public.start("127.0.0.1", 0)
+    many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
+    refused = await read_answer(many[5][0])
+    assert (refused.status, refused.json["error"]) == (503, "too many connections, try again")
+    assert (refused.header("Retry-After"), refused.header("Connection")) == ("5", "close")
+    many[0][1].write(REQUEST)
+    answer = await read_answer(many[0][0])
+    assert (answer.status, answer.header("Connection")) == (200, "close")
+    assert await many[0][0].read() == b""
+    many[1][1].write(http_request("/healthz", method="GET"))  # aiohttp's from now on, and it still counts
+    assert (await read_answer(many[1][0])).status == 200
+    many += [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    assert (await read_answer(many[7][0])).status == 503
+    for _, writer in many:
+        writer.close()
+    await public.stop()

@@ -1,0 +1,208 @@
+"""What is counted as what, what survives a restart, and whose clock decides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+from broker import keys, queue
+from broker.connection import Server, close, connect
+from broker.deadletters import dead_letters
+from broker.ledger import audit
+from handlers import Retry
+from konvox.events import ContactReplied, Event
+from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, queued_ids
+from tests.support.logwatch import watching
+from tests.support.valkey import ValkeyServer
+from tests.support.workers import handler, run_burst, running, until, worker_of
+from worker import worker as worker_module
+from worker.policy import CRASH_LIMIT
+
+HOUR_SECONDS = 3600
+
+
+async def _holds(server: Server, job_id: str) -> bool:
+    return bool(await server.exists(keys.job_key(job_id)))
+
+
+async def _crash(server: Server, job_id: str) -> None:
+    """A worker takes the job and dies, and its lease lapses."""
+    await make_due(server, [job_id])
+    assert await queue.lease(server, job_id, token="of a worker that dies", lease_ms=LEASE_MS)
+    await make_due(server, [job_id])
+
+
+async def test_crashes_shutdowns_and_failures_are_counted_apart(server: Server, redis_url: str) -> None:
+    """Two crashes and two deploys between two failures: the third of three attempts is still there, and succeeds."""
+    (job,) = await admitted(server, 1)
+    attempts: list[int] = []
+    entered = asyncio.Event()
+
+    async def fail(event: Event, ctx: Any) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise Retry(after=HOUR_SECONDS)
+
+    async def hang(event: Event, ctx: Any) -> None:
+        attempts.append(ctx.attempt)
+        entered.set()
+        await asyncio.Event().wait()
+
+    for attempt in (1, 2, 3):
+        job_id = job.id if attempt == 1 else f"{job.id}/h#{attempt}"
+        await make_due(server, [job_id])
+        for _ in range(CRASH_LIMIT - 1):
+            await _crash(server, job_id)
+        for _ in range(2):
+            entered.clear()
+            async with running(redis_url, handler(hang, name="h", attempts=3), stop_seconds=0.01):
+                await entered.wait()
+        if attempt < 3:
+            async with running(redis_url, handler(fail, name="h", attempts=3)):
+                await until(partial(_holds, server, f"{job.id}/h#{attempt + 1}"))
+        else:
+            await run_burst(redis_url, handler(fail, name="h", attempts=3))
+    assert attempts == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (1, 0, True)
+
+
+async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeyServer) -> None:
+    """Attempts, delays and outcomes are in Redis, and on its disk."""
+    server = connect(own_valkey.url())
+    (job,) = await admitted(server, 1)
+    attempts: list[int] = []
+
+    async def later(event: Event, ctx: Any) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise Retry(after=HOUR_SECONDS)
+
+    for attempt in (2, 3):
+        following = f"{job.id}/later#{attempt}"
+        async with running(own_valkey.url(), handler(later, attempts=3)):
+            await until(partial(_holds, server, following))
+        before = await server.zscore(keys.QUEUE, following)
+        await close(server)
+        own_valkey.kill()
+        own_valkey.start()
+        server = connect(own_valkey.url())
+        assert await server.zscore(keys.QUEUE, following) == before
+        assert (await claimed(server, token="too early")).jobs == []
+        await make_due(server, [following])
+    await run_burst(own_valkey.url(), handler(later, attempts=3))
+    assert attempts == [1, 2, 3]
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (1, True)
+    await close(server)
+
+
+async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: Server, redis_url: str) -> None:
+    """For the typed ones it is a dead letter, with what does not fit, after a single attempt."""
+    misfit = job_of(1, channel="pigeon")
+    await server.set(keys.job_key(misfit.id), misfit.to_bytes())
+    await server.zadd(keys.QUEUE, {misfit.id: 1})
+    await server.hincrby(keys.LEDGER, "accepted", 1)
+    seen: list[Any] = []
+
+    async def typed(event: ContactReplied, ctx: Any) -> None:
+        seen.append(event)
+
+    async def plain(event: Event, ctx: Any) -> None:
+        seen.append(event.data["channel"])
+
+    await run_burst(redis_url, handler(typed, takes_plain_event=False), handler(plain))
+    assert seen == ["pigeon"]
+    (letter,) = [letter async for letter in dead_letters(server)]
+    assert (letter.handler, letter.reason, letter.attempts) == ("typed", "unfit", 1)
+    assert "data.channel" in letter.error
+    ledger = await audit(server)
+    assert (ledger.dead, ledger.balanced) == (1, True)
+
+
+@pytest.mark.parametrize("shift_seconds", [-HOUR_SECONDS, HOUR_SECONDS])
+async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
+    server: Server, redis_url: str, shift_seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour off in the worker: leases hold, delays are kept, and what is due is run, for Redis' clock decides."""
+    true_time, true_time_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: true_time() + shift_seconds)
+    monkeypatch.setattr(time, "time_ns", lambda: true_time_ns() + shift_seconds * 10**9)
+    jobs = await admitted(server, 5)
+    runs: dict[str, list[float]] = {job.record.id: [] for job in jobs}
+    entered = asyncio.Event()
+
+    async def again(event: Event, ctx: Any) -> None:
+        runs[event.id].append(time.monotonic())
+        entered.set()
+        if ctx.attempt == 1:
+            raise Retry(after=0.5)
+
+    worker = worker_of(redis_url, handler(again), burst=True, lease_seconds=60)
+    run = asyncio.create_task(worker.async_run())
+    await entered.wait()
+    assert (await claimed(server, token="other")).jobs == []
+    await run
+    await worker.close()
+    assert {len(times) for times in runs.values()} == {2}
+    assert all(0.4 < second - first < 10 for first, second in runs.values())
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (5, 0, True)
+
+
+async def test_two_workers_race_for_every_event(server: Server, redis_url: str) -> None:
+    """Claims, runs and settlements of both at once: each event is run by one of them, once."""
+    total = 4_000
+    jobs = await admitted(server, total)
+    runs: Counter[str] = Counter()
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for concurrency in (7, 100):
+            group.create_task(run_burst(redis_url, handler(note), concurrency=concurrency))
+    assert runs == Counter({job.record.id: 1 for job in jobs})
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (total, True)
+    assert await queued_ids(server) == set()
+
+
+async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its time limit it is left behind: its attempt has failed, its place is free, and the others are done once."""
+    monkeypatch.setattr(worker_module, "OVERDUE_SECONDS", 0.05)
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
+    alone, among = await admitted(server, 1, "test.alone"), await admitted(server, 1, "test.among")
+    let_go = asyncio.Event()
+    runs: Counter[str] = Counter()
+
+    async def swallow(event: Event, ctx: Any) -> None:
+        runs[f"{event.type} {ctx.attempt}"] += 1
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs["note"] += 1
+
+    swallowing = handler(swallow, attempts=2, timeout_seconds=0.05)
+    with watching() as log:
+        worker = await run_burst(redis_url, swallowing, handler(note, "test.among", timeout_seconds=1), concurrency=1)
+        let_go.set()
+        await log.until("handler.ended_late", times=4)
+    assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
+    assert (worker.tasks_left_behind, len(log.of("handler.left_behind"))) == (4, 4)
+    letters = [letter async for letter in dead_letters(server)]
+    assert {letter.event_id for letter in letters} == {job.record.id for job in alone + among}
+    assert all("swallows its cancellation" in letter.error for letter in letters)
+    assert not log.of("job.fault")
+    ledger = await audit(server)
+    assert (ledger.dead, ledger.pending, ledger.balanced) == (2, 0, True)
