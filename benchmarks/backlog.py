@@ -88,7 +88,7 @@ async def _claims_ms(*servers: ArqRedis) -> list[float]:
 async def _claim_ms(server: ArqRedis, *, token: str) -> float:
     """How long a claim takes, as its caller sees it. What it claims, it hands back."""
     before = time.perf_counter()
-    claims = await queue.claim(server, count=CONCURRENCY, lease_ms=_LEASE_MS, token=token, suspect_wanted=False)
+    claims = await queue.claim(server, queue.ClaimRequest(CONCURRENCY, _LEASE_MS, token, suspect_wanted=False))
     seconds = time.perf_counter() - before
     await queue.release(server, claims.jobs)
     return seconds * 1000

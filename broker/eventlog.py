@@ -113,17 +113,19 @@ async def _with_states(server: Server, jobs: Sequence[Job]) -> list[LoggedEvent]
     pipeline = server.pipeline(transaction=False)
     for job in jobs:
         pipeline.hgetall(keys.delivery_key(job.delivery))
+        pipeline.hget(keys.outcomes_key(job.record.received_at_ms), job.delivery)
         pipeline.zscore(keys.QUEUE, job.id)
     answers = await pipeline.execute() if jobs else []
     return [
-        _logged(job, {name.decode(): value for name, value in fields.items()}, first_job_is_queued=score is not None)
-        for job, fields, score in zip(jobs, answers[::2], answers[1::2], strict=True)
+        _logged(job, {name.decode(): value for name, value in fields.items()}, of_first_job, score is not None)
+        for job, fields, of_first_job, score in zip(jobs, answers[::3], answers[1::3], answers[2::3], strict=True)
     ]
 
 
-def _logged(job: Job, fields: Mapping[str, bytes], *, first_job_is_queued: bool) -> LoggedEvent:
+def _logged(job: Job, fields: Mapping[str, bytes], of_first_job: bytes | None, still_open: bool) -> LoggedEvent:  # noqa: FBT001 - an answer from Redis
     outcomes = {name: orjson.loads(value) for name, value in fields.items() if not name.startswith(".")}
-    still_open = first_job_is_queued
+    if of_first_job is not None and not fields and not still_open:  # what else there is came after it, and counts
+        outcomes = orjson.loads(of_first_job)
     if ".open" in fields:
         still_open = int(fields[".open"]) > 0
     elif not still_open:  # one job that took the place of the first is not counted, but leaves an outcome

@@ -40,7 +40,15 @@ REPLAYS_PREFIX = "konvox:replays:"
 """Set per event id: the ids in the log of its replays."""
 
 DELIVERY_PREFIX = "konvox:delivery:"
-"""Hash per delivery: `.open`, `.dead`, `.dropped` counts, and an outcome for each handler by name."""
+"""Hash per delivery that needed more than one job or has a dead letter: `.open`, `.dead`, `.dropped` counts, and an
+outcome for each handler by name."""
+
+OUTCOMES_PREFIX = "konvox:outcomes:"
+"""Hash per minute in which events were received: delivery to the outcomes of its handlers, where its first job settled
+it. A key for each delivery would be half of what it costs the server to settle one."""
+
+OUTCOMES_MS = 60_000
+"""For how long the deliveries received share a hash: short, so that nobody has to wait while one is removed."""
 
 ONCE_PREFIX = "konvox:once:"
 """String per `ctx.once` key: `running` while the block runs, `done` afterwards."""
@@ -67,6 +75,11 @@ def replays_key(event_id: str) -> str:
 def delivery_key(delivery_id: str) -> str:
     """Where the outcomes of a delivery stand."""
     return DELIVERY_PREFIX + delivery_id
+
+
+def outcomes_key(received_at_ms: int) -> str:
+    """Where the outcomes stand of deliveries that were received in that minute and settled by their first job."""
+    return f"{OUTCOMES_PREFIX}{received_at_ms // OUTCOMES_MS}"
 
 
 def once_key(event_id: str, handler: str, key: str) -> str:

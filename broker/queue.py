@@ -6,22 +6,30 @@ stock arq worker leaves leased jobs alone, and the jobs of a dead worker fall du
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
 
 from broker import keys
 from broker.connection import BlockingServer, Server
 from broker.records import Job
-from broker.scripts import Argument, Script
+from broker.scripts import Argument, Script, run_together
 
 # A full Redis must be drained: if these were refused, nothing would ever make room.
 _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
     Script(name, makes_room=True) for name in ("claim", "lease", "renew", "recover", "release", "finish")
 )
 
+_CLAIM_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES)
+_FINISH_KEYS = (*_CLAIM_KEYS, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+_GROUP_JOBS = 1_000
+"""As many as Lua can hand to one command, a pair for each."""
+
+
+class Claimed(NamedTuple):
     """A job that is ours until its lease lapses.
 
     Attributes:
@@ -37,6 +45,22 @@ class Claimed:
     payload: bytes | None
 
 
+class ClaimRequest(NamedTuple):
+    """What to claim.
+
+    Attributes:
+        jobs: the most to claim; at least 1.
+        lease_ms: for how long they are ours without renewal.
+        token: the fence for all of them; unique to this claim.
+        suspect_wanted: whether one job that a worker has died with may be among them.
+    """
+
+    jobs: int
+    lease_ms: int
+    token: str
+    suspect_wanted: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What a claim brought, and when it is worth asking again.
@@ -50,7 +74,7 @@ class Claims:
     next_due_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """How a claimed job ended: what to write about it, and what takes its place. All of it is written, or nothing.
 
@@ -60,6 +84,7 @@ class Settlement:
         outcomes: JSON by handler name.
         follow_ups: jobs that take its place, each with its delay in ms.
         dead_letters: JSON by dead letter id.
+        received_at_ms: when the event was received, if this is the first job of its delivery.
     """
 
     claim: Claimed
@@ -67,31 +92,31 @@ class Settlement:
     outcomes: dict[str, bytes] = field(default_factory=dict)
     follow_ups: list[tuple[Job, int]] = field(default_factory=list)
     dead_letters: dict[str, bytes] = field(default_factory=dict)
+    received_at_ms: int | None = None
 
 
-async def claim(server: Server, *, count: int, lease_ms: int, token: str, suspect_wanted: bool) -> Claims:
-    """Claim up to `count` due jobs for `lease_ms`.
+async def claim(server: Server, request: ClaimRequest) -> Claims:
+    """Claim due jobs."""
+    return _claims(request, await _CLAIM.run(server, _CLAIM_KEYS, _claim_arguments(request)))
 
-    Args:
-        server: Server.
-        count: the most to claim; at least 1.
-        lease_ms: for how long they are ours without renewal.
-        token: the fence for all of them; unique to this call.
-        suspect_wanted: whether one job that a worker has died with may be among them.
-    """
-    arguments: Sequence[Argument] = (keys.JOB_PREFIX, count, lease_ms, token, int(suspect_wanted))
-    next_due_ms, *flat = await _CLAIM.run(server, (keys.QUEUE, keys.LEASES, keys.CRASHES), arguments)
+
+def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
+    return (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, int(request.suspect_wanted))
+
+
+def _claims(request: ClaimRequest, answer: Sequence[Any]) -> Claims:
+    next_due_ms, job_ids, payloads, *seen = answer
+    crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
-        Claimed(job_id.decode(), token, crashes, payload)
-        for job_id, crashes, payload in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        Claimed(job_id.decode(), request.token, crashes_seen, payload)
+        for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
     return Claims(jobs, None if next_due_ms < 0 else next_due_ms)
 
 
 async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bool:
     """Lease one due job by its id. False if it is gone, or somebody else's."""
-    names = (keys.QUEUE, keys.LEASES, keys.CRASHES)
-    return bool(await _LEASE.run(server, names, (job_id, token, lease_ms)))
+    return bool(await _LEASE.run(server, _CLAIM_KEYS, (job_id, token, lease_ms)))
 
 
 async def settle(server: Server, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
@@ -100,20 +125,66 @@ async def settle(server: Server, settlements: Iterable[Settlement], *, retention
     Returns:
         The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
     """
-    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms]
+    batch = _each_once(settlements)
+    answer = await _FINISH.run(server, _FINISH_KEYS, _finish_arguments(batch, retention_ms))
+    return await _fenced(server, batch, answer, retention_ms)
+
+
+async def settle_and_claim(
+    server: Server, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
+) -> tuple[set[str], Claims]:
+    """Write how claimed jobs ended, and claim others in the same round trip.
+
+    Returns:
+        As of `settle` and `claim`.
+    """
+    batch = _each_once(settlements)
+    answer, claimed = await run_together(
+        server,
+        (_FINISH, _FINISH_KEYS, _finish_arguments(batch, retention_ms)),
+        (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)),
+    )
+    return await _fenced(server, batch, answer, retention_ms), _claims(request, claimed)
+
+
+def _each_once(settlements: Iterable[Settlement]) -> list[Settlement]:
+    """One settlement for each claim; of a job that was claimed twice there may be two, of which one is fenced."""
+    return list({(settlement.claim.job_id, settlement.claim.token): settlement for settlement in settlements}.values())
+
+
+def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> list[Argument]:
+    groups: dict[tuple[str, int], list[Settlement]] = {}
+    others: list[Argument] = []
     for settlement in settlements:
-        arguments += (settlement.claim.job_id, settlement.claim.token, settlement.delivery)
-        arguments.append(len(settlement.outcomes))
-        for handler, outcome in settlement.outcomes.items():
-            arguments += (handler, outcome)
-        arguments.append(len(settlement.follow_ups))
-        for job, delay_ms in settlement.follow_ups:
-            arguments += (job.id, job.to_bytes(), delay_ms)
-        arguments.append(len(settlement.dead_letters))
-        for letter_id, letter in settlement.dead_letters.items():
-            arguments += (letter_id, letter)
-    names = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
-    return {job_id.decode() for job_id in await _FINISH.run(server, names, arguments)}
+        if settlement.received_at_ms is None or settlement.follow_ups or settlement.dead_letters:
+            others += _in_full(settlement)
+        else:
+            of_one_claim = (settlement.claim.token, settlement.received_at_ms // keys.OUTCOMES_MS)
+            groups.setdefault(of_one_claim, []).append(settlement)
+    pages = [
+        group[first : first + _GROUP_JOBS] for group in groups.values() for first in range(0, len(group), _GROUP_JOBS)
+    ]
+    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, len(pages)]
+    for page in pages:
+        arguments += (page[0].claim.token, keys.outcomes_key(page[0].received_at_ms or 0), len(page))
+        arguments += [settlement.claim.job_id for settlement in page]
+        arguments += [_together(settlement.outcomes) for settlement in page]
+    return arguments + others
+
+
+async def _fenced(
+    server: Server, batch: Sequence[Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
+) -> set[str]:
+    """The fenced ones of a batch, once also those are written that left a trace before and have to be given in full."""
+    fenced, with_trace = ({job_id.decode() for job_id in job_ids} for job_ids in answer)
+    if with_trace:
+        arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, 0]
+        for settlement in batch:
+            if settlement.claim.job_id in with_trace:
+                arguments += _in_full(settlement)
+        again, _ = await _FINISH.run(server, _FINISH_KEYS, arguments)
+        fenced |= {job_id.decode() for job_id in again}
+    return fenced
 
 
 def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -> set[str]:
@@ -143,6 +214,25 @@ async def release(server: Server, claims: Iterable[Claimed]) -> int:
     """Hand jobs back at once without using an attempt. Returns how many were still ours."""
     released: int = await _RELEASE.run(server, (keys.QUEUE, keys.LEASES), [keys.WAKE_CHANNEL, *_pairs(claims)])
     return released
+
+
+def _together(outcomes: Mapping[str, bytes]) -> bytes:
+    """The outcomes of all handlers as one JSON object; each of them is JSON already."""
+    return b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(handler), outcome) for handler, outcome in outcomes.items())
+
+
+def _in_full(settlement: Settlement) -> list[Argument]:
+    arguments: list[Argument] = [settlement.claim.job_id, settlement.claim.token, settlement.delivery]
+    arguments.append(len(settlement.outcomes))
+    for handler, outcome in settlement.outcomes.items():
+        arguments += (handler, outcome)
+    arguments.append(len(settlement.follow_ups))
+    for job, delay_ms in settlement.follow_ups:
+        arguments += (job.id, job.to_bytes(), delay_ms)
+    arguments.append(len(settlement.dead_letters))
+    for letter_id, letter in settlement.dead_letters.items():
+        arguments += (letter_id, letter)
+    return arguments
 
 
 def hand_back(server: BlockingServer, claims: Iterable[Claimed]) -> int:

@@ -28,9 +28,16 @@ _LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """What there is of a delivery: whether its first job is queued, and what is written down about it."""
+    """What there is of a delivery.
+
+    Attributes:
+        queued: whether its first job is queued.
+        settled: whether its first job has settled it, all by itself.
+        fields: what is written down about one that needed more than that.
+    """
 
     queued: bool
+    settled: bool
     fields: Mapping[str, bytes]
 
     @property
@@ -64,45 +71,52 @@ async def untraced(server: Server, *, retention_ms: int) -> list[str]:
         retention_ms: for how long outcomes are kept; what was admitted before that has left no trace in order.
     """
     seconds, _ = await server.time()
-    position, found = str(max(0, seconds * 1000 - retention_ms + _MARGIN_MS)), []
+    position, found = str(max(0, seconds * 1000 - retention_ms + _MARGIN_MS)), dict[str, None]()
     while page := await server.xrange(keys.LOG, min=position, count=PAGE):
-        suspects: dict[str, str] = {}  # the first job of each delivery; a replay for one handler has an id of its own
+        admitted: dict[str, Job] = {}  # the first job of each delivery; a replay for one handler has an id of its own
         for log_id, fields in page:
             try:
                 job = Job.from_bytes(fields.get(b"job", b""))
-                suspects[job.delivery] = job.id
             except MalformedRecordError:
-                found.append(f"{keys.LOG} {log_id.decode()}")
+                found[f"{keys.LOG} {log_id.decode()}"] = None
+            else:
+                admitted[job.delivery] = job
+        for delivery in admitted:
+            found.pop(delivery, None)  # admitted once more after its dedupe window: its last time is what counts
+        suspects = admitted
         for _ in range(_LOOKS):
             suspects = await _unfit(server, suspects)
-        found += suspects
+        found.update(dict.fromkeys(suspects))
         position = "(" + page[-1][0].decode()
-    return found
+    return list(found)
 
 
-async def _unfit(server: Server, first_jobs: Mapping[str, str]) -> dict[str, str]:
-    if not first_jobs:
+async def _unfit(server: Server, admitted: Mapping[str, Job]) -> dict[str, Job]:
+    if not admitted:
         return {}
-    traces = await _traces(server, first_jobs)
+    traces = await _traces(server, admitted)
     letters = await _letters(server) if any(trace.letters for trace in traces.values()) else Counter[str]()
     unfit = {}
     for delivery, trace in traces.items():
-        lost = not trace.queued and not trace.fields
+        lost = not trace.queued and not trace.settled and not trace.fields
         jobs_missing = trace.open_jobs > trace.queued and trace.open_jobs > await _queued(server, delivery, trace)
         if lost or jobs_missing or letters[delivery] < trace.letters:
-            unfit[delivery] = first_jobs[delivery]
+            unfit[delivery] = admitted[delivery]
     return unfit
 
 
-async def _traces(server: Server, first_jobs: Mapping[str, str]) -> dict[str, _Trace]:
-    async with server.pipeline(transaction=True) as transaction:  # a delivery's two parts belong to one moment
-        for delivery, job_id in first_jobs.items():
-            transaction.zscore(keys.QUEUE, job_id)
+async def _traces(server: Server, admitted: Mapping[str, Job]) -> dict[str, _Trace]:
+    """What there is of each delivery; they are given with their first jobs."""
+    async with server.pipeline(transaction=True) as transaction:  # a delivery's parts belong to one moment
+        for delivery, job in admitted.items():
+            transaction.zscore(keys.QUEUE, job.id)
+            transaction.hexists(keys.outcomes_key(job.record.received_at_ms), delivery)
             transaction.hgetall(keys.delivery_key(delivery))
         answers = await transaction.execute()
+    parts = zip(admitted, answers[::3], answers[1::3], answers[2::3], strict=True)
     return {
-        delivery: _Trace(score is not None, {name.decode(): value for name, value in fields.items()})
-        for delivery, score, fields in zip(first_jobs, answers[::2], answers[1::2], strict=True)
+        delivery: _Trace(score is not None, bool(settled), {name.decode(): value for name, value in fields.items()})
+        for delivery, score, settled, fields in parts
     }
 
 

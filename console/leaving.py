@@ -40,6 +40,10 @@ def run_to_end(
     """Run like `asyncio.run`, but wait for what users' code has left behind for `GRACE_SECONDS` only.
 
     A signal that comes after the end of `main` is ignored: it asks for what is happening anyway.
+
+    Args:
+        main: what to run.
+        loop_factory: makes the event loop; asyncio's own if left out.
     """
     runner = asyncio.Runner(loop_factory=loop_factory)
     try:

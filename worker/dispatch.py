@@ -11,7 +11,6 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable
-from functools import cached_property
 
 import structlog
 
@@ -21,6 +20,7 @@ from handlers.hints import handler_stub
 from handlers.registry import Handler, Registry
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
+from worker.limits import LimitedRun, TimeLimit
 from worker.policy import HandlerRun, RetryPolicy
 from worker.threads import Threads
 
@@ -42,6 +42,7 @@ class Dispatcher:
         self._registry = registry
         self._make_context = make_context
         self._hinted_types: set[str] = set()
+        self._limits: dict[float, TimeLimit] = {}
         self._at_once: dict[str, list[asyncio.Task[HandlerRun]]] = {}
 
     @property
@@ -98,51 +99,65 @@ class Dispatcher:
 
     async def _run(self, handler: Handler, views: _Views, job: Job) -> HandlerRun:
         started = time.perf_counter()
-        policy = _policy(handler)
+        run = LimitedRun(self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds))
         try:
-            event = views.plain if handler.takes_plain_event else views.typed
+            event = views.plain() if handler.takes_plain_event else views.typed()
             if handler.when is not None and not handler.when(event):
                 return HandlerRun(handler.name, "skipped")
-            await _call(handler, event, self._make_context(job, handler), self.threads)
+            context = self._make_context(job, handler)
+            with run:
+                if handler.is_async:
+                    await handler.function(event, context)
+                else:
+                    await _call_plain(self.threads, handler, event, context)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
                 raise
-            return _unfinished(handler.name, error, (time.perf_counter() - started) * 1000, policy)
-        return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000, policy=policy)
+            ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
+            return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
+        return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
+
+    def _new_limit(self, seconds: float) -> TimeLimit:
+        limit = self._limits[seconds] = TimeLimit(seconds)
+        return limit
+
+
+async def _call_plain(threads: Threads, handler: Handler, event: Event, context: Context) -> None:
+    answer = await threads.run(handler.name, handler.function, event, context)
+    if inspect.isawaitable(answer):
+        await answer  # a plain wrapper around an async function: unawaited, its work would be lost
+
+
+def _too_slow(handler: Handler, error: TimeoutError) -> TimeoutError:
+    note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
+    too_slow = TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}")
+    too_slow.__cause__ = error.__cause__  # its traceback shows what the handler was waiting for
+    return too_slow
 
 
 class _Views:
     """The event in its two forms, each made when the first handler wants it."""
 
+    __slots__ = ("_job", "_plain", "_typed")
+
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._typed: Event | None = None
+        self._plain: Event | None = None
 
-    @cached_property
     def typed(self) -> Event:
-        record, replayed = self._job.record, self._job.replayed
-        return typed_event(record.type, event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
+        if self._typed is None:
+            record, replayed = self._job.record, self._job.replayed
+            self._typed = typed_event(
+                record.type, event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint
+            )
+        return self._typed
 
-    @cached_property
     def plain(self) -> Event:
-        record, replayed = self._job.record, self._job.replayed
-        return plain_event(event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
-
-
-async def _call(handler: Handler, event: Event, context: Context, threads: Threads) -> None:
-    limit = asyncio.timeout(handler.timeout_seconds)
-    try:
-        async with limit:
-            if handler.is_async:
-                await handler.function(event, context)
-            else:
-                answer = await threads.run(handler.name, handler.function, event, context)
-                if inspect.isawaitable(answer):
-                    await answer  # a plain wrapper around an async function: unawaited, its work would be lost
-    except TimeoutError:
-        if not limit.expired():
-            raise  # the handler's own
-        note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
-        raise TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}") from None
+        if self._plain is None:
+            record, replayed = self._job.record, self._job.replayed
+            self._plain = plain_event(event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
+        return self._plain
 
 
 def _unfinished(name: str, error: BaseException, duration_ms: float, policy: RetryPolicy) -> HandlerRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -35,8 +35,7 @@ class RetryPolicy:
     cap_seconds: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerRun:
+class HandlerRun(NamedTuple):
     """How one run of one handler for one event ended.
 
     Attributes:
@@ -47,7 +46,7 @@ class HandlerRun:
         error: the error in one line; the reason of a drop.
         traceback: the traceback as text.
         retry_after_seconds: the wait that `raise Retry(after=…)` asked for.
-        policy: what the handler allows itself.
+        policy: what the handler allows itself; asked only where it did not end well.
     """
 
     handler: str
@@ -74,7 +73,8 @@ def backoff_seconds(policy: RetryPolicy, attempt: int, *, chance: float) -> floa
 
 def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_ms: int) -> Settlement:
     """Decide for each handler that ran: done, another attempt for it alone, or a dead letter."""
-    settlement = Settlement(claim, job.delivery)
+    first_job = job.delivery == claim.job_id
+    settlement = Settlement(claim, job.delivery, received_at_ms=job.record.received_at_ms if first_job else None)
     for run in runs:
         state = "done"
         if run.ended in {"skipped", "dropped"}:

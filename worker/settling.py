@@ -7,19 +7,25 @@ have lapsed, and then somebody else's run counts.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from broker import queue
 from broker.connection import OUTAGES, Server
-from broker.queue import Settlement
+from broker.queue import Claims, Settlement
+from worker.claiming import Claimer
 from worker.outage import Outage
 
 logger = structlog.get_logger("worker")
 
 BATCH_JOBS = 256
 """The most jobs of one batch: bounds how long the script keeps the server busy."""
+
+SLOW_WRITE_SECONDS = 0.005
+"""A write that takes longer mostly waits for the disk. Fewer and larger ones are the faster then, although nothing runs
+beside them; otherwise it is the smaller ones, beside which others run."""
 
 
 class Settler:
@@ -29,19 +35,31 @@ class Settler:
         server: Redis.
         retention_ms: for how long the outcomes of delivered events can be looked up.
         outage: where an outage is noted.
-        settled: called for each settlement once it is written, with whether its lease had passed to somebody else.
+        claimer: claims what may take the places of a batch, in the same round trip.
+        settled: called for each batch once it is written, with the ids of the jobs whose leases had passed to others.
+        batch_jobs: the most jobs of one batch while the disk is fast, at least 1 and no more than `BATCH_JOBS`.
     """
 
     def __init__(
-        self, server: Server, *, retention_ms: int, outage: Outage, settled: Callable[[Settlement, bool], None]
+        self,
+        server: Server,
+        *,
+        retention_ms: int,
+        outage: Outage,
+        claimer: Claimer,
+        settled: Callable[[Sequence[Settlement], set[str]], None],
+        batch_jobs: int = BATCH_JOBS,
     ) -> None:
         self._server = server
         self._retention_ms = retention_ms
         self._outage = outage
+        self._claimer = claimer
         self._settled = settled
+        self._batch_jobs = max(1, min(batch_jobs, BATCH_JOBS))
         self._waiting: list[Settlement] = []
         self._writer: asyncio.Task[None] | None = None
         self._abandoned = False
+        self._last_write_seconds = 0.0
 
     @property
     def busy(self) -> bool:
@@ -70,25 +88,44 @@ class Settler:
     async def _write(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_JOBS], self._waiting[BATCH_JOBS:]
+                most = self._batch_jobs
+                if self._last_write_seconds > SLOW_WRITE_SECONDS:
+                    await asyncio.sleep(
+                        0
+                    )  # what was claimed with the last batch, and ends at once, comes with this one
+                    most = BATCH_JOBS
+                batch, self._waiting = self._waiting[:most], self._waiting[most:]
                 try:
-                    fenced = await self._write_batch(batch)
+                    await self._write_batch(batch)
                 except Exception:
                     # A fault of ours. Whoever is let go of unwritten is run again when its lease lapses.
                     logger.exception("settle.fault", jobs=len(batch))
-                    fenced = {settlement.claim.job_id for settlement in batch}
-                for settlement in batch:
-                    self._settled(settlement, settlement.claim.job_id in fenced)
+                    self._settled(batch, {settlement.claim.job_id for settlement in batch})
         finally:
             self._writer = None
 
-    async def _write_batch(self, batch: Sequence[Settlement]) -> set[str]:
+    async def _write_batch(self, batch: Sequence[Settlement]) -> None:
         while True:
+            started = time.perf_counter()
             try:
-                fenced = await queue.settle(self._server, batch, retention_ms=self._retention_ms)
+                fenced, claims = await self._settle_and_claim(batch)
             except OUTAGES as error:
                 # Writing a batch twice is safe: the second time its jobs are no longer ours, and nothing happens.
                 await self._outage.wait(error)
             else:
                 self._outage.over()
-                return fenced
+                self._last_write_seconds = time.perf_counter() - started
+                self._settled(batch, fenced)  # first: a job whose lease was lost may be among the claimed ones
+                if claims is not None:
+                    self._claimer.answered(claims)
+                return
+
+    async def _settle_and_claim(self, batch: Sequence[Settlement]) -> tuple[set[str], Claims | None]:
+        request = self._claimer.along(len(batch))
+        if request is None:
+            return await queue.settle(self._server, batch, retention_ms=self._retention_ms), None
+        try:
+            return await queue.settle_and_claim(self._server, batch, request, retention_ms=self._retention_ms)
+        except BaseException:
+            self._claimer.lost()
+            raise

@@ -75,6 +75,40 @@ def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
     )
 
 
+class _WorkerContext(Context):
+    """Makes the logger and the gate when a handler first asks for them.
+
+    Most ask for neither, and the two cost as much as the event itself.
+    """
+
+    __slots__ = ("_gate_of", "_handler", "_job")
+
+    def __init__(
+        self,
+        job: Job,
+        handler: Handler,
+        gate_of: GateFactory,
+        *,
+        konvox: KonvoxClient,
+        http: aiohttp.ClientSession,
+        state: Any,
+    ) -> None:
+        self._job, self._handler, self._gate_of = job, handler, gate_of
+        self.konvox, self.http, self.state = konvox, http, state
+        self.attempt = job.attempt
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for a slot that is still empty."""
+        record = self._job.record
+        if name == "log":
+            self.log = logger.bind(event_id=record.id, event_type=record.type, handler=self._handler.name)
+            return self.log
+        if name == "once":
+            self.once = self._gate_of(self._job, self._handler)
+            return self.once
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
 async def _enter(stack: AsyncExitStack, module: str, lifespan: Lifespan) -> Any:
     try:
         return await stack.enter_async_context(lifespan())
@@ -104,12 +138,12 @@ async def surroundings(
         states = {module: await _enter(stack, module, lifespan) for module, lifespan in loaded.lifespans.items()}
 
         def make_context(job: Job, handler: Handler) -> Context:
-            return Context(
+            return _WorkerContext(
+                job,
+                handler,
+                once_gate,
                 konvox=clients.get(job.record.endpoint, no_client),
                 http=http,
-                log=logger.bind(event_id=job.record.id, event_type=job.record.type, handler=handler.name),
-                once=once_gate(job, handler),
-                attempt=job.attempt,
                 state=states.get(handler.state_key),
             )
 

@@ -7,10 +7,10 @@ stock arq claims job by job, polls, and forgets a job for five minutes when its 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import contextvars
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -22,12 +22,13 @@ from redis.exceptions import RedisError
 from broker import keys, queue
 from broker.connection import OUTAGES
 from broker.errors import MalformedRecordError
-from broker.queue import Claimed, Claims, Settlement
+from broker.queue import Claimed, Settlement
 from broker.records import Job
+from worker.claiming import Claimer
 from worker.dispatch import Dispatcher
 from worker.once import OnceBlocks
 from worker.outage import Outage
-from worker.policy import CRASH_LIMIT, poison_settlement, settlement_of, unreadable_settlement
+from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
 from worker.settling import Settler
 from worker.stock import arq_function
@@ -128,22 +129,32 @@ class HookWorker(arq.Worker):
         self._server = server
         self._dispatcher = dispatcher
         self._held: dict[str, Held] = {}
+        self._handing_back: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
+        self._suspect: str | None = None
         self._left_behind: set[asyncio.Task[None]] = set()
         self.tasks_left_behind = 0
-        self._suspect: str | None = None
         self._next_overdue_look = 0.0
-        self._claims_made = 0
-        self._claims_in_doubt = False
-        self._name = secrets.token_hex(8)
         self._stirred = asyncio.Event()
         self._stopping = False
         self._stop_now = asyncio.Event()
         self._outage = Outage()
+        self._claimer = Claimer(
+            server,
+            lease_ms=config.lease_ms,
+            too_late_seconds=config.lease_seconds / RENEWALS_PER_LEASE,
+            held=self._claims_in_hand,
+            suspect_wanted=lambda: self._suspect is None,
+            take=self._take,
+        )
         self._settler = Settler(
             server,
             retention_ms=config.retention_seconds * 1000,
             outage=self._outage,
+            claimer=self._claimer,
             settled=self._let_go,
+            # Half of what may be in flight: while one half is written, the other runs.
+            batch_jobs=config.concurrency // 2,
         )
         self._once = once or OnceBlocks(config.lease_ms)
         self._renewal = LeaseRenewal(
@@ -194,6 +205,7 @@ class HookWorker(arq.Worker):
         if self._stopping:
             self._stop_now.set()
         self._stopping = True
+        self._claimer.close()
         self._stirred.set()
 
     def handle_sig(self, signum: signal.Signals) -> None:
@@ -214,84 +226,79 @@ class HookWorker(arq.Worker):
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
         self._stirred.clear()
-        free = self.max_jobs - len(self._held)
-        if free <= 0:
-            return POLL_SECONDS
         if self._outage.under_way and self._settler.busy:
             # What has ended is written first: a claim would take those jobs again, for their leases have lapsed.
             return OUTAGE_LOOK_SECONDS
         try:
-            claims = await self._claim(min(free, CLAIM_JOBS))
-            for claim in claims.jobs:
-                self._take(claim)
             await self.heart_beat()
+            free = self.max_jobs - len(self._held)
+            if free <= 0 or self._claimer.under_way:
+                return POLL_SECONDS
+            next_due_ms = await self._claimer.claim(min(free, CLAIM_JOBS))
         except OUTAGES as error:
             await self._outage.wait(error)
             return 0.0
         self._outage.over()
-        return None if claims.next_due_ms is None else claims.next_due_ms / 1000
+        return None if next_due_ms is None else next_due_ms / 1000
 
-    async def _claim(self, count: int) -> Claims:
-        if self._claims_in_doubt:
-            # Leases may have lapsed that our runs still need, and jobs may be ours of which we were never told.
-            held = [held.claim for held in self._held.values()]
-            await queue.recover(self._server, held, tokens_start_with=f"{self._name}:", lease_ms=self.config.lease_ms)
-        self._claims_made += 1
-        self._claims_in_doubt = True
-        asked_at = time.monotonic()
-        claims = await queue.claim(
-            self._server,
-            count=count,
-            lease_ms=self.config.lease_ms,
-            token=f"{self._name}:{self._claims_made}",
-            suspect_wanted=self._suspect is None,
-        )
-        if time.monotonic() - asked_at > self.config.lease_seconds / RENEWALS_PER_LEASE:
-            # A handler blocked the loop while the answer lay there. Nobody has renewed these leases: somebody else may
-            # be running these jobs by now. What is still ours is handed back before the next claim.
-            logger.warning("claim.too_late", events=len(claims.jobs))
-            return Claims([], 0)
-        self._claims_in_doubt = False
-        return claims
+    def _take(self, claims: Sequence[Claimed]) -> None:
+        loop = asyncio.get_running_loop()
+        unwanted = []
+        for claim in claims:
+            running = self._held.get(claim.job_id)
+            if running is not None:
+                # Our own lease lapsed (we were suspended, say), and the run still goes on: now under the new one.
+                running.claim = claim
+                continue
+            held = self._held[claim.job_id] = Held(claim)
+            if claim.crashes:
+                self._suspect = claim.job_id
+            if self._stopping:
+                unwanted.append(claim)
+                continue
+            # A task for each, although most end in their first step: a handler's libraries expect one of their own.
+            # And not the context variables of whichever handler's end has made place for it.
+            held.task = loop.create_task(self._run_held(held), context=self._context.copy())
+        if unwanted:
+            self._handing_back = loop.create_task(self._hand_back(unwanted))
 
-    def _take(self, claim: Claimed) -> None:
-        running = self._held.get(claim.job_id)
-        if running is not None:
-            # Our own lease lapsed (we were suspended, say), and the run still goes on: from now on under the new one.
-            running.claim = claim
-            return
-        held = self._held[claim.job_id] = Held(claim)
-        if claim.crashes:
-            self._suspect = claim.job_id
-        held.task = asyncio.create_task(self._run_claimed(claim))
+    async def _hand_back(self, claims: Sequence[Claimed]) -> None:
+        """Hand back what came when the worker had been asked to stop: others can run it at once."""
+        with suppress(*OUTAGES):  # if not now, then with what is left in the end
+            await queue.release(self._server, claims)
+            self._forget(claims)
 
-    async def _run_claimed(self, claim: Claimed) -> None:
+    async def _run_held(self, held: Held) -> None:
+        try:
+            job = self._job_of(held.claim)
+            if job is None:
+                return
+            runs = await self._dispatcher.dispatch(job)
+            if asyncio.current_task() in self._left_behind:
+                logger.warning("handler.ended_late", delivery=job.delivery)
+                return
+            # Not the claim from before: the lease may have lapsed and been taken again meanwhile, by us.
+            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
+            for run in runs:
+                if run.ended in {"failed", "unfit"}:
+                    _log_failure(job, run)
+        except Exception:
+            # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
+            logger.exception("job.fault", job_id=held.claim.job_id)
+            self._forget([held.claim])
+
+    def _job_of(self, claim: Claimed) -> Job | None:
+        """The job to run; None if there is none that could be, which is settled with that."""
         try:
             job = Job.from_bytes(claim.payload or b"null")
         except MalformedRecordError as fault:
             error = str(fault) if claim.payload else "the job was removed from Redis while it was queued"
             self._settler.add(unreadable_settlement(claim, error=error, now_ms=_now_ms()))
-            return
+            return None
         if claim.crashes >= CRASH_LIMIT:
             self._settler.add(poison_settlement(claim, job, now_ms=_now_ms()))
-            return
-        held = self._held[claim.job_id]
-        try:
-            runs = await self._dispatcher.dispatch(job)
-            if asyncio.current_task() in self._left_behind:
-                logger.warning("handler.ended_late", delivery=job.delivery)
-                return
-            self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
-        except Exception:
-            # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
-            logger.exception("job.fault", job_id=claim.job_id)
-            self._forget(claim)
-            return
-        for run in runs:
-            if run.ended in {"failed", "unfit"}:
-                logger.warning(
-                    "handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error
-                )
+            return None
+        return job
 
     def _give_up_overdue(self) -> None:
         """Leave behind what does not end although it was cancelled: it would hold its place and its lease for ever."""
@@ -317,24 +324,27 @@ class HookWorker(arq.Worker):
             self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
             held.task = None
 
-    def _let_go(self, settlement: Settlement, fenced: bool) -> None:  # noqa: FBT001 - the settler's callback
-        self._forget(settlement.claim)
-        if fenced:
-            logger.warning("job.fenced", job_id=settlement.claim.job_id)
-            return
-        self.jobs_retried += len(settlement.follow_ups)
-        self.jobs_failed += len(settlement.dead_letters)
-        self.jobs_complete += not (settlement.follow_ups or settlement.dead_letters)
-        _log(settlement)
+    def _let_go(self, settlements: Sequence[Settlement], fenced: Container[str]) -> None:
+        for settlement in settlements:
+            if settlement.claim.job_id in fenced:
+                logger.warning("job.fenced", job_id=settlement.claim.job_id)
+            elif settlement.follow_ups or settlement.dead_letters:
+                self.jobs_retried += len(settlement.follow_ups)
+                self.jobs_failed += len(settlement.dead_letters)
+                _log_trouble(settlement)
+            else:
+                self.jobs_complete += 1
+        self._forget([settlement.claim for settlement in settlements])
 
-    def _forget(self, claim: Claimed) -> None:
-        self._held.pop(claim.job_id, None)
-        if self._suspect == claim.job_id:
-            self._suspect = None
+    def _forget(self, claims: Iterable[Claimed]) -> None:
+        for claim in claims:
+            self._held.pop(claim.job_id, None)
+            if self._suspect == claim.job_id:
+                self._suspect = None
         self._stirred.set()
 
     async def _until_stirred(self, seconds: float) -> None:
-        if seconds <= 0 and len(self._held) < self.max_jobs:
+        if seconds <= 0 and len(self._held) < self.max_jobs and not self._claimer.under_way:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -356,7 +366,9 @@ class HookWorker(arq.Worker):
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._settler.drain()
-                unfinished = [held.claim for held in self._held.values()]
+                if self._handing_back is not None:
+                    await self._handing_back
+                unfinished = self._claims_in_hand()
                 if unfinished:
                     await self._once.release(self._server)
                     released = await queue.release(self._server, unfinished)
@@ -376,7 +388,11 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _log(settlement: Settlement) -> None:
+def _log_failure(job: Job, run: HandlerRun) -> None:
+    logger.warning("handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error)
+
+
+def _log_trouble(settlement: Settlement) -> None:
     delivery = settlement.delivery
     for job, delay_ms in settlement.follow_ups:
         logger.warning("handler.retrying", delivery=delivery, handler=job.handler, attempt=job.attempt, in_ms=delay_ms)

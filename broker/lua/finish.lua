@@ -1,92 +1,137 @@
--- Settle a batch of claimed jobs: outcomes, follow-up jobs, dead letters, counts. Each job's part is all or nothing.
+-- Settle claimed jobs: outcomes, follow-up jobs, dead letters, counts.
 -- KEYS: queue, leases, crashes, ledger, dead, dead index
--- ARGV: job prefix, delivery prefix, retention of outcomes in ms, then for each job:
+-- ARGV: job prefix, delivery prefix, retention of outcomes in ms,
+--       number of groups of plain jobs, for each: token, key of outcomes, number of jobs, that many job ids, and outcomes
+--       then for each other job:
 --       job id, token, delivery id,
 --       number of outcomes, for each: handler, outcome
 --       number of follow-up jobs, for each: job id, job, delay in ms
 --       number of dead letters, for each: dead letter id, letter
--- Returns the ids of the jobs whose lease had passed to somebody else: nothing was written for those.
+-- Returns the ids of the jobs whose lease had passed to somebody else: nothing was written for those; and of the plain
+-- jobs that have left a trace before: nothing was written for those either, they are to come again as other jobs.
+--
+-- A plain job is the first and only one of its delivery, and nothing follows it: nearly all of them. Those of one claim
+-- are settled together, and their outcomes go to a hash that they share: two commands fewer an event, which is more than
+-- all that Lua does.
+--
+-- A script that fails is not rolled back. So whatever can be refused (a key that somebody made another type of) is asked
+-- or written first in each job or group, and its counts and its moves stand together behind that: what was settled before
+-- the failure is settled and counted, and the rest is still leased, and comes again.
 local queue, leases, crashes, ledger, dead, dead_index = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local job_prefix, delivery_prefix, retention_ms = ARGV[1], ARGV[2], ARGV[3]
+local job_prefix, delivery_prefix, retention_ms, groups = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now_ms = server_now_ms()
-local position = 3
-local counts = { delivered = 0, dead = 0, dropped = 0, extra = 0 }
-local fenced, gone = {}, {}
+local any_crashes = redis.call('HLEN', crashes) > 0
+local position = 4
+local fenced, in_full = {}, {}
 
 local function take()
   position = position + 1
   return ARGV[position]
 end
 
+local function count(name, by)
+  if by ~= 0 then
+    redis.call('HINCRBY', ledger, name, by)
+  end
+end
+
+-- outcomes: flat pairs of handler and outcome; follow_ups: flat triples; letters: flat pairs.
+local function settle(job_id, token, delivery_key, outcomes, follow_ups, letters)
+  if redis.call('HGET', leases, job_id) ~= token then
+    fenced[#fenced + 1] = job_id
+    return
+  end
+  -- A delivery starts as one open job and no dead letter; only what differs from that is written down.
+  local state = redis.call('HMGET', delivery_key, '.open', '.dead', '.dropped')
+  local open_before, dead_before = tonumber(state[1] or 1), tonumber(state[2] or 0)
+  local open_now, dead_now = open_before - 1 + #follow_ups / 3, dead_before + #letters / 2
+  -- Nor may it be that nothing is (no handler matched): what has left no trace is taken for lost.
+  if open_now ~= open_before and (state[1] or open_now > 0 or dead_now > 0 or #outcomes == 0) then
+    outcomes[#outcomes + 1] = '.open'
+    outcomes[#outcomes + 1] = open_now
+  end
+  if #letters > 0 then
+    outcomes[#outcomes + 1] = '.dead'
+    outcomes[#outcomes + 1] = dead_now
+  end
+
+  if #outcomes > 0 then
+    redis.call('HSET', delivery_key, unpack(outcomes))
+  end
+  if open_now == 0 and dead_now == 0 then
+    redis.call('PEXPIRE', delivery_key, retention_ms)
+  end
+  count('extra', math.max(open_now - 1, 0) - (open_before - 1))
+  if open_now == 0 then
+    count(dead_now > 0 and 'dead' or state[3] and 'dropped' or 'delivered', 1)
+  end
+  redis.call('ZREM', queue, job_id)
+  redis.call('HDEL', leases, job_id)
+  redis.call('HDEL', crashes, job_id)
+  redis.call('DEL', job_prefix .. job_id)
+  for i = 1, #follow_ups, 3 do
+    redis.call('SET', job_prefix .. follow_ups[i], follow_ups[i + 1])
+    redis.call('ZADD', queue, digits(now_ms + tonumber(follow_ups[i + 2])), follow_ups[i])
+  end
+  for i = 1, #letters, 2 do
+    redis.call('HSET', dead, letters[i], letters[i + 1])
+    redis.call('ZADD', dead_index, digits(now_ms), letters[i])
+  end
+end
+
+local function settle_group(token, outcomes_key, jobs)
+  local first, last = position + 1, position + jobs
+  local holders = redis.call('HMGET', leases, unpack(ARGV, first, last))
+  local delivery_keys = {}
+  for i = 1, jobs do
+    delivery_keys[i] = delivery_prefix .. ARGV[position + i]
+  end
+  local any_trace = redis.call('EXISTS', unpack(delivery_keys)) > 0
+  local ours, job_keys, outcomes = {}, {}, {}
+  for i = 1, jobs do
+    local job_id = ARGV[position + i]
+    if holders[i] ~= token then
+      fenced[#fenced + 1] = job_id
+    elseif any_trace and redis.call('EXISTS', delivery_keys[i]) == 1 then
+      in_full[#in_full + 1] = job_id -- a dead letter that was tried again, say: it may have another verdict
+    else
+      local place = #ours + 1
+      ours[place] = job_id
+      job_keys[place] = job_prefix .. job_id
+      outcomes[2 * place - 1], outcomes[2 * place] = job_id, ARGV[last + i]
+    end
+  end
+  position = last + jobs
+  if #ours == 0 then
+    return
+  end
+  redis.call('HSET', outcomes_key, unpack(outcomes))
+  redis.call('PEXPIRE', outcomes_key, retention_ms)
+  count('delivered', #ours)
+  redis.call('ZREM', queue, unpack(ours))
+  redis.call('HDEL', leases, unpack(ours))
+  redis.call('DEL', unpack(job_keys))
+  if any_crashes then
+    redis.call('HDEL', crashes, unpack(ours))
+  end
+end
+
+for _ = 1, groups do
+  local token, outcomes_key = take(), take()
+  settle_group(token, outcomes_key, tonumber(take()))
+end
 while position < #ARGV do
   local job_id, token, delivery_key = take(), take(), delivery_prefix .. take()
-  local held = redis.call('HGET', leases, job_id) == token
-  if held then
-    gone[#gone + 1] = job_id
-    redis.call('ZREM', queue, job_id)
-    redis.call('DEL', job_prefix .. job_id)
-  else
-    fenced[#fenced + 1] = job_id
+  local outcomes, follow_ups, letters = {}, {}, {}
+  for i = 1, tonumber(take()) * 2 do
+    outcomes[i] = take()
   end
-
-  local outcomes = {}
-  for _ = 1, tonumber(take()) * 2 do
-    outcomes[#outcomes + 1] = take()
+  for i = 1, tonumber(take()) * 3 do
+    follow_ups[i] = take()
   end
-
-  local follow_ups = tonumber(take())
-  for _ = 1, follow_ups do
-    local id, job, delay_ms = take(), take(), tonumber(take())
-    if held then
-      redis.call('SET', job_prefix .. id, job)
-      redis.call('ZADD', queue, digits(now_ms + delay_ms), id)
-    end
+  for i = 1, tonumber(take()) * 2 do
+    letters[i] = take()
   end
-
-  local letters = tonumber(take())
-  for _ = 1, letters do
-    local id, letter = take(), take()
-    if held then
-      redis.call('HSET', dead, id, letter)
-      redis.call('ZADD', dead_index, digits(now_ms), id)
-    end
-  end
-
-  if held then
-    -- A delivery starts as one open job and no dead letter; only what differs from that is written down.
-    local state = redis.call('HMGET', delivery_key, '.open', '.dead', '.dropped')
-    local open_before, dead_before = tonumber(state[1] or 1), tonumber(state[2] or 0)
-    local open_now, dead_now = open_before - 1 + follow_ups, dead_before + letters
-    counts.extra = counts.extra - (open_before - 1) + math.max(open_now - 1, 0)
-    -- Nor may it be that nothing is (no handler matched): what has left no trace is taken for lost.
-    if open_now ~= open_before and (state[1] or open_now > 0 or dead_now > 0 or #outcomes == 0) then
-      outcomes[#outcomes + 1] = '.open'
-      outcomes[#outcomes + 1] = open_now
-    end
-    if letters > 0 then
-      outcomes[#outcomes + 1] = '.dead'
-      outcomes[#outcomes + 1] = dead_now
-    end
-    if #outcomes > 0 then
-      redis.call('HSET', delivery_key, unpack(outcomes))
-    end
-    if open_now == 0 then
-      local verdict = dead_now > 0 and 'dead' or state[3] and 'dropped' or 'delivered'
-      counts[verdict] = counts[verdict] + 1
-      if verdict ~= 'dead' then
-        redis.call('PEXPIRE', delivery_key, retention_ms)
-      end
-    end
-  end
+  settle(job_id, token, delivery_key, outcomes, follow_ups, letters)
 end
-
-if #gone > 0 then
-  call_in_chunks('HDEL', leases, gone)
-  call_in_chunks('HDEL', crashes, gone)
-end
-for name, count in pairs(counts) do
-  if count ~= 0 then
-    redis.call('HINCRBY', ledger, name, count)
-  end
-end
-return fenced
+return { fenced, in_full }

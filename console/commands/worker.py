@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import click
+import uvloop
 
 from console.leaving import run_to_end
 from console.logs import configure_logging
@@ -30,4 +31,6 @@ def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
     if processes > 1:
         asyncio.run(run_workers(processes, burst=burst, parent_pid=parent_pid))
     else:
-        run_to_end(run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid))
+        # As in the receiver, the loop is in C: see docs/performance.md.
+        worker = run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid)
+        run_to_end(worker, loop_factory=uvloop.new_event_loop)

@@ -6,6 +6,7 @@ delayed has no number, until somebody says that its time has come.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -109,10 +110,31 @@ class QueueModel:
         self.jobs[job.id] = QueuedJob(job.delivery, self.tick())
         return True
 
+    def _waiting_suspect(self) -> str | None:
+        """The first of the jobs that a claimer has died with and that nobody holds."""
+        places = {
+            job_id: (math.inf if job.due is None else job.due, job_id)
+            for job_id, job in self.jobs.items()
+            if job.crashes and job.holder is None
+        }
+        return min(places, key=lambda job_id: places[job_id], default=None)
+
     def claim(self, token: str, count: int, *, suspect_wanted: bool) -> list[tuple[str, int]]:
-        """Claim what is due: ids and crashes of what was taken. At most one suspect; the others wait, unblamed."""
+        """Claim a waiting suspect, and what is due: ids and crashes of what was taken.
+
+        At most one suspect; the others wait, unblamed, and what is due behind them does not.
+        """
         taken = []
-        for job_id in self.due()[:count]:
+        suspect = self._waiting_suspect() if suspect_wanted else None
+        if suspect is not None:
+            job = self.jobs[suspect]
+            job.due = None
+            self._take(job, token)
+            taken.append((suspect, job.crashes))
+            suspect_wanted = False
+        for job_id in self.due():
+            if len(taken) == count:
+                break
             job = self.jobs[job_id]
             job.due = None
             if job.holder is not None:

@@ -17,6 +17,7 @@ from broker import keys, queue
 from broker.connection import Server, connect_blocking
 from broker.deadletters import dead_letters, retry
 from broker.ledger import audit
+from broker.queue import ClaimRequest
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
@@ -98,7 +99,7 @@ async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, 
 async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Server, redis_url: str) -> None:
     """Nobody has to wake anybody for it; it is a crash, and no attempt."""
     await admitted(server, 1)
-    await queue.claim(server, count=1, lease_ms=300, token="of a worker that dies", suspect_wanted=True)
+    await queue.claim(server, ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
     attempts: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
@@ -232,6 +233,21 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
     await run_burst(redis_url, handler(note))
     assert runs[jobs[3].record.id] == 1
     assert (await audit(server)).delivered == 10
+
+
+async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str) -> None:
+    """What a killed worker had in hand is run one by one, and still a hundred of it within a moment."""
+    await admitted(server, 100)
+    await claimed(server, token="of a worker that dies")
+    await make_due(server, await queued_ids(server))
+
+    async def nothing(event: Event, ctx: Any) -> None:
+        pass
+
+    async with asyncio.timeout(1.5):
+        await run_burst(redis_url, handler(nothing))
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (100, True)
 
 
 async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url: str) -> None:

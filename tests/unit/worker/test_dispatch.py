@@ -245,6 +245,17 @@ async def test_an_async_handler_is_stopped_at_its_time_limit() -> None:
     assert cancelled.is_set()
 
 
+async def test_a_dead_letter_shows_what_a_slow_handler_was_waiting_for() -> None:
+    """That it was too slow is no news to whoever has to mend it; where it stood is."""
+
+    async def slow(event: Any, ctx: Any) -> None:
+        await asyncio.Event().wait()
+
+    trace = (await run(slow, timeout_seconds=0.01)).traceback
+    assert "await asyncio.Event().wait()" in trace
+    assert trace.rstrip().endswith("TimeoutError: the handler took longer than its 0.01 s")
+
+
 async def test_a_plain_handler_is_left_behind_at_its_time_limit() -> None:
     """A thread cannot be stopped; the error says so."""
     go_on = threading.Event()

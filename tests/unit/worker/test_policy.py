@@ -120,7 +120,7 @@ def test_each_handler_has_a_fate_of_its_own() -> None:
 
 def test_without_handlers_an_event_is_delivered() -> None:
     """There is nothing to do."""
-    assert settle() == Settlement(CLAIM, JOB.delivery)
+    assert settle() == Settlement(CLAIM, JOB.delivery, received_at_ms=JOB.record.received_at_ms)
 
 
 def test_a_dead_letter_can_be_tried_again_from_what_it_holds() -> None:

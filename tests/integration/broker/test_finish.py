@@ -1,0 +1,113 @@
+"""Settling in bulk: the same verdicts as one by one, and nothing lost or counted twice if the script fails midway."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ResponseError
+
+from broker import keys
+from broker.admission import AdmissionPolicy, admit
+from broker.connection import Server
+from broker.deadletters import dead_letters, retry
+from broker.eventlog import events, find_events
+from broker.ledger import audit, read_ledger
+from broker.queue import Claimed, Settlement
+from broker.records import Job
+from tests.support.events import RECEIVED_AT_MS, RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, settled
+from worker.policy import HandlerRun, settlement_of
+
+DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
+OUTCOMES = keys.outcomes_key(RECEIVED_AT_MS)
+
+
+def ended(claim: Claimed, *runs: HandlerRun) -> Settlement:
+    """The settlement of a job whose handlers ended so."""
+    return settlement_of(claim, Job.from_bytes(claim.payload or b""), runs, now_ms=7)
+
+
+async def test_deliveries_of_one_minute_share_a_key(server: Server) -> None:
+    """Each still tells what became of it in each handler, for as long as it is retained."""
+    jobs = await admitted(server, 3)
+    await settled(server, *(ended(claim, DONE, SKIPPED) for claim in (await claimed(server, token="a")).jobs))
+    assert 0 < await server.pttl(OUTCOMES) <= RETENTION_MS
+    assert not await server.exists(*(keys.delivery_key(job.id) for job in jobs))
+    for job in jobs:
+        (event,) = await find_events(server, job.record.id)
+        assert event.state == "delivered"
+        assert event.outcomes == {
+            "mine.a": {"state": "done", "attempts": 1, "at_ms": 7, "duration_ms": 1.5},
+            "mine.b": {"state": "skipped", "attempts": 1, "at_ms": 7, "duration_ms": 0.0},
+        }
+
+
+async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: Server) -> None:
+    """One that was dead before: its dead letter is no longer counted; the others of the batch are not held up."""
+    jobs = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    buried = Settlement(claim, jobs[0].delivery, {}, [], {jobs[0].id: _letter(jobs[0])})
+    await settled(server, buried)
+    await retry(server, [letter async for letter in dead_letters(server)])
+    await admit(server, [job_of(1), job_of(2)], AdmissionPolicy())
+    assert await settled(server, *(ended(claim, DONE) for claim in (await claimed(server, token="b")).jobs)) == set()
+    ledger = await audit(server)
+    assert (ledger.accepted, ledger.delivered, ledger.dead, ledger.balanced) == (3, 3, 0, True)
+    assert await server.hlen(OUTCOMES) == 2
+    assert await server.pttl(keys.delivery_key(jobs[0].id)) > 0
+    (event,) = await find_events(server, jobs[0].record.id)
+    assert (event.state, event.outcomes["mine.a"]["state"]) == ("delivered", "done")
+
+
+def _letter(job: Job) -> bytes:
+    claim = Claimed(job.id, "a", 0, job.to_bytes())
+    (letter,) = settlement_of(claim, job, [UNFIT], now_ms=7).dead_letters.values()
+    return letter.replace(f"{job.id}/mine.a".encode(), job.id.encode()).replace(
+        b'"handler":"mine.a"', b'"handler":null'
+    )
+
+
+async def test_crashes_are_forgotten_with_the_jobs(server: Server) -> None:
+    """Of a suspect that turned out to be innocent nothing is left."""
+    await admitted(server, 1)
+    await claimed(server, token="of a worker that dies")
+    await make_due(server, await queued_ids(server))
+    (claim,) = (await claimed(server, token="a")).jobs
+    assert claim.crashes == 1
+    await settled(server, ended(claim, DONE))
+    assert not await server.exists(keys.CRASHES, keys.LEASES, keys.QUEUE)
+    assert (await audit(server)).delivered == 1
+
+
+async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server: Server) -> None:
+    """Once its dedupe window is over it is another delivery, and pending until it is settled."""
+    (job,) = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    await settled(server, ended(claim, DONE))
+    await server.delete(keys.seen_key(job.record.id))
+    await admitted(server, 1)
+    (event,) = [event async for event in events(server, limit=1)]
+    assert (event.state, event.outcomes) == ("pending", {})
+
+
+@pytest.mark.parametrize("broken", ["in full", "together"])
+async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: str) -> None:
+    """What it settled before is settled and counted once; the rest is still leased, and settled when it comes again."""
+    jobs = await admitted(server, 6)
+    claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
+    in_full = [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[3:]]
+    batch = [*(ended(claims[job.id], DONE) for job in jobs[:3]), *in_full]
+    key = OUTCOMES if broken == "together" else keys.delivery_key(jobs[4].delivery)
+    await server.set(key, "not a hash")
+    with pytest.raises(ResponseError):
+        await settled(server, *batch)
+    ledger = await read_ledger(server)  # the audit would stumble over that key as well
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (
+        (0, 6, True) if broken == "together" else (4, 2, True)
+    )
+    assert await server.hlen(keys.LEASES) == ledger.pending
+
+    await server.delete(key)
+    already = await settled(server, *batch)
+    assert len(already) == ledger.delivered
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (6, 0, True)
+    assert not await server.exists(keys.LEASES, *(keys.job_key(job.id) for job in jobs))

@@ -1,0 +1,97 @@
+"""The time limits of what runs, at a price that a handler which never waits does not notice. Used by dispatch.
+
+`asyncio.timeout` makes and removes a timer for each run, which costs more than all the rest of running a handler that
+does nothing. The runs of one limit are due in the order in which they began: one timer, set to the oldest, is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class TimeLimit:
+    """One limit, and all that runs under it at the moment.
+
+    Args:
+        seconds: how long each run may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._running: dict[LimitedRun, None] = {}  # the oldest first
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self, run: LimitedRun) -> float:
+        """Watch a run; returns when it is due to end, by the loop's clock."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.seconds
+        self._running[run] = None
+        if self._timer is None or self._loop is not loop:
+            # A timer that has nothing left to watch is left alone: it fires once, and ends.
+            self._loop = loop
+            self._timer = loop.call_at(due, self._look)
+        return due
+
+    def end(self, run: LimitedRun) -> None:
+        """Watch a run no longer."""
+        self._running.pop(run, None)
+
+    def _look(self) -> None:
+        """Stop what is due to end, and set the timer to whatever is the oldest then."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for run in list(self._running):
+            if run.due > loop.time():
+                self._timer = loop.call_at(run.due, self._look)
+                return
+            del self._running[run]
+            run.expire()
+
+
+class LimitedRun:
+    """One run in the current task: `with LimitedRun(limit): await …`.
+
+    It is cancelled at its limit, which then comes out as a TimeoutError. As with `asyncio.timeout`, whoever else
+    cancels the task meanwhile is heard as well.
+
+    Attributes:
+        due: when it is to end, by the loop's clock.
+        expired: whether it was cancelled at its limit.
+    """
+
+    __slots__ = ("_cancelled_before", "_limit", "_task", "due", "expired")
+
+    _task: asyncio.Task[object]
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+        self.expired = False
+        self.due = 0.0
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a time limit needs a task that can be cancelled")
+        self._task = task
+        self._cancelled_before = task.cancelling()
+        self.due = self._limit.begin(self)
+        return self
+
+    def expire(self) -> None:
+        """Cancel the run."""
+        self.expired = True
+        self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._limit.end(self)
+        if not self.expired:
+            return
+        # Our own cancellation is taken back, whatever the run made of it; what is above it is somebody else's.
+        only_ours = self._task.uncancel() <= self._cancelled_before
+        if only_ours and kind is asyncio.CancelledError:
+            raise TimeoutError(f"it took longer than {self._limit.seconds:g} s") from error
