@@ -97,8 +97,8 @@ MOST_WAITING = 4 * BATCH_EVENTS
 class GroupCommit:
     """Gathers the events of concurrent callers into batches.
 
-    While a batch is under way the next one gathers. It goes out when the first comes back, or before: once it is half
-    as large, so that the server has work while callers are answered and others are read.
+    While a batch is under way the next one gathers. It goes out when the first comes back, or before: once it is a
+    quarter as large, so that the server has work while callers are answered and others are read.
 
     Args:
         write: makes a batch durable.
@@ -150,7 +150,7 @@ class GroupCommit:
     def _may_start(self) -> bool:
         if not self._under_way:
             return True
-        return len(self._under_way) < BATCHES_UNDER_WAY and 2 * len(self._waiting) >= max(self._under_way)
+        return len(self._under_way) < BATCHES_UNDER_WAY and 4 * len(self._waiting) >= max(self._under_way)
 
     def _start(self) -> bool:
         """Send off what may go; whether anything went."""

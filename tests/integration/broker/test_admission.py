@@ -182,7 +182,7 @@ async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
 
 
 async def test_a_second_batch_waits_until_it_is_worth_it(server: ArqRedis) -> None:
-    """While four events are under way, one more waits for them; two do not."""
+    """While eight events are under way, one more waits for them; two do not."""
     to_server = to_redis(server, POLICY)
     arrived: asyncio.Queue[int] = asyncio.Queue()
     let_through = asyncio.Event()
@@ -194,16 +194,16 @@ async def test_a_second_batch_waits_until_it_is_worth_it(server: ArqRedis) -> No
         return await to_server(jobs)
 
     commit = GroupCommit(write)
-    callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(4)]
-    assert await arrived.get() == 4
-    callers.append(asyncio.create_task(commit.admit(job_of(4))))
+    callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(8)]
+    assert await arrived.get() == 8
+    callers.append(asyncio.create_task(commit.admit(job_of(8))))
     for _ in range(5):
         await asyncio.sleep(0)
     assert arrived.empty()
-    callers.append(asyncio.create_task(commit.admit(job_of(5))))
+    callers.append(asyncio.create_task(commit.admit(job_of(9))))
     assert await arrived.get() == 2
     let_through.set()
-    assert await asyncio.gather(*callers) == [True] * 6
+    assert await asyncio.gather(*callers) == [True] * 10
 
 
 async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedis) -> None:
