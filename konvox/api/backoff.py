@@ -28,7 +28,7 @@ class RetryPolicy:
     attempts: int = 3
     base_seconds: float = 1.0
     cap_seconds: float = 30.0
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
 
 

@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 import structlog
 from pydantic import SecretStr
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 from yarl import URL
 
 from konvox.api.answers import Answer, Call, read_answer
@@ -156,33 +157,43 @@ class Transport:
         call = Call(method, path)
         url = self.access.url.joinpath(path.lstrip("/"), encoded=True).with_query(query or {})
         payload = None if body is None else _json(body)
-        maybe_done = False
-        attempt = 0
-        while True:
-            attempt += 1
-            outcome = await self._attempt(call, url, payload)
-            if isinstance(outcome, Answer):
-                return outcome
-            if method == "DELETE" and maybe_done and isinstance(outcome, NotFoundError):
-                return Answer(call, 404, data=None)  # an earlier attempt deleted it, and its answer got lost
-            if attempt >= self._retry.attempts or not may_repeat(method, outcome):
-                raise outcome
-            maybe_done = maybe_done or not surely_not_done(outcome)
-            await self._wait(attempt, outcome)
+        earlier: list[KonvoxApiError] = []  # what became of the attempts before the last
+        outcome: Answer | KonvoxApiError = await self._retrying(method, earlier)(self._attempt, call, url, payload)
+        if isinstance(outcome, Answer):
+            return outcome
+        if method == "DELETE" and isinstance(outcome, NotFoundError) and not all(map(surely_not_done, earlier)):
+            return Answer(call, 404, data=None)  # an earlier attempt deleted it, and its answer got lost
+        raise outcome
 
-    async def _wait(self, attempt: int, error: KonvoxApiError) -> None:
-        wanted = error.retry_after_seconds if isinstance(error, (RateLimitedError, UnexpectedStatusError)) else None
-        seconds = wait_seconds(self._retry, attempt=attempt, retry_after_seconds=wanted)
-        structlog.get_logger("konvox.api").warning(
-            "konvox.api.retry",
-            method=error.method,
-            path=error.path,
-            attempt=attempt,
-            wait_seconds=round(seconds, 3),
-            error=type(error).__name__,
-            status=error.status,
+    def _retrying(self, method: Method, earlier: list[KonvoxApiError]) -> AsyncRetrying:
+        """The loop. Errors pass through it as results, never raised: so no `RetryError` and no chain comes about."""
+        policy = self._retry
+
+        def wait(state: RetryCallState) -> float:
+            wish = getattr(_outcome(state), "retry_after_seconds", None)
+            return wait_seconds(policy, attempt=state.attempt_number, retry_after_seconds=wish)
+
+        def before_sleep(state: RetryCallState) -> None:
+            error = _outcome(state)
+            earlier.append(error)
+            structlog.get_logger("konvox.api").warning(
+                "konvox.api.retry",
+                method=error.method,
+                path=error.path,
+                attempt=state.attempt_number,
+                wait_seconds=round(state.upcoming_sleep, 3),
+                error=type(error).__name__,
+                status=error.status,
+            )
+
+        return AsyncRetrying(
+            retry=retry_if_result(lambda outcome: isinstance(outcome, KonvoxApiError) and may_repeat(method, outcome)),
+            stop=stop_after_attempt(policy.attempts),
+            wait=wait,
+            before_sleep=before_sleep,
+            sleep=policy.sleep,
+            retry_error_callback=_outcome,
         )
-        await self._retry.sleep(seconds)
 
     async def _attempt(self, call: Call, url: URL, payload: bytes | None) -> Answer | KonvoxApiError:
         session = self._session
@@ -222,6 +233,11 @@ class Transport:
         )
         error.maybe_sent = maybe_sent
         return error
+
+
+def _outcome(state: RetryCallState) -> Any:
+    """What the last attempt returned; tenacity asks only after one."""
+    return state.outcome and state.outcome.result()
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

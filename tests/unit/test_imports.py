@@ -19,7 +19,7 @@ ALLOWED = {
     "receiver": {"broker", "konvox"},
     "console": {"receiver", "worker", "broker", "handlers", "konvox"},
 }
-HEAVY = {"aiohttp", "arq", "orjson", "pydantic", "pydantic_settings", "redis", "rich", "structlog"}
+HEAVY = {"aiohttp", "arq", "orjson", "pydantic", "pydantic_settings", "redis", "rich", "structlog", "tenacity"}
 
 
 def rooms_imported(source: str, *, room: str) -> set[str]:
