@@ -132,6 +132,7 @@ async def _receive(
         listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
         listening(public, settings.host, settings.port, name="receiver"),
     ):
+        rarely_collect_garbage()
         await stop.wait()
         logger.info("receiver.stopping")
     await admission.drain()
