@@ -70,7 +70,7 @@ def command(*, as_json: bool, watch: bool) -> None:
     """
     settings = load_settings()
     if watch:
-        _watch(settings, as_json=as_json)
+        asyncio.run(_watch(settings, as_json=as_json))
     look = asyncio.run(_look(settings))
     if as_json:
         print_json(_as_json(look))
@@ -80,11 +80,14 @@ def command(*, as_json: bool, watch: bool) -> None:
         raise ended
 
 
-def _watch(settings: Settings, *, as_json: bool) -> None:
-    """Look again and again: a page on a terminal, a line each otherwise."""
+async def _watch(settings: Settings, *, as_json: bool) -> None:
+    """Look again and again: a page on a terminal, a line each otherwise.
+
+    In one event loop for all looks: while one is made or ended, Ctrl-C may get lost.
+    """
     on_page = sys.stdout.isatty() and not as_json
     while True:
-        look = asyncio.run(_look(settings))
+        look = await _look(settings)
         now = shown_time(time.time_ns() // 1_000_000)
         if on_page:
             click.clear()
@@ -97,7 +100,7 @@ def _watch(settings: Settings, *, as_json: bool) -> None:
         else:
             say(f"{now} {_line(look)}")
         sys.stdout.flush()
-        time.sleep(WATCH_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
 
 
 async def _look(settings: Settings) -> Look:
