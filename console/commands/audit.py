@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -71,6 +73,7 @@ def command(*, as_json: bool, watch: bool) -> None:
     settings = load_settings()
     if watch:
         asyncio.run(_watch(settings, as_json=as_json))
+        raise KeyboardInterrupt
     look = asyncio.run(_look(settings))
     if as_json:
         print_json(_as_json(look))
@@ -81,12 +84,14 @@ def command(*, as_json: bool, watch: bool) -> None:
 
 
 async def _watch(settings: Settings, *, as_json: bool) -> None:
-    """Look again and again: a page on a terminal, a line each otherwise.
+    """Look again and again until Ctrl-C: a page on a terminal, a line each otherwise.
 
-    In one event loop for all looks: while one is made or ended, Ctrl-C may get lost.
+    Ctrl-C is a flag and no cancellation: redis-py may swallow one that comes while it waits for an answer.
     """
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
     on_page = sys.stdout.isatty() and not as_json
-    while True:
+    while not stopped.is_set():
         look = await _look(settings)
         now = shown_time(time.time_ns() // 1_000_000)
         if on_page:
@@ -100,7 +105,9 @@ async def _watch(settings: Settings, *, as_json: bool) -> None:
         else:
             say(f"{now} {_line(look)}")
         sys.stdout.flush()
-        await asyncio.sleep(WATCH_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_SECONDS):
+                await stopped.wait()
 
 
 async def _look(settings: Settings) -> Look:
