@@ -90,10 +90,18 @@ class OurProcess:
         return str(line["url"])
 
     async def ended(self) -> int:
-        """Wait until it ends by itself; returns the exit code."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            await self._reading
-            return await self.process.wait()
+        """Wait until it ends by itself; returns the exit code.
+
+        Raises:
+            Failed: the time is up; the message holds what it wrote.
+        """
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                # Shielded: whoever still holds its output is waited for again, once this has been reported.
+                await asyncio.shield(self._reading)
+                return await self.process.wait()
+        except TimeoutError:
+            raise Failed(f"it did not end within {WAIT_SECONDS:g} s; it wrote:\n{self.stderr}") from None
 
     async def terminate(self) -> int:
         """Send SIGTERM and wait for the end; returns the exit code."""

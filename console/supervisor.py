@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -83,10 +84,12 @@ class Supervisor:
             raise UsageError(f"the {self._misconfigured} did not start, see above; nothing is running any more")
 
     def _stop(self) -> None:
+        # The second is another signal: two SIGTERMs would be one to a child that is yet to get round to the first.
+        signum = signal.SIGINT if self._stopping.is_set() else signal.SIGTERM
         self._stopping.set()
         for process in self._running.values():
             with suppress(ProcessLookupError):
-                process.terminate()
+                process.send_signal(signum)
 
     async def _keep_running(self, child: Child) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS

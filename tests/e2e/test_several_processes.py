@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -75,6 +76,21 @@ async def listeners(supervisor: OurProcess, listener: str, count: int) -> set[st
 
     await supervisor.said(lambda _: len(urls()) >= count, f"{count} listeners {listener}")
     return set(urls())
+
+
+def pending_signals(process: psutil.Process) -> int:
+    """How many signals wait for a process that is suspended."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return int(mask, 16).bit_count()
+
+
+async def _all_stopped(processes: Sequence[psutil.Process]) -> bool:
+    return all(process.status() == psutil.STATUS_STOPPED for process in processes)
+
+
+async def _more_pending(processes: Sequence[psutil.Process], before: Sequence[int]) -> bool:
+    return all(pending_signals(process) > count for process, count in zip(processes, before, strict=True))
 
 
 async def deliver(url: str, number: int) -> None:
@@ -187,6 +203,29 @@ async def test_a_second_signal_is_passed_on(server: ArqRedis, redis_url: str, tm
         workers.process.terminate()
         await workers.logged("worker.stopping")
         assert await workers.terminate() == 0, workers.stderr
+    assert (await audit(server)).pending == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells which signals are pending")
+async def test_a_second_signal_is_not_lost_on_a_busy_child(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+    """A child that has not got round to the first signal when the second comes heeds both."""
+    handler(tmp_path, "ctx.log.info('ran')\n    await asyncio.Event().wait()")
+    await admitted(server, 1)
+    env = environment(redis_url, KONVOX_STOP_SECONDS="60")
+    async with await OurProcess.start("worker", "--processes", "2", env=env, cwd=tmp_path) as workers:
+        await workers.logged("ran")
+        await listeners(workers, "worker.admin", 2)
+        children = [psutil.Process(process_id) for process_id in (await process_ids(workers, "worker", 2)).values()]
+        for child in children:
+            child.suspend()
+        await until(partial(_all_stopped, children))
+        for _ in range(2):
+            before = list(map(pending_signals, children))
+            workers.process.terminate()
+            await until(partial(_more_pending, children, before))
+        for child in children:
+            child.resume()
+        assert await workers.ended() == 0, workers.stderr
     assert (await audit(server)).pending == 1
 
 
