@@ -1,4 +1,4 @@
-"""Events in: group commit. One Lua script takes all that arrived while the last one was under way.
+"""Events in: group commit. One Lua script takes what arrived together, or while the batches before were under way.
 
 Used by the receiver for every request, and by the console for import and replay.
 """
@@ -14,6 +14,7 @@ from broker import keys
 from broker.connection import Server, outages_as_unavailable
 from broker.durability import BY_REPLY, Confirmation
 from broker.errors import BrokerUnavailableError
+from broker.pipe import Pipe
 from broker.records import Job
 from broker.scripts import Argument, Script
 
@@ -23,8 +24,8 @@ BATCH_EVENTS = 512
 BATCH_BYTES = 4_194_304
 """The most bytes of the bodies of one batch, unless it holds a single event."""
 
-BATCHES_UNDER_WAY = 2
-"""The most batches at a time. More would only make them smaller."""
+BATCHES_UNDER_WAY = 4
+"""The most batches at a time: enough for the server to have the next at hand, few enough to grow when it is slow."""
 
 _ADMIT = Script("admit")
 _KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER)
@@ -45,7 +46,7 @@ class AdmissionPolicy:
     confirmation: Confirmation = BY_REPLY
 
 
-async def admit(server: Server, jobs: Sequence[Job], policy: AdmissionPolicy) -> list[bool]:
+async def admit(server: Server | Pipe, jobs: Sequence[Job], policy: AdmissionPolicy) -> list[bool]:
     """Write jobs, and return once they are durable: True for each that was accepted, False for a duplicate.
 
     A replay is never a duplicate.
@@ -81,6 +82,9 @@ Write = Callable[[Sequence[Job]], Awaitable[list[bool]]]
 
 def to_redis(server: Server, policy: AdmissionPolicy) -> Write:
     """Write batches to Redis; see `admit`."""
+    if policy.confirmation.command is None:
+        return partial(admit, Pipe(server), policy=policy)
+    # On one connection the next batch would be run only when the one before it is confirmed.
     return partial(admit, server, policy=policy)
 
 
@@ -97,8 +101,8 @@ MOST_WAITING = 4 * BATCH_EVENTS
 class GroupCommit:
     """Gathers the events of concurrent callers into batches.
 
-    While a batch is under way the next one gathers. It goes out when the first comes back, or before: once it is a
-    quarter as large, so that the server has work while callers are answered and others are read.
+    What comes in one turn of the event loop goes out together. Once `BATCHES_UNDER_WAY` are on their way, the next one
+    gathers until one of them comes back.
 
     Args:
         write: makes a batch durable.
@@ -110,7 +114,7 @@ class GroupCommit:
         self._write_batch = write
         self._overflow = overflow
         self._waiting: list[tuple[Job, Told]] = []
-        self._under_way: list[int] = []
+        self._under_way = 0
         self._overflowing = False
         self._starting = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +125,7 @@ class GroupCommit:
             asyncio.get_running_loop().call_soon(told, BrokerUnavailableError("more events come than can be kept"))
             return
         self._waiting.append((job, told))
-        if not self._starting and self._may_start():
+        if not self._starting and self._under_way < BATCHES_UNDER_WAY:
             # Not at once: whatever else has arrived by now goes along.
             self._starting = True
             asyncio.get_running_loop().call_soon(self._start)
@@ -147,24 +151,18 @@ class GroupCommit:
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
-    def _may_start(self) -> bool:
-        if not self._under_way:
-            return True
-        return len(self._under_way) < BATCHES_UNDER_WAY and 4 * len(self._waiting) >= max(self._under_way)
-
     def _start(self) -> bool:
         """Send off what may go; whether anything went."""
         self._starting = False
-        before = len(self._under_way)
-        while self._waiting and self._may_start():
-            batch = self._next_batch()
-            self._under_way.append(len(batch))
-            self._run(self._commit(batch))
-        return len(self._under_way) > before
+        before = self._under_way
+        while self._waiting and self._under_way < BATCHES_UNDER_WAY:
+            self._under_way += 1
+            self._run(self._commit(self._next_batch()))
+        return self._under_way > before
 
     async def _commit(self, batch: list[tuple[Job, Told]]) -> None:
         verdicts = await self._verdicts(batch, self._write_batch)
-        self._under_way.remove(len(batch))
+        self._under_way -= 1
         if self._start():
             # The next batch goes out before these callers are answered, so that the server need not wait for us: one
             # turn of the loop for its task to begin, one for its bytes to leave.

@@ -159,6 +159,7 @@ async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: ArqRedis) 
 
 async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
     """As many as fit into a batch; some batches at a time, and none is lost behind them."""
+    batches = BATCHES_UNDER_WAY
     to_server = to_redis(server, POLICY)
     sizes: list[int] = []
     under_way = most_under_way = 0
@@ -174,15 +175,15 @@ async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
         return accepted
 
     commit = GroupCommit(write)
-    answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in range(BATCH_EVENTS * 3 - 1)))
+    answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in range(BATCH_EVENTS * batches - 1)))
     assert all(answers)
-    assert sizes == [BATCH_EVENTS, BATCH_EVENTS, BATCH_EVENTS - 1]
+    assert sizes == [BATCH_EVENTS] * (batches - 1) + [BATCH_EVENTS - 1]
     assert most_under_way == BATCHES_UNDER_WAY
-    assert (await audit(server)).accepted == BATCH_EVENTS * 3 - 1
+    assert (await audit(server)).accepted == BATCH_EVENTS * batches - 1
 
 
-async def test_a_second_batch_waits_until_it_is_worth_it(server: ArqRedis) -> None:
-    """While eight events are under way, one more waits for them; two do not."""
+async def test_events_gather_only_while_batches_are_under_way(server: ArqRedis) -> None:
+    """Each turn's events go out at once; with some batches on their way the next ones share one."""
     to_server = to_redis(server, POLICY)
     arrived: asyncio.Queue[int] = asyncio.Queue()
     let_through = asyncio.Event()
@@ -194,16 +195,17 @@ async def test_a_second_batch_waits_until_it_is_worth_it(server: ArqRedis) -> No
         return await to_server(jobs)
 
     commit = GroupCommit(write)
-    callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(8)]
-    assert await arrived.get() == 8
-    callers.append(asyncio.create_task(commit.admit(job_of(8))))
-    for _ in range(5):
+    callers = []
+    for number in range(BATCHES_UNDER_WAY):
+        callers.append(asyncio.create_task(commit.admit(job_of(number))))
+        assert await arrived.get() == 1
+    for number in range(BATCHES_UNDER_WAY, BATCHES_UNDER_WAY + 10):
+        callers.append(asyncio.create_task(commit.admit(job_of(number))))
         await asyncio.sleep(0)
     assert arrived.empty()
-    callers.append(asyncio.create_task(commit.admit(job_of(9))))
-    assert await arrived.get() == 2
     let_through.set()
-    assert await asyncio.gather(*callers) == [True] * 10
+    assert await arrived.get() == 10
+    assert await asyncio.gather(*callers) == [True] * (BATCHES_UNDER_WAY + 10)
 
 
 async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedis) -> None:
@@ -225,10 +227,11 @@ async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedi
 
     commit = GroupCommit(write, overflow=overflow)
     verdicts: list[bool | Exception] = []
-    jobs = [job_of(number) for number in range(MOST_WAITING + 2 * BATCH_EVENTS)]
+    under_way = BATCHES_UNDER_WAY * BATCH_EVENTS
+    jobs = [job_of(number) for number in range(MOST_WAITING + under_way)]
     for job in jobs[:MOST_WAITING]:
         commit.submit(job, verdicts.append)
-    await asyncio.sleep(0)  # two batches are under way
+    await asyncio.sleep(0)  # as many batches as may be are under way
     for job in jobs[MOST_WAITING:]:
         commit.submit(job, verdicts.append)
     assert not verdicts
@@ -237,7 +240,7 @@ async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedi
     await asyncio.sleep(0)
     (refusal,) = verdicts
     assert isinstance(refusal, BrokerUnavailableError)
-    assert elsewhere == jobs[2 * BATCH_EVENTS : 3 * BATCH_EVENTS]
+    assert elsewhere == jobs[under_way : under_way + BATCH_EVENTS]
     let_through.set()
     await commit.drain()
     assert verdicts[1:] == [True] * (len(jobs) + BATCH_EVENTS)
