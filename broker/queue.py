@@ -14,6 +14,7 @@ import orjson
 
 from broker import keys
 from broker.connection import BlockingServer, Server
+from broker.pipe import Pipe
 from broker.records import Job
 from broker.scripts import Argument, Script, run_together
 
@@ -95,9 +96,10 @@ class Settlement:
     received_at_ms: int | None = None
 
 
-async def claim(server: Server, request: ClaimRequest) -> Claims:
+async def claim(pipe: Pipe, request: ClaimRequest) -> Claims:
     """Claim due jobs."""
-    return _claims(request, await _CLAIM.run(server, _CLAIM_KEYS, _claim_arguments(request)))
+    [answer] = await run_together(pipe, (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)))
+    return _claims(request, answer)
 
 
 def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
@@ -119,7 +121,7 @@ async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bo
     return bool(await _LEASE.run(server, _CLAIM_KEYS, (job_id, token, lease_ms)))
 
 
-async def settle(server: Server, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
+async def settle(server: Server | Pipe, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
     """Write how claimed jobs ended.
 
     Returns:
@@ -131,7 +133,7 @@ async def settle(server: Server, settlements: Iterable[Settlement], *, retention
 
 
 async def settle_and_claim(
-    server: Server, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
+    pipe: Pipe, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
 ) -> tuple[set[str], Claims]:
     """Write how claimed jobs ended, and claim others in the same round trip.
 
@@ -140,11 +142,11 @@ async def settle_and_claim(
     """
     batch = _each_once(settlements)
     answer, claimed = await run_together(
-        server,
+        pipe,
         (_FINISH, _FINISH_KEYS, _finish_arguments(batch, retention_ms)),
         (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)),
     )
-    return await _fenced(server, batch, answer, retention_ms), _claims(request, claimed)
+    return await _fenced(pipe, batch, answer, retention_ms), _claims(request, claimed)
 
 
 def _each_once(settlements: Iterable[Settlement]) -> list[Settlement]:
@@ -173,7 +175,7 @@ def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> l
 
 
 async def _fenced(
-    server: Server, batch: Sequence[Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
+    server: Server | Pipe, batch: Sequence[Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
 ) -> set[str]:
     """The fenced ones of a batch, once also those are written that left a trace before and have to be given in full."""
     fenced, with_trace = ({job_id.decode() for job_id in job_ids} for job_ids in answer)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from redis.exceptions import NoScriptError
 
 from broker.connection import BlockingServer, Server
+from broker.pipe import Pipe
 
 Argument = str | bytes | int
 
@@ -34,7 +35,7 @@ class Script:
         self.source = _ALSO_WHEN_FULL + source if makes_room else source
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, server: Server, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def run(self, server: Server | Pipe, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run the script in one round trip; in two where the server has to be told its source again."""
         try:
             return await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
@@ -72,19 +73,18 @@ class Script:
 Call: TypeAlias = tuple[Script, Sequence[str], Sequence[Argument]]
 
 
-async def run_together(server: Server, *calls: Call) -> list[Any]:
+async def run_together(pipe: Pipe, *calls: Call) -> list[Any]:
     """Run scripts one behind the other in one round trip, which also is one fsync; nothing else is atomic about it.
 
     Raises:
         RedisError: one of them failed; those behind it were run all the same.
     """
-    pipeline = server.pipeline(transaction=False)
-    for script, keys, arguments in calls:
-        pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
-    answers = await pipeline.execute(raise_on_error=False)
+    answers = await pipe.run(
+        *(("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls)
+    )
     for place, (script, keys, arguments) in enumerate(calls):
         if isinstance(answers[place], NoScriptError):
-            answers[place] = await script.run(server, keys, arguments)
+            answers[place] = await script.run(pipe, keys, arguments)
         elif isinstance(answers[place], Exception):
             raise answers[place]
-    return list(answers)
+    return answers

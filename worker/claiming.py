@@ -13,7 +13,11 @@ import structlog
 
 from broker import queue
 from broker.connection import Server
+from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims
+
+CLAIM_JOBS = 500
+"""The most jobs of one claim: bounds how long the script keeps the server busy."""
 
 logger = structlog.get_logger("worker")
 
@@ -23,9 +27,11 @@ class Claimer:
 
     Args:
         server: Redis.
+        pipe: the pipe by which it is asked.
         lease_ms: how long a lease lasts.
         too_late_seconds: an answer that lay there for longer is not taken: nobody has renewed its leases meanwhile.
         held: what is in hand.
+        free: how many places are free.
         suspect_wanted: whether a job that a worker has died with may be among the next.
         take: called with what was claimed.
     """
@@ -33,17 +39,21 @@ class Claimer:
     def __init__(
         self,
         server: Server,
+        pipe: Pipe,
         *,
         lease_ms: int,
         too_late_seconds: float,
         held: Callable[[], Sequence[Claimed]],
+        free: Callable[[], int],
         suspect_wanted: Callable[[], bool],
         take: Callable[[Sequence[Claimed]], None],
     ) -> None:
         self._server = server
+        self._pipe = pipe
         self._lease_ms = lease_ms
         self._too_late_seconds = too_late_seconds
         self._held = held
+        self._free = free
         self._suspect_wanted = suspect_wanted
         self._take = take
         self._name = secrets.token_hex(8)
@@ -60,17 +70,20 @@ class Claimer:
             await self.recover()
         request = self._request(count)
         try:
-            claims = await queue.claim(self._server, request)
+            claims = await queue.claim(self._pipe, request)
         except BaseException:
             self.lost()
             raise
         return claims.next_due_ms if self.answered(claims) else 0
 
     def along(self, count: int) -> ClaimRequest | None:
-        """What to ask for along with a settlement that makes `count` places; None if nothing should be."""
+        """What to ask for along with a settlement that makes `count` places; None if nothing should be.
+
+        For the places that are free already as well: with a claim always under way, nobody else gets round to it.
+        """
         if self.under_way or self.in_doubt or self._closed or not self._more_is_due:
             return None
-        return self._request(count)
+        return self._request(min(count + self._free(), CLAIM_JOBS))
 
     def answered(self, claims: Claims) -> bool:
         """Take what was claimed; False if it came too late for that."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES, Server
+from broker.connection import OUTAGES
+from broker.pipe import Pipe
 from broker.queue import Claims, Settlement
 from worker.claiming import Claimer
 from worker.outage import Outage
@@ -23,16 +24,16 @@ logger = structlog.get_logger("worker")
 BATCH_JOBS = 256
 """The most jobs of one batch: bounds how long the script keeps the server busy."""
 
-SLOW_WRITE_SECONDS = 0.005
-"""A write that takes longer mostly waits for the disk. Fewer and larger ones are the faster then, although nothing runs
-beside them; otherwise it is the smaller ones, beside which others run."""
+SLOW_WRITE_SECONDS = 0.0001
+"""For each job. A write that takes longer mostly waits for the disk. Fewer and larger ones are faster then, although
+nothing runs beside them; otherwise the smaller ones are, beside which others run."""
 
 
 class Settler:
     """Gathers settlements and writes them, one batch under way at a time.
 
     Args:
-        server: Redis.
+        pipe: Redis.
         retention_ms: for how long the outcomes of delivered events can be looked up.
         outage: where an outage is noted.
         claimer: claims what may take the places of a batch, in the same round trip.
@@ -42,7 +43,7 @@ class Settler:
 
     def __init__(
         self,
-        server: Server,
+        pipe: Pipe,
         *,
         retention_ms: int,
         outage: Outage,
@@ -50,7 +51,7 @@ class Settler:
         settled: Callable[[Sequence[Settlement], set[str]], None],
         batch_jobs: int = BATCH_JOBS,
     ) -> None:
-        self._server = server
+        self._pipe = pipe
         self._retention_ms = retention_ms
         self._outage = outage
         self._claimer = claimer
@@ -59,7 +60,7 @@ class Settler:
         self._waiting: list[Settlement] = []
         self._writer: asyncio.Task[None] | None = None
         self._abandoned = False
-        self._last_write_seconds = 0.0
+        self._seconds_for_each = 0.0
 
     @property
     def busy(self) -> bool:
@@ -89,10 +90,8 @@ class Settler:
         try:
             while self._waiting:
                 most = self._batch_jobs
-                if self._last_write_seconds > SLOW_WRITE_SECONDS:
-                    await asyncio.sleep(
-                        0
-                    )  # what was claimed with the last batch, and ends at once, comes with this one
+                if self._seconds_for_each > SLOW_WRITE_SECONDS:
+                    await asyncio.sleep(0)  # what was claimed with the last batch may end at once, and come along
                     most = BATCH_JOBS
                 batch, self._waiting = self._waiting[:most], self._waiting[most:]
                 try:
@@ -114,7 +113,7 @@ class Settler:
                 await self._outage.wait(error)
             else:
                 self._outage.over()
-                self._last_write_seconds = time.perf_counter() - started
+                self._seconds_for_each = (time.perf_counter() - started) / len(batch)
                 self._settled(batch, fenced)  # first: a job whose lease was lost may be among the claimed ones
                 if claims is not None:
                     self._claimer.answered(claims)
@@ -123,9 +122,9 @@ class Settler:
     async def _settle_and_claim(self, batch: Sequence[Settlement]) -> tuple[set[str], Claims | None]:
         request = self._claimer.along(len(batch))
         if request is None:
-            return await queue.settle(self._server, batch, retention_ms=self._retention_ms), None
+            return await queue.settle(self._pipe, batch, retention_ms=self._retention_ms), None
         try:
-            return await queue.settle_and_claim(self._server, batch, request, retention_ms=self._retention_ms)
+            return await queue.settle_and_claim(self._pipe, batch, request, retention_ms=self._retention_ms)
         except BaseException:
             self._claimer.lost()
             raise

@@ -22,9 +22,10 @@ from redis.exceptions import RedisError
 from broker import keys, queue
 from broker.connection import OUTAGES
 from broker.errors import MalformedRecordError
+from broker.pipe import Pipe
 from broker.queue import Claimed, Settlement
 from broker.records import Job
-from worker.claiming import Claimer
+from worker.claiming import CLAIM_JOBS, Claimer
 from worker.dispatch import Dispatcher
 from worker.once import OnceBlocks
 from worker.outage import Outage
@@ -37,9 +38,6 @@ from worker.watchdog import Patience, Watchdog
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
-
-CLAIM_JOBS = 500
-"""The most jobs of one claim: bounds how long the script keeps the server busy."""
 
 OVERDUE_SECONDS = 5.0
 """How long after the longest time limit of an event's handlers they may take to end, before they are left behind."""
@@ -139,16 +137,19 @@ class HookWorker(arq.Worker):
         self._stopping = False
         self._stop_now = asyncio.Event()
         self._outage = Outage()
+        pipe = Pipe(server)
         self._claimer = Claimer(
             server,
+            pipe,
             lease_ms=config.lease_ms,
             too_late_seconds=config.lease_seconds / RENEWALS_PER_LEASE,
             held=self._claims_in_hand,
+            free=lambda: self.max_jobs - len(self._held),
             suspect_wanted=lambda: self._suspect is None,
             take=self._take,
         )
         self._settler = Settler(
-            server,
+            pipe,
             retention_ms=config.retention_seconds * 1000,
             outage=self._outage,
             claimer=self._claimer,

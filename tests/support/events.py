@@ -10,6 +10,7 @@ from arq.connections import ArqRedis
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
+from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims, Settlement
 from broker.records import Job, Record
 from konvox.samples import sample_body, sample_data
@@ -50,7 +51,7 @@ async def admitted(server: ArqRedis, count: int, event_type: str = "contact.repl
 
 async def claimed(server: ArqRedis, *, token: str, count: int = 100, suspect_wanted: bool = True) -> Claims:
     """Claim what is due, for longer than any test lasts."""
-    return await queue.claim(server, ClaimRequest(count, LEASE_MS, token, suspect_wanted))
+    return await queue.claim(Pipe(server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
 
 
 async def settled(server: ArqRedis, *settlements: Settlement) -> set[str]:

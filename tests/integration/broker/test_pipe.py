@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 
 import pytest
 import redis
 from arq.connections import ArqRedis
 
+import broker.pipe
 from broker.connection import OUTAGES, close, connect
 from broker.pipe import Pipe
 from tests.support.valkey import ValkeyServer
@@ -75,14 +77,58 @@ async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
         await gone
 
 
-async def test_the_connection_is_given_back(server: ArqRedis) -> None:
-    """When nothing is under way it is anybody's, with the time-out that it had."""
+async def test_an_idle_connection_is_given_back(server: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is anybody's, with the time-out that it had."""
+    monkeypatch.setattr(broker.pipe, "IDLE_SECONDS", 0.0)
     pipe = Pipe(server)
     for _ in range(3):
         number = await own_connection(pipe)
+        await until(partial(_all_free, server))
         assert await server.client_id() == number
     [connection] = server.connection_pool._available_connections
     assert connection.socket_timeout == 2.0
+
+
+async def _all_free(server: ArqRedis) -> bool:
+    return not server.connection_pool._in_use_connections
+
+
+async def test_a_busy_connection_is_kept(server: ArqRedis) -> None:
+    """From one command to the next: to borrow it anew takes some turns of the event loop."""
+    pipe = Pipe(server)
+    mine = await own_connection(pipe)
+    assert await server.client_id() != mine
+    assert await own_connection(pipe) == mine
+
+
+async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: ArqRedis) -> None:
+    """The next command does not meet the dead connection."""
+    pipe = Pipe(server)
+    lost = await own_connection(pipe)
+    await server.client_kill_filter(_id=lost)
+    await until(partial(_all_free, server))
+    assert await pipe.run(("ECHO", "1"), ("ECHO", "2")) == [b"1", b"2"]
+
+
+async def test_several_commands_have_one_answer_each(server: ArqRedis) -> None:
+    """A refusal is one of them."""
+    pipe = Pipe(server)
+    await server.set("text", "text")
+    before, refused, after = await pipe.run(("ECHO", "before"), ("LPUSH", "text", "1"), ("ECHO", "after"))
+    assert (before, after) == (b"before", b"after")
+    assert isinstance(refused, redis.ResponseError)
+
+
+async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> None:
+    """Their caller knows whether that would do any harm."""
+    pipe = Pipe(server)
+    call = asyncio.create_task(pipe.run(("INCR", "count"), ("BLPOP", "list", 0)))
+    await blocked(server)
+    [lost] = [client["id"] for client in await server.client_list() if client["cmd"] == "blpop"]
+    await server.client_kill_filter(_id=lost)
+    with pytest.raises(redis.ConnectionError):
+        await call
+    assert await server.get("count") == b"1"
 
 
 async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:

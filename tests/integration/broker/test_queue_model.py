@@ -27,6 +27,7 @@ from broker.admission import AdmissionPolicy, admit
 from broker.connection import close, connect, connect_blocking
 from broker.deadletters import DeadLetter
 from broker.ledger import audit
+from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
@@ -116,7 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
         """It gets what the model says, in that order; or the connection drops, and it never hears of it."""
         token = self.token(worker)
         expected = self.model.claim(token, count, suspect_wanted=suspect_wanted)
-        claims = self.do(queue.claim(self.server, ClaimRequest(count, LEASE_MS, token, suspect_wanted)))
+        claims = self.do(queue.claim(Pipe(self.server), ClaimRequest(count, LEASE_MS, token, suspect_wanted)))
         assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
         assert all(Job.from_bytes(claim.payload or b"").id == claim.job_id for claim in claims.jobs)
         assert (claims.next_due_ms is None) == (not self.model.jobs)
