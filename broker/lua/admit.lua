@@ -13,7 +13,8 @@ local accepted, duplicates, answers = 0, 0, {}
 
 -- Seen within the window; or longer ago, and still queued, being retried or dead: whatever is not settled has no time to
 -- live. What is settled makes room for the event to be handled once more.
-local function is_known(seen_key, job_key, delivery_key)
+local function is_known(event_id, job_id)
+  local seen_key, job_key, delivery_key = seen_prefix .. event_id, job_prefix .. job_id, delivery_prefix .. job_id
   if call('EXISTS', seen_key, job_key, delivery_key) == 0 then
     return false
   end
@@ -24,31 +25,57 @@ local function is_known(seen_key, job_key, delivery_key)
   return false
 end
 
-for i = 8, #ARGV, 4 do
-  local event_id, job_id, job, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3] == '1'
-  local seen_key, job_key = seen_prefix .. event_id, job_prefix .. job_id
-  if dedupe and is_known(seen_key, job_key, delivery_prefix .. job_id) then
-    duplicates = duplicates + 1
-    answers[#answers + 1] = 0
-  elseif not dedupe and call('EXISTS', job_key) == 1 then
-    answers[#answers + 1] = 1 -- the same call once more: the connection was lost before its answer came
-  else
-    call('SET', job_key, job)
-    call('ZADD', queue, due, job_id)
-    local log_id = call('XADD', log, '*', 'job', job)
-    if dedupe then
-      call('SET', seen_key, log_id, 'PX', dedupe_ms)
-    else
-      call('SADD', replays_prefix .. event_id, log_id)
-      call('PEXPIRE', replays_prefix .. event_id, retention_ms)
-    end
-    accepted = accepted + 1
-    answers[#answers + 1] = 1
+-- Nearly always nothing is known of any of them, which one command tells.
+local function all_are_new()
+  local names = {}
+  for i = 8, #ARGV, 4 do
+    local event_id, job_id = ARGV[i], ARGV[i + 1]
+    names[#names + 1] = seen_prefix .. event_id
+    names[#names + 1] = job_prefix .. job_id
+    names[#names + 1] = delivery_prefix .. job_id
   end
+  return #names == 0 or call('EXISTS', unpack(names)) == 0
+end
+
+-- The places in ARGV of those to be written; the others are answered.
+local all_new, in_batch, fresh = all_are_new(), {}, {}
+for i = 8, #ARGV, 4 do
+  local event_id, job_id, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 3] == '1'
+  local name = dedupe and event_id or job_id
+  local answer = 1
+  if dedupe and (in_batch[name] or not all_new and is_known(event_id, job_id)) then
+    duplicates = duplicates + 1
+    answer = 0
+  elseif in_batch[name] or not dedupe and not all_new and call('EXISTS', job_prefix .. job_id) == 1 then
+    answer = 1 -- the same call once more: the connection was lost before its answer came
+  else
+    in_batch[name] = true
+    accepted = accepted + 1
+    fresh[accepted] = i
+  end
+  answers[#answers + 1] = answer
 end
 
 if accepted > 0 then
+  -- What can be refused (a key that somebody made another type of) stands first, and what makes an event known last: after
+  -- a failure it can be sent again. One command for all where there is one: each costs as much as all that Lua does.
+  local log_ids, queued, jobs = {}, {}, {}
+  for n, i in ipairs(fresh) do
+    log_ids[n] = call('XADD', log, '*', 'job', ARGV[i + 2])
+    queued[2 * n - 1], queued[2 * n] = due, ARGV[i + 1]
+    jobs[2 * n - 1], jobs[2 * n] = job_prefix .. ARGV[i + 1], ARGV[i + 2]
+  end
+  call('ZADD', queue, unpack(queued))
   call('HINCRBY', ledger, 'accepted', accepted)
+  call('MSET', unpack(jobs))
+  for n, i in ipairs(fresh) do
+    if ARGV[i + 3] == '1' then
+      call('SET', seen_prefix .. ARGV[i], log_ids[n], 'PX', dedupe_ms)
+    else
+      call('SADD', replays_prefix .. ARGV[i], log_ids[n])
+      call('PEXPIRE', replays_prefix .. ARGV[i], retention_ms)
+    end
+  end
   call('XTRIM', log, 'MINID', '~', digits(now_ms - tonumber(retention_ms)))
   call('PUBLISH', wake_channel, accepted)
 end
