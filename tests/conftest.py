@@ -49,6 +49,13 @@ async def server(redis_url: str) -> AsyncIterator[ArqRedis]:
 
 
 @pytest.fixture
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A Valkey that no other test uses, to be broken."""
+    with ValkeyServer(tmp_path_factory.mktemp("own")) as server:
+        yield server
+
+
+@pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data folder for an embedded server of the test's own."""
     return tmp_path / "data"

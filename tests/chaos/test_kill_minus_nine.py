@@ -11,7 +11,7 @@ from broker.deadletters import dead_letters
 from broker.ledger import audit
 from broker.records import Job, Record
 from konvox.samples import sample_body
-from tests.support.processes import OurProcess
+from tests.support.processes import OurProcess, worker_environment
 
 _HANDLER = """
 import asyncio, os
@@ -39,26 +39,15 @@ def record_of(contact: str) -> Record:
     return Record.capture(sample_body("contact.replied", data=data), received_at_ms=1)
 
 
-def environment(redis_url: str, **more: str) -> dict[str, str]:
-    """Of a worker with a short lease."""
-    return {
-        "KONVOX_REDIS_URL": redis_url,
-        "KONVOX_HANDLERS": "./mine.py",
-        "KONVOX_ADMIN_PORT": "0",
-        "KONVOX_LEASE_SECONDS": "1",
-        **more,
-    }
-
-
 async def test_a_killed_workers_event_runs_elsewhere(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
     """Within the lease, at the same attempt: a crash is not the handler's fault."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     record = record_of("c1")
     await admit(server, [Job.first(record)], AdmissionPolicy())
-    async with await OurProcess.start("worker", env=environment(redis_url, HANG="1"), cwd=tmp_path) as killed:
+    async with await OurProcess.start("worker", env=worker_environment(redis_url, HANG="1"), cwd=tmp_path) as killed:
         await killed.logged("ran", contact="c1")
         await killed.kill()
-    async with await OurProcess.start("worker", "--burst", env=environment(redis_url), cwd=tmp_path) as other:
+    async with await OurProcess.start("worker", "--burst", env=worker_environment(redis_url), cwd=tmp_path) as other:
         assert await other.ended() == 0, other.stderr
     assert (tmp_path / "effects").read_text().splitlines() == [f"{record.id} 1"] * 2
     ledger = await audit(server)
@@ -69,12 +58,12 @@ async def test_sigterm_hands_the_event_back_with_its_attempt(server: ArqRedis, r
     """A deploy in the middle of a handler that does not finish costs neither the event nor an attempt."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     await admit(server, [Job.first(record_of("c1"))], AdmissionPolicy())
-    env = environment(redis_url, HANG="1", KONVOX_STOP_SECONDS="0.1", KONVOX_LEASE_SECONDS="60")
+    env = worker_environment(redis_url, HANG="1", KONVOX_STOP_SECONDS="0.1", KONVOX_LEASE_SECONDS="60")
     for _ in range(3):
         async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
             await worker.logged("ran", attempt=1)
             assert await worker.terminate() == 0, worker.stderr
-    async with await OurProcess.start("worker", "--burst", env=environment(redis_url), cwd=tmp_path) as last:
+    async with await OurProcess.start("worker", "--burst", env=worker_environment(redis_url), cwd=tmp_path) as last:
         assert await last.ended() == 0, last.stderr
         await last.logged("ran", attempt=1)
     assert (await audit(server)).delivered == 1
@@ -88,7 +77,9 @@ async def test_an_event_that_kills_its_worker_is_buried_alone(server: ArqRedis, 
     await admit(server, jobs, AdmissionPolicy())
     codes = []
     while not codes or codes[-1] != 0:
-        async with await OurProcess.start("worker", "--burst", env=environment(redis_url), cwd=tmp_path) as worker:
+        async with await OurProcess.start(
+            "worker", "--burst", env=worker_environment(redis_url), cwd=tmp_path
+        ) as worker:
             codes.append(await worker.ended())
         assert len(codes) <= 4, worker.stderr
     assert codes == [13, 13, 13, 0]

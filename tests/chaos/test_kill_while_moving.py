@@ -15,7 +15,7 @@ from broker.eventlog import events
 from broker.ledger import audit
 from konvox.events import Event
 from tests.support.events import admitted, queued_ids
-from tests.support.processes import OurProcess
+from tests.support.processes import OurProcess, worker_environment
 from tests.support.workers import handler, run_burst, until
 
 EVENTS = 1_200
@@ -54,13 +54,8 @@ async def _killed_once(condition: Callable[[], Awaitable[bool]], *arguments: str
 async def test_a_kill_while_events_die_or_are_brought_back(server: Server, redis_url: str, tmp_path: Path) -> None:
     """The worker is killed while it makes dead letters, and the operator's command while it retries them."""
     (tmp_path / "mine.py").write_text(HANDLER)
-    env = {
-        "KONVOX_REDIS_URL": redis_url,
-        "KONVOX_HANDLERS": "./mine.py",
-        "KONVOX_ADMIN_PORT": "0",
-        "KONVOX_LEASE_SECONDS": "1",
-        "KONVOX_CONCURRENCY": "10",  # what is in hand at the kill is suspected, and run one by one
-    }
+    # What is in hand at the kill is suspected, and run one by one.
+    env = worker_environment(redis_url, KONVOX_CONCURRENCY="10")
     job_ids = {job.id for job in await admitted(server, EVENTS)}
 
     async def some_are_dead() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,14 +24,6 @@ from tests.support.workers import until
 TOKEN = "a-token-for-the-tests-of-stopping"
 PATH = f"/hooks/konvox/{TOKEN}"
 AT_ONCE_SECONDS = 5.0
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A server that the test may break."""
-    (tmp_path / "redis").mkdir()
-    with ValkeyServer(tmp_path / "redis") as own:
-        yield own
 
 
 @asynccontextmanager

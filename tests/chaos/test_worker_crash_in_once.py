@@ -9,7 +9,7 @@ from broker.connection import Server
 from broker.ledger import audit
 from broker.records import Job
 from tests.support.events import admitted
-from tests.support.processes import OurProcess
+from tests.support.processes import OurProcess, worker_environment
 
 HANDLER = """
 import asyncio
@@ -34,12 +34,7 @@ async def test_a_crash_in_the_block_releases_the_key_with_the_lease(
 ) -> None:
     """Not later: the run that follows would find it taken, and use up its only attempt with waiting."""
     (tmp_path / "mine.py").write_text(HANDLER)
-    env = {
-        "KONVOX_REDIS_URL": redis_url,
-        "KONVOX_HANDLERS": "./mine.py",
-        "KONVOX_ADMIN_PORT": "0",
-        "KONVOX_LEASE_SECONDS": "1",
-    }
+    env = worker_environment(redis_url)
     (job,) = await admitted(server, 1)
     async with await OurProcess.start("worker", env={**env, "HANG": "1"}, cwd=tmp_path) as killed:
         await killed.logged("entered")

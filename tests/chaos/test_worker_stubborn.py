@@ -14,7 +14,7 @@ from broker.connection import Server
 from broker.deadletters import dead_letters
 from broker.ledger import audit
 from tests.support.events import admitted, claimed
-from tests.support.processes import OurProcess
+from tests.support.processes import OurProcess, worker_environment
 
 HANDLERS = """
 import asyncio
@@ -93,17 +93,6 @@ async def fine(event, ctx):
 """
 
 
-def environment(redis_url: str, **more: str) -> dict[str, str]:
-    """Of a worker with a short lease."""
-    return {
-        "KONVOX_REDIS_URL": redis_url,
-        "KONVOX_HANDLERS": "./mine.py",
-        "KONVOX_ADMIN_PORT": "0",
-        "KONVOX_LEASE_SECONDS": "1",
-        **more,
-    }
-
-
 @pytest.mark.parametrize(
     ("event_type", "signals"), [("test.swallows", 1), *((event_type, 2) for event_type in LEFT_BEHIND)]
 )
@@ -113,7 +102,7 @@ async def test_a_handler_that_will_not_end_does_not_keep_the_process(
     """Its event is handed back without a crash, the log says where it was left, and the exit code is 0."""
     (tmp_path / "mine.py").write_text(HANDLERS)
     # One signal: it ends when this is over. Two: it does not wait for it.
-    env = environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
+    env = worker_environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
     await admitted(server, 1, event_type)
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
         await worker.logged("entered")
@@ -140,7 +129,7 @@ async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
 ) -> None:
     """Nobody in the loop hears the signal; what it had in hand is handed back all the same, without a crash."""
     (tmp_path / "mine.py").write_text(BLOCKERS.replace("timeout=0.5", "timeout=60"))
-    env = environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
+    env = worker_environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
     await admitted(server, 3, "test.blocks")
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
         await worker.logged("entered")
@@ -162,7 +151,9 @@ async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
     jobs = await admitted(server, 1, "test.blocks") + await admitted(server, 5, "test.fine")
     codes = []
     while not codes or codes[-1] != 0:
-        async with await OurProcess.start("worker", "--burst", env=environment(redis_url), cwd=tmp_path) as worker:
+        async with await OurProcess.start(
+            "worker", "--burst", env=worker_environment(redis_url), cwd=tmp_path
+        ) as worker:
             codes.append(await worker.ended())
         assert len(codes) <= 4, worker.stderr
         assert "Traceback" not in worker.stderr
@@ -180,7 +171,7 @@ async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url
         BLOCKERS.replace("3600", "1.6") + "@on('test.hangs', timeout=0.1, attempts=1)\n"
         "def hang(event, ctx):\n    time.sleep(3600)\n"
     )
-    async with await OurProcess.start("worker", env=environment(redis_url), cwd=tmp_path) as worker:
+    async with await OurProcess.start("worker", env=worker_environment(redis_url), cwd=tmp_path) as worker:
         await admitted(server, 1, "test.blocks")
         await worker.logged("loop.free", handler="mine.block")
         await admitted(server, 1, "test.hangs")

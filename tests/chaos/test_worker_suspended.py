@@ -11,7 +11,7 @@ from broker.connection import Server
 from broker.deadletters import dead_letters
 from broker.ledger import audit
 from tests.support.events import admitted, queued_ids
-from tests.support.processes import OurProcess
+from tests.support.processes import OurProcess, worker_environment
 
 HANDLERS = """
 import asyncio
@@ -55,12 +55,7 @@ TYPES = ("test.retries", "test.dies", "test.completes")
 async def test_whoever_lost_the_lease_settles_nothing(server: Server, redis_url: str, tmp_path: Path) -> None:
     """Neither done, nor another attempt, nor a dead letter: another worker has delivered the events meanwhile."""
     (tmp_path / "mine.py").write_text(HANDLERS)
-    env = {
-        "KONVOX_REDIS_URL": redis_url,
-        "KONVOX_HANDLERS": "./mine.py",
-        "KONVOX_ADMIN_PORT": "0",
-        "KONVOX_LEASE_SECONDS": "1",
-    }
+    env = worker_environment(redis_url)
     jobs = [job for event_type in TYPES for job in await admitted(server, 1, event_type)]
     async with await OurProcess.start("worker", env={**env, "HOLD": "1"}, cwd=tmp_path) as suspended:
         for event_type in TYPES:

@@ -29,3 +29,14 @@ class OurProcess(processes.OurProcess):
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log so far."""
         return [line for line in self.lines if "event" in line]
+
+
+def worker_environment(redis_url: str, **more: str) -> dict[str, str]:
+    """Of a worker that runs the handlers of `mine.py` in its folder, with a short lease."""
+    return {
+        "KONVOX_REDIS_URL": redis_url,
+        "KONVOX_HANDLERS": "./mine.py",
+        "KONVOX_ADMIN_PORT": "0",
+        "KONVOX_LEASE_SECONDS": "1",
+        **more,
+    }

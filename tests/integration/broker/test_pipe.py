@@ -144,35 +144,32 @@ async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:
     assert await asyncio.gather(*calls) == [[b"list0", b"x"], [b"list1", b"x"]]
 
 
-async def test_a_server_that_is_gone_is_an_outage(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_server_that_is_gone_is_an_outage(own_valkey: ValkeyServer) -> None:
     """For all that were under way and all that come; and none any more when it is back."""
-    valkey = ValkeyServer(tmp_path_factory.mktemp("own"))
-    with valkey:
-        server = connect(valkey.url())
-        pipe = Pipe(server)
-        waiting = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
-        await blocked(server)
-        valkey.kill()
-        outcomes = await asyncio.gather(waiting, pipe.execute_command("PING"), return_exceptions=True)
-        assert all(isinstance(outcome, OUTAGES) for outcome in outcomes), outcomes
-        valkey.start()
-        assert await pipe.execute_command("PING") in {b"PONG", True}
-        await close(server)
+    server = connect(own_valkey.url())
+    pipe = Pipe(server)
+    waiting = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
+    await blocked(server)
+    own_valkey.kill()
+    outcomes = await asyncio.gather(waiting, pipe.execute_command("PING"), return_exceptions=True)
+    assert all(isinstance(outcome, OUTAGES) for outcome in outcomes), outcomes
+    own_valkey.start()
+    assert await pipe.execute_command("ECHO", "back") == b"back"
+    await close(server)
 
 
-async def test_a_server_that_hangs_is_an_outage(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_server_that_hangs_is_an_outage(own_valkey: ValkeyServer) -> None:
     """Known within the time-out of the connections; a late answer is nobody's."""
-    with ValkeyServer(tmp_path_factory.mktemp("own")) as valkey:
-        server = connect(valkey.url(), timeout_seconds=0.2)
-        pipe = Pipe(server)
-        assert await pipe.execute_command("ECHO", "before") == b"before"
-        assert valkey.process is not None
-        valkey.process.send_signal(signal.SIGSTOP)
-        try:
-            calls = [pipe.execute_command("ECHO", f"{number}") for number in range(3)]
-            outcomes = await asyncio.gather(*calls, return_exceptions=True)
-            assert [type(outcome) for outcome in outcomes] == [redis.TimeoutError] * 3
-        finally:
-            valkey.process.send_signal(signal.SIGCONT)
-        assert await pipe.execute_command("ECHO", "after") == b"after"
-        await close(server)
+    server = connect(own_valkey.url(), timeout_seconds=0.2)
+    pipe = Pipe(server)
+    assert await pipe.execute_command("ECHO", "before") == b"before"
+    assert own_valkey.process is not None
+    own_valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        calls = [pipe.execute_command("ECHO", f"{number}") for number in range(3)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [redis.TimeoutError] * 3
+    finally:
+        own_valkey.process.send_signal(signal.SIGCONT)
+    assert await pipe.execute_command("ECHO", "after") == b"after"
+    await close(server)

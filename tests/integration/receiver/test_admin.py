@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -16,13 +15,6 @@ from receiver.gate import Gate
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, http_request, receiving, send
 from tests.support.valkey import ValkeyServer
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A server that the test may break."""
-    with ValkeyServer(tmp_path) as own:
-        yield own
 
 
 class Admin:

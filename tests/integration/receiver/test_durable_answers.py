@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import pytest
@@ -26,13 +25,6 @@ NOT_STORED = {"error": "not stored, try again"}
 MOST_SECONDS = 5.0
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A server that the test may break."""
-    with ValkeyServer(tmp_path) as own:
-        yield own
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,13 +37,6 @@ async def log() -> AsyncIterator[LogWatch]:
     """The log."""
     with watching() as watch:
         yield watch
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A server that the test may break."""
-    with ValkeyServer(tmp_path) as own:
-        yield own
 
 
 @pytest.fixture

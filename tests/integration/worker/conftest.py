@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import structlog
 
-from tests.support.valkey import ValkeyServer
 from worker import dispatch, outage, renewal, settling, stock, threads, watchdog, worker
 
 
@@ -21,10 +19,3 @@ def new_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(module, "logger", structlog.get_logger("worker"))
     yield
     structlog.configure(**before)
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A Valkey that no other test uses, to be broken."""
-    with ValkeyServer(tmp_path) as server:
-        yield server
