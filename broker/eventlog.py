@@ -117,12 +117,14 @@ async def _with_states(server: Server, jobs: Sequence[Job]) -> list[LoggedEvent]
         pipeline.zscore(keys.QUEUE, job.id)
     answers = await pipeline.execute() if jobs else []
     return [
-        _logged(job, {name.decode(): value for name, value in fields.items()}, of_first_job, score is not None)
+        _logged(
+            job, {name.decode(): value for name, value in fields.items()}, of_first_job, still_open=score is not None
+        )
         for job, fields, of_first_job, score in zip(jobs, answers[::3], answers[1::3], answers[2::3], strict=True)
     ]
 
 
-def _logged(job: Job, fields: Mapping[str, bytes], of_first_job: bytes | None, still_open: bool) -> LoggedEvent:  # noqa: FBT001 - an answer from Redis
+def _logged(job: Job, fields: Mapping[str, bytes], of_first_job: bytes | None, *, still_open: bool) -> LoggedEvent:
     outcomes = {name: orjson.loads(value) for name, value in fields.items() if not name.startswith(".")}
     if of_first_job is not None and not fields and not still_open:  # what else there is came after it, and counts
         outcomes = orjson.loads(of_first_job)

@@ -7,6 +7,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
+from typing import Literal
 
 import orjson
 from aiohttp import web
@@ -35,19 +36,19 @@ def json_answer(status: int, content: object, headers: Mapping[str, str] | None 
 def raw_answer(status: int, content: object, *, close: bool = False, headers: Mapping[str, str] | None = None) -> bytes:
     """Head and body of an answer, as they go over the wire (HTTP/1.1)."""
     body = orjson.dumps(content)
-    head = _head(status, close, int(time()))
+    head = _head(status, "close" if close else "keep-alive", int(time()))
     for name, value in (headers or {}).items():
         head += f"{name}: {value}\r\n".encode("ascii")
     return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 @lru_cache(maxsize=16)
-def _head(status: int, close: bool, now_seconds: int) -> bytes:  # noqa: FBT001 - lru_cache takes positions faster
+def _head(status: int, connection: Literal["close", "keep-alive"], now_seconds: int) -> bytes:
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Content-Type: application/json",
         f"Date: {formatdate(now_seconds, usegmt=True)}",
     ]
-    if close:
+    if connection == "close":
         lines.append("Connection: close")
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
