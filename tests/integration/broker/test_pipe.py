@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import redis
+import uvloop
 from arq.connections import ArqRedis
 
 import broker.pipe
@@ -142,6 +143,25 @@ async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:
     for number in range(2):
         await server.rpush(f"list{number}", "x")
     assert await asyncio.gather(*calls) == [[b"list0", b"x"], [b"list1", b"x"]]
+
+
+def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -> None:
+    """Which uvloop, as in the receiver, tells by an error of its own."""
+
+    async def close_and_call() -> bytes:
+        """Call while the connection's end has not been told yet."""
+        server = connect(redis_url)
+        pipe = Pipe(server)
+        await own_connection(pipe)
+        [connection] = server.connection_pool._in_use_connections
+        connection._writer.transport.abort()
+        await asyncio.sleep(0)  # it is closed now, and whoever reads from it is next to hear of it
+        answer: bytes = await pipe.execute_command("ECHO", "again")
+        await close(server)
+        return answer
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(close_and_call()) == b"again"
 
 
 async def test_a_server_that_is_gone_is_an_outage(own_valkey: ValkeyServer) -> None:
