@@ -112,7 +112,9 @@ async def running(command: Sequence[str], environment: Mapping[str, str], folder
         await measured.stop()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool]], *, seconds: float, look_seconds: float = _LOOK_SECONDS
+) -> None:
     """Look until a condition holds of which nobody tells us.
 
     Raises:
@@ -122,7 +124,7 @@ async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float) -> 
     while not await condition():
         if time.monotonic() > deadline:
             raise NotMeasuredError(f"what was waited for did not happen within {seconds:g} s")
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(look_seconds)
 
 
 async def run_to_end(command: Sequence[str], environment: Mapping[str, str], folder: Path, given: bytes) -> None:

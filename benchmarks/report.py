@@ -50,10 +50,10 @@ class Row:
 
 
 def rows_of(entries: Sequence[Entry], samples: Sequence[Sequence[Sample]]) -> list[Row]:
-    """The rows of one measure, each but the first (ours) compared with it."""
-    ours = samples[0]
+    """The rows of one measure, each but the first (ours) compared with it, unless it counts in something else."""
+    ours, unit = samples[0], entries[0].unit
     return [
-        Row(entry, taken, None if taken is ours else ratio(ours, taken, entry.unit))
+        Row(entry, taken, None if taken is ours or entry.unit != unit else ratio(ours, taken, unit))
         for entry, taken in zip(entries, samples, strict=True)
     ]
 
