@@ -75,6 +75,14 @@ class Measured:
         """How much memory it has, in MiB."""
         return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
 
+    def open_files(self) -> int:
+        """How many file descriptors it has open, sockets included."""
+        return int(psutil.Process(self._process.pid).num_fds())
+
+    def threads(self) -> int:
+        """How many threads it has."""
+        return int(psutil.Process(self._process.pid).num_threads())
+
     async def kill(self) -> None:
         """End it without a chance to say goodbye."""
         self._process.kill()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +28,16 @@ class Service:
 
     Attributes:
         port: where the receiver listens.
-        admin_port: where it tells its metrics.
+        receiver_admin_port: where it tells its metrics.
+        worker_admin_port: where the worker does.
         receiver: the process.
         worker: likewise.
         spool: the receiver's.
     """
 
     port: int
-    admin_port: int
+    receiver_admin_port: int
+    worker_admin_port: int
     receiver: Measured
     worker: Measured
     spool: Path
@@ -53,17 +55,21 @@ class Service:
 @asynccontextmanager
 async def service(store_url: str, folder: Path, **settings: str) -> AsyncIterator[Service]:
     """Run both, with these settings and otherwise the defaults, and a data folder of their own."""
-    port, admin_port = free_port(), free_port()
+    port, receiver_admin_port, worker_admin_port = free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory(dir=folder, prefix="data-") as data:
-        own = {**settings, "KONVOX_DATA_DIR": data}
-        receiver_own = {**our_receiver.environment(port, store_url), **own, "KONVOX_ADMIN_PORT": str(admin_port)}
+
+        def environment(usual: Mapping[str, str], admin_port: int) -> dict[str, str]:
+            return {**usual, "KONVOX_DATA_DIR": data, "KONVOX_ADMIN_PORT": str(admin_port), **settings}
+
+        receives = environment(our_receiver.environment(port, store_url), receiver_admin_port)
+        works = environment(our_worker.environment(store_url), worker_admin_port)
         async with (
-            running(our_receiver.CONTENDER.command, receiver_own, folder) as receiver,
-            running(our_worker.CONTENDER.command, {**our_worker.environment(store_url), **own}, folder) as worker,
+            running(our_receiver.CONTENDER.command, receives, folder) as receiver,
+            running(our_worker.CONTENDER.command, works, folder) as worker,
         ):
             await receiver.listening(port)
             await worker.has_logged("worker.started")
-            yield Service(port, admin_port, receiver, worker, Path(data) / SPOOL)
+            yield Service(port, receiver_admin_port, worker_admin_port, receiver, worker, Path(data) / SPOOL)
 
 
 async def all_delivered(ours: Service, server: ArqRedis, events: int, *, seconds: float) -> None:
@@ -92,10 +98,10 @@ async def check_account(server: ArqRedis, events: int, *, retention_seconds: int
         raise NotMeasuredError(f"{events} were answered, and the ledger says {ledger}")
 
 
-async def spooled(session: aiohttp.ClientSession, admin_port: int) -> int:
-    """How many events wait in a receiver's spool, by its metrics."""
+async def read_metrics(session: aiohttp.ClientSession, admin_port: int) -> dict[str, float]:
+    """What a process tells of itself."""
     async with session.get(f"http://127.0.0.1:{admin_port}/metrics") as answer:
-        return int(metrics(await answer.text())["konvox_receiver_spooled_events"])
+        return metrics(await answer.text())
 
 
 def metrics(text: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from benchmarks.machine import busy_seconds
 from benchmarks.processes import NotMeasuredError, until
 from benchmarks.receive.konvox_hooks import CONTENDER
 from benchmarks.receive.measure import CONNECTIONS
-from benchmarks.service import Service, all_delivered, check_account, service, spooled
+from benchmarks.service import Service, all_delivered, check_account, read_metrics, service
 from benchmarks.store import BreakableStore, breakable_store
 from receiver.spool import spooled_events
 
@@ -163,6 +163,6 @@ async def _drained(ours: Service) -> None:
         async def empty() -> bool:
             """Whether nothing waits in the spool any more."""
             ours.check()
-            return await spooled(session, ours.admin_port) == 0
+            return (await read_metrics(session, ours.receiver_admin_port))["konvox_receiver_spooled_events"] == 0
 
         await until(empty, seconds=_LONGEST_SECONDS, look_seconds=_LOOK_SECONDS)

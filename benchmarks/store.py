@@ -40,6 +40,11 @@ class Store:
         usage: Any = await self.client.info("cpu")
         return float(usage["used_cpu_user"]) + float(usage["used_cpu_sys"])
 
+    async def used_mib(self) -> float:
+        """How much memory its data take, in MiB."""
+        memory: Any = await self.client.info("memory")
+        return float(memory["used_memory"]) / 2**20
+
     @asynccontextmanager
     async def filling(self) -> AsyncIterator[None]:
         """While a queue is filled before the clock starts, nobody waits for the disk; at the end, it is at rest."""
