@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types chaos bench lock clean
+.PHONY: help setup demo test check lint format types chaos bench soak lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ chaos: $(READY) ## Break everything at random moments, and count (ITERATIONS=200
 
 bench: $(READY) ## Measure the receiver and the worker against their peers
 	$(BIN)/python -m benchmarks.run
+
+soak: $(READY) ## See whether memory, open files and threads stay flat under load (MINUTES=20 RATE=3000)
+	$(BIN)/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE))
 
 lock: ## Resolve the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

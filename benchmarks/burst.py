@@ -9,14 +9,12 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.drain import konvox_hooks as our_worker
 from benchmarks.entry import Entry
 from benchmarks.figures import SECONDS, Bound, Sample
 from benchmarks.generator import generator
 from benchmarks.machine import busy_seconds
-from benchmarks.processes import free_port, running, until
-from benchmarks.receive import konvox_hooks as our_receiver
-from benchmarks.store import Store, fresh_store
+from benchmarks.service import NAME, all_delivered, check_account, service
+from benchmarks.store import fresh_store
 
 EVENTS = 50_000
 QUICK_EVENTS = 5_000
@@ -31,7 +29,7 @@ def entries(*, quick: bool) -> list[Entry]:
     return [
         Entry(
             "burst",
-            "konvox-hooks receiver and worker",
+            NAME,
             "slowest answer, counted from the start of the burst",
             str(CONNECTIONS),
             SECONDS,
@@ -43,25 +41,22 @@ def entries(*, quick: bool) -> list[Entry]:
 
 async def measure(folder: Path, *, events: int) -> Sample:
     """Seconds until the last answer; how long until all were handled stands beside it."""
-    async with fresh_store(folder) as store:
-        port = free_port()
-        async with (
-            running(our_receiver.CONTENDER.command, our_receiver.environment(port, store.url), folder) as receiver,
-            running(our_worker.CONTENDER.command, our_worker.environment(store.url), folder) as worker,
-        ):
-            await receiver.listening(port)
-            await worker.has_logged("worker.started")
-            async with generator(
-                "benchmarks.receive.load", port=port, connections=CONNECTIONS, requests=events, warm_up=0
-            ) as load:
-                cpu = -receiver.cpu_seconds() - worker.cpu_seconds()
-                started, busy, store_cpu = time.perf_counter(), -busy_seconds(), -await store.cpu_seconds()
-                outcome = await load.go()
-                await _all_handled(store, events)
-                handled_seconds, busy = time.perf_counter() - started, busy + busy_seconds()
-                cpu += receiver.cpu_seconds() + worker.cpu_seconds()
-                store_cpu += await store.cpu_seconds()
-                ours = cpu + store_cpu + outcome["generator_cpu_seconds"]
+    async with (
+        fresh_store(folder) as store,
+        service(store.url, folder) as ours,
+        generator(
+            "benchmarks.receive.load", port=ours.port, connections=CONNECTIONS, requests=events, warm_up=0
+        ) as load,
+    ):
+        cpu = -ours.cpu_seconds()
+        started, busy, store_cpu = time.perf_counter(), -busy_seconds(), -await store.cpu_seconds()
+        outcome = await load.go()
+        await all_delivered(ours, store.client, events, seconds=_LONGEST_SECONDS)
+        handled_seconds, busy = time.perf_counter() - started, busy + busy_seconds()
+        cpu += ours.cpu_seconds()
+        store_cpu += await store.cpu_seconds()
+        await check_account(store.client, events)
+        known = cpu + store_cpu + outcome["generator_cpu_seconds"]
     more = {name: outcome[name] for name in ("p50_ms", "p99_ms", "max_ms")}
     return Sample(
         events,
@@ -71,14 +66,6 @@ async def measure(folder: Path, *, events: int) -> Sample:
             **more,
             "handled_seconds": handled_seconds,
             "store_cpu_seconds_per_1000": store_cpu * 1000 / events,
-            "cores_busy_elsewhere": max(0.0, busy - ours) / handled_seconds,
+            "cores_busy_elsewhere": max(0.0, busy - known) / handled_seconds,
         },
     )
-
-
-async def _all_handled(store: Store, events: int) -> None:
-    async def all_handled() -> bool:
-        """Whether they are delivered, by the ledger."""
-        return await our_worker.settled(store.client) == events
-
-    await until(all_handled, seconds=_LONGEST_SECONDS)

@@ -46,6 +46,7 @@ class Unit:
 PER_SECOND = Unit("/s", 0, more_is_better=True)
 MILLISECONDS = Unit(" ms", 2, more_is_better=False)
 SECONDS = Unit(" s", 1, more_is_better=False)
+PERCENT = Unit(" %", 1, more_is_better=False)
 TIMES_MORE = Unit(" times", 2, more_is_better=True)
 TIMES_AS_LONG = Unit(" times as long", 2, more_is_better=False)
 

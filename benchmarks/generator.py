@@ -20,7 +20,7 @@ class Generator:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def go(self) -> dict[str, float]:
+    async def go(self, *, longest_seconds: float = LONGEST_SECONDS) -> dict[str, float]:
         """Let it send; returns what it says came out.
 
         Raises:
@@ -28,15 +28,30 @@ class Generator:
         """
         assert self._process.stdin is not None
         self._process.stdin.write(b"go\n")
-        return dict(orjson.loads(await self._line()))
+        return dict(orjson.loads(await self._line(longest_seconds)))
+
+    @asynccontextmanager
+    async def going(self, *, longest_seconds: float = LONGEST_SECONDS) -> AsyncIterator[asyncio.Task[dict[str, float]]]:
+        """Let it send while something else happens; yields a task that ends with what came out."""
+        task = asyncio.create_task(self.go(longest_seconds=longest_seconds))
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def enough(self) -> None:
+        """Tell the open loop to send no more."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
     async def ready(self) -> None:
         """Wait until it has warmed up."""
-        await self._line()
+        await self._line(LONGEST_SECONDS)
 
-    async def _line(self) -> bytes:
+    async def _line(self, longest_seconds: float) -> bytes:
         assert self._process.stdout is not None
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(longest_seconds):
             line = await self._process.stdout.readline()
         if not line:
             raise NotMeasuredError("the load generator gave up, see above")

@@ -12,6 +12,7 @@ from benchmarks.entry import Entry
 from benchmarks.figures import MILLISECONDS, Bound, Sample
 from benchmarks.generator import generator
 from benchmarks.processes import free_port, running
+from benchmarks.receive import measure as receive
 from benchmarks.receive.konvox_hooks import CONTENDER
 from benchmarks.receive.measure import CONNECTIONS, WARM_UP_REQUESTS
 from benchmarks.store import fresh_store
@@ -44,20 +45,9 @@ def entries(*, quick: bool) -> list[Entry]:
 
 async def measure(folder: Path, *, peak_requests: int, seconds: float) -> Sample:
     """The p99 at half the peak."""
+    peak = await peak_per_second(folder, requests=peak_requests)
     async with fresh_store(folder) as store:
         port = free_port()
-        async with running(CONTENDER.command, CONTENDER.environment(port, store.url), folder) as process:
-            await process.listening(port)
-            async with generator(
-                "benchmarks.receive.load",
-                port=port,
-                connections=CONNECTIONS,
-                requests=peak_requests,
-                warm_up=WARM_UP_REQUESTS,
-            ) as load:
-                peak = peak_requests / (await load.go())["seconds"]
-        # A fresh receiver: to the first one these requests would be duplicates.
-        await store.client.flushall()
         async with running(CONTENDER.command, CONTENDER.environment(port, store.url), folder) as process:
             await process.listening(port)
             async with generator(
@@ -71,3 +61,8 @@ async def measure(folder: Path, *, peak_requests: int, seconds: float) -> Sample
                 outcome = await load.go()
     more = {name: outcome[name] for name in ("p50_ms", "p99_ms", "max_ms")}
     return Sample(int(outcome["answered"]), outcome["p99_ms"], more={**more, "peak_per_second": peak})
+
+
+async def peak_per_second(folder: Path, *, requests: int) -> float:
+    """How many POSTs a second our receiver answers."""
+    return (await receive.measure(CONTENDER, requests, folder)).value

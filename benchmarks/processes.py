@@ -75,6 +75,14 @@ class Measured:
         """How much memory it has, in MiB."""
         return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
 
+    def open_files(self) -> int:
+        """How many file descriptors it has open, sockets included."""
+        return int(psutil.Process(self._process.pid).num_fds())
+
+    def threads(self) -> int:
+        """How many threads it has."""
+        return int(psutil.Process(self._process.pid).num_threads())
+
     async def kill(self) -> None:
         """End it without a chance to say goodbye."""
         self._process.kill()
@@ -112,7 +120,9 @@ async def running(command: Sequence[str], environment: Mapping[str, str], folder
         await measured.stop()
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool]], *, seconds: float, look_seconds: float = _LOOK_SECONDS
+) -> None:
     """Look until a condition holds of which nobody tells us.
 
     Raises:
@@ -122,7 +132,7 @@ async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float) -> 
     while not await condition():
         if time.monotonic() > deadline:
             raise NotMeasuredError(f"what was waited for did not happen within {seconds:g} s")
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(look_seconds)
 
 
 async def run_to_end(command: Sequence[str], environment: Mapping[str, str], folder: Path, given: bytes) -> None:

@@ -50,10 +50,10 @@ class Row:
 
 
 def rows_of(entries: Sequence[Entry], samples: Sequence[Sequence[Sample]]) -> list[Row]:
-    """The rows of one measure, each but the first (ours) compared with it."""
-    ours = samples[0]
+    """The rows of one measure, each but the first (ours) compared with it, unless it counts in something else."""
+    ours, unit = samples[0], entries[0].unit
     return [
-        Row(entry, taken, None if taken is ours else ratio(ours, taken, entry.unit))
+        Row(entry, taken, None if taken is ours or entry.unit != unit else ratio(ours, taken, unit))
         for entry, taken in zip(entries, samples, strict=True)
     ]
 
@@ -61,7 +61,8 @@ def rows_of(entries: Sequence[Entry], samples: Sequence[Sequence[Sample]]) -> li
 def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], missing: Mapping[str, str], *, rounds: int) -> str:
     """The circumstances, the table, and who is not in it."""
     facts = [f"- {name}: {value}" for name, value in circumstances.items()]
-    facts.append(f"- rounds: {rounds}, contenders alternating; ratios are taken within each round")
+    if rounds > 1:
+        facts.append(f"- rounds: {rounds}, contenders alternating; ratios are taken within each round")
     rows = list(rows)
     if elsewhere := [sample.more[_ELSEWHERE] for row in rows for sample in row.samples if _ELSEWHERE in sample.more]:
         busy = Spread.of(elsewhere)
@@ -72,9 +73,15 @@ def markdown(circumstances: Mapping[str, str], rows: Iterable[Row], missing: Map
 
 
 def save(
-    circumstances: Mapping[str, str], rows: Iterable[Row], missing: Mapping[str, str], *, rounds: int, stamp: str
+    circumstances: Mapping[str, str],
+    rows: Iterable[Row],
+    missing: Mapping[str, str],
+    *,
+    rounds: int,
+    stamp: str,
+    readings: Sequence[Mapping[str, float]] = (),
 ) -> Path:
-    """Keep everything as JSON; returns the file."""
+    """Keep everything as JSON, with what was read in the course of a long sample; returns the file."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{stamp}.json"
     content = {
@@ -82,6 +89,7 @@ def save(
         "rounds": rounds,
         "left_out": dict(missing),
         "rows": [_as_json(row) for row in rows],
+        "readings": [dict(reading) for reading in readings],
     }
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     return path

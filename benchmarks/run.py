@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import backlog, burst, half_peak, machine, report, rerun, scaling
+from benchmarks import backlog, burst, half_peak, machine, outage, report, rerun, scaling, spooling
 from benchmarks.drain import measure as drain
 from benchmarks.entry import Entry
 from benchmarks.figures import Sample
@@ -29,6 +29,8 @@ MEASURES: dict[str, Callable[..., list[Entry]]] = {
     "drain": drain.entries,
     "latency": latency.entries,
     "burst": burst.entries,
+    "outage": outage.entries,
+    "spooling": spooling.entries,
     "rerun": rerun.entries,
     "scaling": scaling.entries,
     "backlog": backlog.entries,

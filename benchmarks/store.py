@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,11 @@ class Store:
         usage: Any = await self.client.info("cpu")
         return float(usage["used_cpu_user"]) + float(usage["used_cpu_sys"])
 
+    async def used_mib(self) -> float:
+        """How much memory its data take, in MiB."""
+        memory: Any = await self.client.info("memory")
+        return float(memory["used_memory"]) / 2**20
+
     @asynccontextmanager
     async def filling(self) -> AsyncIterator[None]:
         """While a queue is filled before the clock starts, nobody waits for the disk; at the end, it is at rest."""
@@ -57,19 +64,63 @@ class Store:
         return f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}"
 
 
+class BreakableStore:
+    """A Valkey that can be killed, and started again on its data.
+
+    Args:
+        data: the folder of its data.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._port = free_port()
+        self._running = AsyncExitStack()
+        self._answers = False
+        self._earlier_cpu_seconds = 0.0
+        self.store = Store(
+            f"redis://127.0.0.1:{self._port}/0", connect(f"redis://127.0.0.1:{self._port}/0", timeout_seconds=60)
+        )
+
+    async def start(self) -> None:
+        """Start it; returns once it has loaded its data, and answers."""
+        settings = {**SETTINGS, "bind": "127.0.0.1", "port": str(self._port)}
+        await self._running.enter_async_context(embedded_server(self._data, settings))
+        self._answers = True
+
+    async def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        self._earlier_cpu_seconds, self._answers = await self.cpu_seconds(), False
+        server: Any = await self.store.client.info("server")
+        os.kill(int(server["process_id"]), signal.SIGKILL)
+        await self._running.aclose()
+
+    async def cpu_seconds(self) -> float:
+        """How much CPU time it has used, in all of its lives."""
+        return self._earlier_cpu_seconds + (await self.store.cpu_seconds() if self._answers else 0.0)
+
+    async def close(self) -> None:
+        """Stop it, if it is running."""
+        await close(self.store.client)
+        await self._running.aclose()
+
+
 @asynccontextmanager
-async def fresh_store(folder: Path) -> AsyncIterator[Store]:
+async def breakable_store(folder: Path) -> AsyncIterator[BreakableStore]:
     """An empty Valkey whose data lie below `folder`: that must be a real disk, or fsync would cost nothing."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="valkey-") as data:
-        port = free_port()
-        settings = {**SETTINGS, "bind": "127.0.0.1", "port": str(port)}
-        async with embedded_server(Path(data), settings):
-            url = f"redis://127.0.0.1:{port}/0"
-            client = connect(url, timeout_seconds=60)
-            try:
-                yield Store(url, client)
-            finally:
-                await close(client)
+        breakable = BreakableStore(Path(data))
+        try:
+            await breakable.start()
+            yield breakable
+        finally:
+            await breakable.close()
+
+
+@asynccontextmanager
+async def fresh_store(folder: Path) -> AsyncIterator[Store]:
+    """The same for whoever does not break it."""
+    async with breakable_store(folder) as breakable:
+        yield breakable.store
 
 
 def arq_settings(url: str) -> RedisSettings:

@@ -1,139 +1,23 @@
-"""The load generator: a process of its own that keeps N connections busy, as cheaply as Python can.
+"""The load generator that keeps N connections busy, as cheaply as Python can: a process of its own.
 
-It makes and signs its requests, connects, warms up, says `ready`, waits for a line on its standard input, sends the
-rest while the clock runs, and prints what came out as one JSON object. Each connection sends its next request when the
-last one was answered (closed loop). No event loop and no HTTP library: the machine's cores are for who is measured.
+Each connection sends its next request when the last one was answered (closed loop). See `benchmarks.receive.sending`.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
-import re
-import selectors
-import socket
-import sys
 import time
-from collections.abc import Iterator
 
-import orjson
-
-from benchmarks.figures import percentile
-from benchmarks.workload import requests
-
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: *(\d+)")
-_READ_BYTES = 4096
-_OK = b"HTTP/1.1 200 "
-_HEAD_END = b"\r\n\r\n"
-_SELECT_SECONDS = 30.0
-
-
-class Connection:
-    """One keep-alive connection with one request under way."""
-
-    __slots__ = ("_received", "_sent_at", "_socket")
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = b""
-        self._sent_at = 0.0
-
-    def fileno(self) -> int:
-        """For the selector."""
-        return self._socket.fileno()
-
-    def send(self, request: bytes) -> None:
-        """Send the next request; it fits into the socket's buffer."""
-        self._sent_at = time.perf_counter()
-        self._socket.sendall(request)
-
-    def receive(self) -> float | None:
-        """Read what has come: seconds since the request if its answer is complete.
-
-        Raises:
-            SystemExit: the answer is not a 200, or the connection was closed.
-        """
-        piece = self._socket.recv(_READ_BYTES)
-        answer = self._received + piece if self._received else piece
-        if len(answer) < self._length_of(answer):
-            if not piece:
-                sys.exit("the server closed a connection")
-            self._received = answer
-            return None
-        self._received = b""
-        return time.perf_counter() - self._sent_at
-
-    def _length_of(self, answer: bytes) -> float:
-        head_end = answer.find(_HEAD_END)
-        if head_end < 0:
-            return math.inf
-        length = _LENGTH.search(answer, 0, head_end)
-        if length is None or not answer.startswith(_OK):
-            sys.exit(f"not a 200 with Content-Length: {answer[:200]!r}")
-        return head_end + len(_HEAD_END) + int(length[1])
-
-    def close(self) -> None:
-        """Close it."""
-        self._socket.close()
-
-
-def send_all(connections: list[Connection], pending: Iterator[bytes]) -> list[float]:
-    """Send every pending request, keeping each connection busy; returns the latencies in seconds."""
-    latencies: list[float] = []
-    with selectors.DefaultSelector() as selector:
-        under_way = 0
-        for connection, request in zip(connections, pending, strict=False):
-            selector.register(connection, selectors.EVENT_READ, connection)
-            connection.send(request)
-            under_way += 1
-        while under_way:
-            events = selector.select(_SELECT_SECONDS)
-            if not events:
-                sys.exit(f"no answer within {_SELECT_SECONDS:g} s")
-            for key, _ in events:
-                latency = key.data.receive()
-                if latency is None:
-                    continue
-                latencies.append(latency)
-                request = next(pending, None)
-                if request is None:
-                    selector.unregister(key.data)
-                    under_way -= 1
-                else:
-                    key.data.send(request)
-    return latencies
+from benchmarks.receive.sending import options_parser, print_outcome, send_all, warmed_up
 
 
 def main() -> None:
     """Run one load."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--connections", type=int, required=True)
-    parser.add_argument("--requests", type=int, required=True)
-    parser.add_argument("--warm-up", type=int, required=True)
-    options = parser.parse_args()
-    warm_up = requests(options.warm_up, port=options.port, series="warmup")
-    measured = requests(options.requests, port=options.port)
-    connections = [Connection(options.port) for _ in range(options.connections)]
-    send_all(connections, iter(warm_up))
-    print("ready", flush=True)
-    sys.stdin.readline()
-
-    cpu_before, before = time.process_time(), time.perf_counter()
-    latencies = sorted(send_all(connections, iter(measured)))
-    seconds, cpu_seconds = time.perf_counter() - before, time.process_time() - cpu_before
-    for connection in connections:
-        connection.close()
-    outcome = {
-        "answered": len(latencies),
-        "seconds": seconds,
-        "p50_ms": percentile(latencies, 50) * 1000,
-        "p99_ms": percentile(latencies, 99) * 1000,
-        "max_ms": latencies[-1] * 1000,
-        "generator_cpu_seconds": cpu_seconds,
-    }
-    print(orjson.dumps(outcome).decode(), flush=True)
+    options = options_parser(__doc__).parse_args()
+    with warmed_up(options) as (connections, pending):
+        cpu_before, before = time.process_time(), time.perf_counter()
+        latencies = send_all(connections, pending)
+        seconds, cpu_seconds = time.perf_counter() - before, time.process_time() - cpu_before
+    print_outcome(latencies, cpu_seconds, seconds=seconds)
 
 
 if __name__ == "__main__":
