@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from broker import sentinels
 from broker.errors import BrokerUnavailableError
@@ -50,6 +50,28 @@ class _Ours:
         except RuntimeError as closed:
             raise redis.ConnectionError(str(closed)) from closed
 
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """The answer. A server that has become a replica is left: by its name, another may be found now."""
+        connection: Any = super()
+        try:
+            return await connection.read_response(*arguments, **options)
+        except ReadOnlyError as refusal:
+            await connection.disconnect(nowait=True)
+            raise redis.ConnectionError(f"READONLY: {refusal}") from refusal
+
+
+class _OursBlocking:
+    """The same for a thread of its own."""
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """The answer; likewise."""
+        connection: Any = super()
+        try:
+            return connection.read_response(*arguments, **options)
+        except ReadOnlyError as refusal:
+            connection.disconnect()
+            raise redis.ConnectionError(f"READONLY: {refusal}") from refusal
+
 
 def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
     """A client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://` (see `broker.sentinel_address`).
@@ -80,7 +102,9 @@ def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECON
     options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if is_sentinel_url(url):
         return redis.Redis.from_pool(sentinels.blocking_pool(parse_sentinel_url(url), **options))
-    return redis.Redis.from_url(url, **options)
+    pool = redis.ConnectionPool.from_url(url, **options)
+    pool.connection_class = type("OursBlocking", (_OursBlocking, pool.connection_class), {})
+    return redis.Redis.from_pool(pool)
 
 
 async def close(server: ArqRedis) -> None:

@@ -77,6 +77,8 @@ async def assure(server: Server, durability: Durability, *, allow_eviction: bool
     """
     facts = await server_facts(server)
     if facts.get("role") == "slave":
+        # By its name, another server may be found now: the next connection looks it up again.
+        await server.connection_pool.disconnect(inuse_connections=False)
         raise BrokerUnavailableError("it is a replica, which refuses writes")
     version = refuse_old(facts)
     try:
