@@ -1,8 +1,11 @@
-"""Row 9: Redis is away, and the spool is full as well."""
+"""Row 9: Redis is away, and the spool is full as well: by its own limit, or because the disk is."""
 
 from __future__ import annotations
 
 import random
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import aiohttp
 
@@ -26,11 +29,14 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
     receiver = chance.choice(stage.receivers.members)
     (origin, *_) = stage.receivers.origins(receiver)
     events = stage.events(_EVENTS, padding="x" * 4096)
+    on_disk = chance.random() < 0.5
+    room = _full_disk(receiver.process.pid, chance.randrange(70_000, 100_000)) if on_disk else nullcontext()
     async with killed(stage, chance):
-        answers = [await stage.client.send(event, origin) for event in events]
-        await stage.attack(chance)
-        if (status := await _readiness(receiver)) != 503:
-            raise BrokenPromiseError(f"neither Redis nor the spool takes anything, and /readyz answers {status}")
+        with room:
+            answers = [await stage.client.send(event, origin) for event in events]
+            await stage.attack(chance)
+            if (status := await _readiness(receiver)) != 503:
+                raise BrokenPromiseError(f"neither Redis nor the spool takes anything, and /readyz answers {status}")
     refused = _refused(answers)
     await stage.deliver([event for event in events if event.id in refused])
 
@@ -39,6 +45,17 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
 
     await stage.until(ready_again, "the receiver is ready again")
     return Allowed(duplicates=IN_FLIGHT, refusals=True)
+
+
+@contextmanager
+def _full_disk(process_id: int, most_bytes: int) -> Iterator[None]:
+    """Let no file of a process grow beyond that: its writes fail as on a disk without room (Linux)."""
+    before = resource.prlimit(process_id, resource.RLIMIT_FSIZE)
+    resource.prlimit(process_id, resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(process_id, resource.RLIMIT_FSIZE, before)
 
 
 def _refused(answers: list[Answer]) -> set[str]:
