@@ -28,7 +28,7 @@ BATCHES_UNDER_WAY = 4
 """The most batches at a time: enough for the server to have the next at hand, few enough to grow when it is slow."""
 
 _ADMIT = Script("admit")
-_KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER)
+_KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER, keys.LEASES, keys.IDLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ async def admit(server: Server | Pipe, jobs: Sequence[Job], policy: AdmissionPol
         keys.DELIVERY_PREFIX,
         keys.REPLAYS_PREFIX,
         keys.WAKE_CHANNEL,
+        keys.HAND_OVER_PREFIX,
         policy.dedupe_seconds * 1000,
         policy.log_retention_seconds * 1000,
     ]

@@ -56,10 +56,21 @@ ONCE_PREFIX = "konvox:once:"
 WAKE_CHANNEL = "konvox:wake"
 """Pub/sub channel on which an admission wakes the workers."""
 
+IDLE = "konvox:idle"
+"""Hash of worker to what it offers to take, while it has nothing to do: how many jobs, for how long, by which token."""
+
+HAND_OVER_PREFIX = "konvox:hand:"
+"""Pub/sub channel per worker, on which an admission hands events over to it that has offered to take some."""
+
 
 def job_key(job_id: str) -> str:
     """Where arq keeps the job."""
     return JOB_PREFIX + job_id
+
+
+def hand_over_channel(worker: str) -> str:
+    """Where a worker hears what was handed over to it."""
+    return HAND_OVER_PREFIX + worker
 
 
 def seen_key(event_id: str) -> str:

@@ -23,8 +23,9 @@ _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
     Script(name, makes_room=True) for name in ("claim", "lease", "renew", "recover", "release", "finish")
 )
 
-_CLAIM_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES)
-_FINISH_KEYS = (*_CLAIM_KEYS, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
+_LEASE_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES)
+_CLAIM_KEYS = (*_LEASE_KEYS, keys.IDLE)
+_FINISH_KEYS = (*_LEASE_KEYS, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
 
 _GROUP_JOBS = 1_000
 """As many as Lua can hand to one command, a pair for each."""
@@ -46,6 +47,22 @@ class Claimed(NamedTuple):
     payload: bytes | None
 
 
+class Offer(NamedTuple):
+    """A worker's offer to be handed events over, which is good for one admission; see `broker/lua/admit.lua`.
+
+    Attributes:
+        worker: its name, with which and a colon all its tokens start.
+        token: the fence for what is handed over.
+        jobs: the most that it takes; 0 to make no new offer.
+        stands: whether it has made one, and has not heard of it since.
+    """
+
+    worker: str
+    token: str
+    jobs: int
+    stands: bool
+
+
 class ClaimRequest(NamedTuple):
     """What to claim.
 
@@ -54,12 +71,14 @@ class ClaimRequest(NamedTuple):
         lease_ms: for how long they are ours without renewal.
         token: the fence for all of them; unique to this claim.
         suspect_wanted: whether one job that a worker has died with may be among them.
+        offer: what to offer if nothing is due; a standing one is withdrawn first if something is.
     """
 
     jobs: int
     lease_ms: int
     token: str
     suspect_wanted: bool
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +88,12 @@ class Claims:
     Attributes:
         jobs: what is ours now.
         next_due_ms: 0 if more is due, the ms until the next job falls due, or None if the queue is empty.
+        offer_stands: whether the worker may be handed events over.
     """
 
     jobs: list[Claimed]
     next_due_ms: int | None
+    offer_stands: bool = False
 
 
 @dataclass(slots=True)
@@ -103,22 +124,42 @@ async def claim(pipe: Pipe, request: ClaimRequest) -> Claims:
 
 
 def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
-    return (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, int(request.suspect_wanted))
+    arguments = (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, int(request.suspect_wanted))
+    if request.offer is None:
+        return (*arguments, "", "", 0)
+    worker, token, jobs, stands = request.offer
+    return (*arguments, worker, f"{jobs} {request.lease_ms} {token}" if jobs else "", int(stands))
 
 
 def _claims(request: ClaimRequest, answer: Sequence[Any]) -> Claims:
-    next_due_ms, job_ids, payloads, *seen = answer
+    next_due_ms, job_ids, payloads, offer_stands, *seen = answer
     crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
         Claimed(job_id.decode(), request.token, crashes_seen, payload)
         for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
-    return Claims(jobs, None if next_due_ms < 0 else next_due_ms)
+    return Claims(jobs, None if next_due_ms < 0 else next_due_ms, bool(offer_stands))
+
+
+def handed_over(message: bytes) -> list[Claimed]:
+    """What an admission has leased to a worker that had made an offer.
+
+    The message is one line with the fence and the lengths in bytes of each job's id and payload; then these follow.
+    """
+    head, _, body = message.partition(b"\n")
+    token, *lengths = head.decode().split()
+    parts, start = [], 0
+    for length in map(int, lengths):
+        parts.append(body[start : start + length])
+        start += length
+    return [
+        Claimed(job_id.decode(), token, 0, payload) for job_id, payload in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bool:
     """Lease one due job by its id. False if it is gone, or somebody else's."""
-    return bool(await _LEASE.run(server, _CLAIM_KEYS, (job_id, token, lease_ms)))
+    return bool(await _LEASE.run(server, _LEASE_KEYS, (job_id, token, lease_ms)))
 
 
 async def settle(server: Server | Pipe, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
@@ -195,20 +236,20 @@ def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -
     return {job_id.decode() for job_id in _RENEW.run_blocking(server, (keys.QUEUE, keys.LEASES), arguments)}
 
 
-async def recover(server: Server, claims: Iterable[Claimed], *, tokens_start_with: str, lease_ms: int) -> int:
-    """Renew all that a worker holds, and hand back what was claimed for it in an answer that never came.
+async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lease_ms: int) -> int:
+    """Renew all that a worker holds, and hand back what it was given without its hearing of it. No offer of it stands.
 
     Args:
-        server: Server.
+        server: Redis.
         claims: what it holds.
-        tokens_start_with: what the fences of all its claims have in common, and no other worker's.
+        worker: its name, with which and a colon its tokens start, and no other worker's.
         lease_ms: for how long the renewed ones are ours.
 
     Returns:
         How many were handed back; neither an attempt nor a crash is counted for those.
     """
-    arguments: list[Argument] = [tokens_start_with, lease_ms, *(claimed.job_id for claimed in claims)]
-    handed_back: int = await _RECOVER.run(server, (keys.QUEUE, keys.LEASES), arguments)
+    arguments: list[Argument] = [worker, lease_ms, *(claimed.job_id for claimed in claims)]
+    handed_back: int = await _RECOVER.run(server, (keys.QUEUE, keys.LEASES, keys.IDLE), arguments)
     return handed_back
 
 

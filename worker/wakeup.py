@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from broker import keys
 from broker.connection import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
 
 _QUIET_SECONDS = 5.0
@@ -16,19 +16,26 @@ _AGAIN_SECONDS = 1.0
 _CANCEL_SECONDS = 0.1
 
 
-async def listen(server: Server, wake: Callable[[], object]) -> None:
-    """Call `wake` for each admission, until cancelled. An outage is not reported here: the claims meet it as well.
+async def listen(server: Server, heard: Mapping[str, Callable[[bytes], object]], *, lost: Callable[[], object]) -> None:
+    """Listen until cancelled. An outage is not reported here: the claims meet it as well.
 
-    A message that is lost on the way costs nothing but time, because the worker looks once a second anyway.
+    Args:
+        server: Redis.
+        heard: by channel, what is called with each message.
+        lost: called when messages may have been lost, as they are while there is no connection.
     """
     while True:
         try:
-            async with server.pubsub(ignore_subscribe_messages=True) as subscription:
-                await subscription.subscribe(keys.WAKE_CHANNEL)
+            async with server.pubsub() as subscription:
+                await subscription.subscribe(*heard)
                 while True:
-                    await _next_message(subscription)
-                    wake()
+                    told = await _next_message(subscription)
+                    if told["type"] == "message":
+                        heard[told["channel"].decode()](told["data"])
+                    elif told["type"] == "subscribe":
+                        lost()  # redis-py subscribes anew by itself when it has lost the connection
         except OUTAGES:
+            lost()
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
@@ -43,16 +50,16 @@ async def end(listener: asyncio.Task[None]) -> None:
         await asyncio.wait([listener], timeout=_CANCEL_SECONDS)
 
 
-async def _next_message(subscription: Server) -> None:
-    """Wait for a message.
+async def _next_message(subscription: Server) -> dict[str, Any]:
+    """Wait for a message, or for the word that a channel is subscribed to.
 
     Raises:
         TimeoutError: nothing is heard, and nobody answers.
     """
-    while await subscription.get_message(timeout=_QUIET_SECONDS) is None:
+    told: dict[str, Any] | None = await subscription.get_message(timeout=_QUIET_SECONDS)
+    if told is None:
         await subscription.ping()
-        answer = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)
-        if answer is None:
-            raise TimeoutError("the connection is silent")
-        if answer["type"] == "message":
-            return
+        told = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)
+    if told is None:
+        raise TimeoutError("the connection is silent")
+    return told

@@ -127,7 +127,7 @@ class HookWorker(arq.Worker):
         self._server = server
         self._dispatcher = dispatcher
         self._held: dict[str, Held] = {}
-        self._handing_back: asyncio.Task[None] | None = None
+        self._handing_back: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()
         self._suspect: str | None = None
         self._left_behind: set[asyncio.Task[None]] = set()
@@ -144,6 +144,7 @@ class HookWorker(arq.Worker):
             lease_ms=config.lease_ms,
             too_late_seconds=config.lease_seconds / RENEWALS_PER_LEASE,
             held=self._claims_in_hand,
+            places=0 if config.burst else self.max_jobs,
             free=lambda: self.max_jobs - len(self._held),
             suspect_wanted=lambda: self._suspect is None,
             take=self._take,
@@ -183,7 +184,8 @@ class HookWorker(arq.Worker):
 
     async def main(self) -> None:
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
-        listener = asyncio.create_task(listen(self._server, self._stirred.set))
+        heard = {keys.WAKE_CHANNEL: self._wake, keys.hand_over_channel(self._claimer.name): self._handed_over}
+        listener = asyncio.create_task(listen(self._server, heard, lost=self._lost))
         self._renewal.start()
         self.watchdog.start()
         logger.info("worker.started", concurrency=self.max_jobs, lease_seconds=self.config.lease_seconds)
@@ -232,6 +234,9 @@ class HookWorker(arq.Worker):
             return OUTAGE_LOOK_SECONDS
         try:
             await self.heart_beat()
+            rest_seconds = self._claimer.rest_seconds(POLL_SECONDS)
+            if rest_seconds > 0:
+                return rest_seconds
             free = self.max_jobs - len(self._held)
             if free <= 0 or self._claimer.under_way:
                 return POLL_SECONDS
@@ -241,6 +246,18 @@ class HookWorker(arq.Worker):
             return 0.0
         self._outage.over()
         return None if next_due_ms is None else next_due_ms / 1000
+
+    def _wake(self, _: bytes) -> None:
+        self._claimer.woken()
+        self._stirred.set()
+
+    def _handed_over(self, message: bytes) -> None:
+        self._claimer.handed_over(message)
+        self._stirred.set()
+
+    def _lost(self) -> None:
+        self._claimer.doubt_offer()
+        self._stirred.set()
 
     def _take(self, claims: Sequence[Claimed]) -> None:
         loop = asyncio.get_running_loop()
@@ -254,17 +271,20 @@ class HookWorker(arq.Worker):
             held = self._held[claim.job_id] = Held(claim)
             if claim.crashes:
                 self._suspect = claim.job_id
-            if self._stopping:
+            # More than there are places for may come from a claim that was asked for when an offer had just been taken.
+            if self._stopping or len(self._held) > self.max_jobs:
                 unwanted.append(claim)
                 continue
             # A task for each, although most end in their first step: a handler's libraries expect one of their own.
             # And not the context variables of whichever handler's end has made place for it.
             held.task = loop.create_task(self._run_held(held), context=self._context.copy())
         if unwanted:
-            self._handing_back = loop.create_task(self._hand_back(unwanted))
+            handing_back = loop.create_task(self._hand_back(unwanted))
+            self._handing_back.add(handing_back)
+            handing_back.add_done_callback(self._handing_back.discard)
 
     async def _hand_back(self, claims: Sequence[Claimed]) -> None:
-        """Hand back what came when the worker had been asked to stop: others can run it at once."""
+        """Hand back at once what came when there was no place for it, or the worker had been asked to stop."""
         with suppress(*OUTAGES):  # if not now, then with what is left in the end
             await queue.release(self._server, claims)
             self._forget(claims)
@@ -367,8 +387,8 @@ class HookWorker(arq.Worker):
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._settler.drain()
-                if self._handing_back is not None:
-                    await self._handing_back
+                await self._claimer.withdraw()
+                await asyncio.gather(*self._handing_back)
                 unfinished = self._claims_in_hand()
                 if unfinished:
                     await self._once.release(self._server)

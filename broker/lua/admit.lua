@@ -1,12 +1,13 @@
 -- Admit a batch of events: dedupe, log, store the job, queue it, count. All or nothing, as one write of the AOF.
--- KEYS: queue, log, ledger
--- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, dedupe window in ms, log retention in ms,
---       then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
+-- KEYS: queue, log, ledger, leases, idle
+-- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, hand-over prefix, dedupe window in ms,
+--       log retention in ms, then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
 -- Returns for each event 1 if it was accepted, 0 if it is a duplicate.
 local call = redis.call
-local queue, log, ledger = KEYS[1], KEYS[2], KEYS[3]
+local queue, log, ledger, leases, idle = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local job_prefix, seen_prefix, delivery_prefix, replays_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local wake_channel, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7]
+local wake_channel, hand_over_prefix, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local FIRST = 9
 local now_ms = server_now_ms()
 local due = digits(now_ms)
 local accepted, duplicates, answers = 0, 0, {}
@@ -28,7 +29,7 @@ end
 -- Nearly always nothing is known of any of them, which one command tells.
 local function all_are_new()
   local names = {}
-  for i = 8, #ARGV, 4 do
+  for i = FIRST, #ARGV, 4 do
     local event_id, job_id = ARGV[i], ARGV[i + 1]
     names[#names + 1] = seen_prefix .. event_id
     names[#names + 1] = job_prefix .. job_id
@@ -37,9 +38,44 @@ local function all_are_new()
   return #names == 0 or call('EXISTS', unpack(names)) == 0
 end
 
+-- Lease events to workers that have nothing to do, and tell them: that spares the way by wake-up and claim, which is a
+-- second write to disk before the handler starts. An offer is good for one time. Whoever is not there any more does not
+-- hear of it, and what it was to have is handed to others, or stays in the queue. Returns how many were handed over.
+local function hand_over(fresh, workers)
+  local given = 0
+  while workers > 0 and given < #fresh do
+    local worker, offer = unpack(call('HRANDFIELD', idle, 1, 'WITHVALUES'))
+    call('HDEL', idle, worker)
+    local places, lease_ms, token = string.match(offer, '^(%d+) (%d+) (%S+)$')
+    local count = math.min(tonumber(places), math.ceil((#fresh - given) / workers))
+    local scores, tokens, head, body = {}, {}, { token }, {}
+    for n = 1, count do
+      local i = fresh[given + n]
+      scores[2 * n - 1], scores[2 * n] = digits(now_ms + tonumber(lease_ms)), ARGV[i + 1]
+      tokens[2 * n - 1], tokens[2 * n] = ARGV[i + 1], token
+      head[2 * n], head[2 * n + 1] = #ARGV[i + 1], #ARGV[i + 2]
+      body[2 * n - 1], body[2 * n] = ARGV[i + 1], ARGV[i + 2]
+    end
+    call('HSET', leases, unpack(tokens))
+    call('ZADD', queue, unpack(scores))
+    local message = table.concat(head, ' ') .. '\n' .. table.concat(body)
+    if call('PUBLISH', hand_over_prefix .. worker, message) > 0 then
+      given = given + count
+    else
+      for n = 1, count do
+        scores[2 * n - 1] = due
+        call('HDEL', leases, ARGV[fresh[given + n] + 1])
+      end
+      call('ZADD', queue, unpack(scores))
+    end
+    workers = workers - 1
+  end
+  return given
+end
+
 -- The places in ARGV of those to be written; the others are answered.
 local all_new, in_batch, fresh = all_are_new(), {}, {}
-for i = 8, #ARGV, 4 do
+for i = FIRST, #ARGV, 4 do
   local event_id, job_id, dedupe = ARGV[i], ARGV[i + 1], ARGV[i + 3] == '1'
   local name = dedupe and event_id or job_id
   local answer = 1
@@ -59,7 +95,7 @@ end
 if accepted > 0 then
   -- What can be refused (a key that somebody made another type of) stands first, and what makes an event known last: after
   -- a failure it can be sent again. One command for all where there is one: each costs as much as all that Lua does.
-  local log_ids, queued, jobs = {}, {}, {}
+  local idle_workers, log_ids, queued, jobs = call('HLEN', idle), {}, {}, {}
   for n, i in ipairs(fresh) do
     log_ids[n] = call('XADD', log, '*', 'job', ARGV[i + 2])
     queued[2 * n - 1], queued[2 * n] = due, ARGV[i + 1]
@@ -77,7 +113,9 @@ if accepted > 0 then
     end
   end
   call('XTRIM', log, 'MINID', '~', digits(now_ms - tonumber(retention_ms)))
-  call('PUBLISH', wake_channel, accepted)
+  if hand_over(fresh, idle_workers) < accepted then
+    call('PUBLISH', wake_channel, accepted)
+  end
 end
 if duplicates > 0 then
   call('HINCRBY', ledger, 'duplicates', duplicates)

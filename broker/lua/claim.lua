@@ -1,22 +1,32 @@
 -- Claim up to `count` due jobs: their score moves to now + lease, and the token is theirs until somebody else claims them.
--- KEYS: queue, leases, crashes
--- ARGV: job prefix, count, lease in ms, token, '1' if a suspect may be among them
--- Returns ms until the next job is due (0 now, -1 never); the ids; the jobs (false where one is gone); and for each how many
--- crashes it has seen, if there are suspects at all.
+-- KEYS: queue, leases, crashes, idle
+-- ARGV: job prefix, count, lease in ms, token, '1' if a suspect may be among them, worker, what it offers to take (see
+--       admit.lua) if nothing is due, or '', '1' if it has made an offer that it has not heard of since
+-- Returns ms until the next job is due (0 now, -1 never); the ids; the jobs (false where one is gone); 1 if the worker's offer
+-- stands; and for each job how many crashes it has seen, if there are suspects at all.
 --
 -- A due job that still has a holder is one whose worker died: that is counted as a crash, and makes it a suspect. A worker
 -- runs at most one suspect at a time: whatever dies beside an event that kills its worker would otherwise be blamed with it.
 -- The others are put aside, out of the way of fresh jobs. They need not wait for their new moment: a claim that may have a
 -- suspect takes one of those first, so that the next one runs as soon as the one before is settled.
-local queue, leases, crashes = KEYS[1], KEYS[2], KEYS[3]
+--
+-- A worker takes no more than it has places for: its offer is withdrawn before it claims anything. If that is gone already,
+-- events are on their way to it, and it had better wait for those and ask again.
+local queue, leases, crashes, idle = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job_prefix, count, lease_ms, token = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local suspect_wanted = ARGV[5] == '1'
+local worker, offer, has_offered = ARGV[6], ARGV[7], ARGV[8] == '1'
 local SUSPECT_WAIT_MS = 1000
 local SUSPECTS_ASKED = 32 -- at random; unfit are only those that other workers hold
 local MOST_PUT_ASIDE = 1000 -- bounds how long the script keeps the server busy
 local now_ms = server_now_ms()
 local any_crashes = redis.call('EXISTS', crashes) == 1
 local taken, seen_by_taken = {}, {}
+
+local function ms_until_due()
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  return head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
+end
 
 local function lease(job_ids)
   local until_ms = digits(now_ms + lease_ms)
@@ -99,6 +109,14 @@ local function take_due(most)
   return 0
 end
 
+if has_offered then
+  local next_due_ms = ms_until_due()
+  if next_due_ms ~= 0 and not any_crashes then
+    return { next_due_ms, {}, {}, 1 }
+  elseif redis.call('HDEL', idle, worker) == 0 then
+    return { next_due_ms, {}, {}, 0 }
+  end
+end
 if any_crashes and suspect_wanted then
   take_waiting_suspect()
 end
@@ -114,6 +132,9 @@ end
 if #taken > 0 then
   jobs = redis.call('MGET', unpack(job_keys))
 end
-local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
-local next_due_ms = head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
-return { next_due_ms, taken, jobs, #taken > 0 and any_crashes and seen_by_taken or nil }
+local next_due_ms, stands = ms_until_due(), 0
+if #taken == 0 and next_due_ms ~= 0 and offer ~= '' then
+  redis.call('HSET', idle, worker, offer)
+  stands = 1
+end
+return { next_due_ms, taken, jobs, stands, #taken > 0 and any_crashes and seen_by_taken or nil }

@@ -1,13 +1,16 @@
--- After an outage: renew what a worker holds, and hand back what it was given in an answer that it never got.
--- KEYS: queue, leases
--- ARGV: what the worker's tokens start with, lease in ms, then each job id that it holds
+-- After an outage: renew what a worker holds, hand back what it was given in an answer or a message that it never got, and
+-- withdraw its offer to take more.
+-- KEYS: queue, leases, idle
+-- ARGV: worker, with whose name and a colon its tokens start, lease in ms, then each job id that it holds
 -- Returns how many were handed back.
-local queue, leases, prefix, lease_ms = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
+local queue, leases, idle = KEYS[1], KEYS[2], KEYS[3]
+local prefix, lease_ms = ARGV[1] .. ':', tonumber(ARGV[2])
 local now_ms = server_now_ms()
 local held, handed_back = {}, 0
 for i = 3, #ARGV do
   held[ARGV[i]] = true
 end
+redis.call('HDEL', idle, ARGV[1])
 local holders = redis.call('HGETALL', leases)
 for i = 1, #holders, 2 do
   local job_id, token = holders[i], holders[i + 1]

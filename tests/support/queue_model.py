@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker.queue import Claimed, Settlement
@@ -34,6 +34,21 @@ class QueuedJob:
     crashes: int = 0
     runs: int = 0
     excuses: int = 0
+
+
+@dataclass
+class StandingOffer:
+    """A worker's offer to be handed over what comes.
+
+    Attributes:
+        token: for what is handed over.
+        jobs: the most that it takes.
+        heard: whether the worker is still there to hear of it.
+    """
+
+    token: str
+    jobs: int
+    heard: bool = True
 
 
 @dataclass
@@ -67,6 +82,7 @@ class QueueModel:
         deliveries: by delivery id; the last one where an event was accepted again after its dedupe window.
         seen: the events within the dedupe window.
         counts: accepted and duplicates, and what became of deliveries that were accepted again since.
+        offer: the one that stands; in this model a single worker makes any.
     """
 
     def __init__(self) -> None:
@@ -74,6 +90,7 @@ class QueueModel:
         self.deliveries: dict[str, Delivery] = {}
         self.seen: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self.offer: StandingOffer | None = None
         self._now = 0
 
     def tick(self) -> int:
@@ -109,6 +126,31 @@ class QueueModel:
         self.deliveries[job.delivery] = Delivery({job.id})
         self.jobs[job.id] = QueuedJob(job.delivery, self.tick())
         return True
+
+    def hand_over(self, accepted: Sequence[Job]) -> list[str]:
+        """What comes in is given to the worker that has offered to take some, if it is there: their ids."""
+        offer = self.offer
+        if offer is None or not accepted:
+            return []
+        self.offer = None
+        if not offer.heard:
+            return []
+        given = [job.id for job in accepted[: offer.jobs]]
+        for job_id in given:
+            self.jobs[job_id].due = None
+            self._take(self.jobs[job_id], offer.token)
+        return given
+
+    def offer_and_claim(self, token: str, count: int, offer: StandingOffer) -> list[tuple[str, int]]:
+        """Claim what is due, if it is any; otherwise the offer stands, or the one from before does."""
+        if self.offer is not None:
+            if not self.due() and not any(job.crashes for job in self.jobs.values()):
+                return []
+            self.offer = None
+        taken = self.claim(token, count, suspect_wanted=True)
+        if not taken and not self.due():
+            self.offer = offer
+        return taken
 
     def _waiting_suspect(self) -> str | None:
         """The first of the jobs that a claimer has died with and that nobody holds."""

@@ -28,10 +28,10 @@ from broker.connection import close, connect, connect_blocking
 from broker.deadletters import DeadLetter
 from broker.ledger import audit
 from broker.pipe import Pipe
-from broker.queue import Claimed, ClaimRequest, Settlement
+from broker.queue import Claimed, ClaimRequest, Offer, Settlement
 from broker.records import Job
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
-from tests.support.queue_model import QueueModel
+from tests.support.queue_model import QueueModel, StandingOffer
 from tests.support.valkey import ValkeyServer
 from worker.policy import CRASH_LIMIT, HandlerRun, RetryPolicy, poison_settlement, settlement_of
 
@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 HANDLERS = ("a", "b")
 LATER_SECONDS = 3600.0
+LATE_EVENT = 4
 
 workers = st.sampled_from(["left", "right"])
 events = st.integers(0, 3)
@@ -59,6 +60,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.server = connect(redis_url)
         self.blocking = connect_blocking(redis_url)
         self.blocking.flushdb()
+        self.ears = self.blocking.pubsub()
+        self.listen()
 
     def do(self, awaitable: Awaitable[T]) -> T:
         """Carry out what is asynchronous."""
@@ -75,6 +78,23 @@ class QueueMachine(RuleBasedStateMachine):
         if scores:
             self.blocking.zadd(keys.QUEUE, scores, xx=True)
 
+    def listen(self) -> None:
+        """The left worker makes offers, and hears what is handed over to it."""
+        self.ears.subscribe(keys.hand_over_channel("left"))
+        assert self.ears.get_message(timeout=5)["type"] == "subscribe"
+
+    def come_in(self, jobs: Sequence[Job], *, hears: bool) -> None:
+        """Admit a batch, and take what is handed over; or the message is lost on its way."""
+        expected = [self.model.admit(job) for job in jobs]
+        given = self.model.hand_over([job for job, accepted in zip(jobs, expected, strict=True) if accepted])
+        assert self.do(admit(self.server, jobs, AdmissionPolicy())) == expected
+        self.keep_time()
+        if given:
+            taken = queue.handed_over(self.ears.get_message(timeout=5)["data"])
+            assert [claim.job_id for claim in taken] == given
+            if hears:
+                self.claims["left"] += taken
+
     def token(self, worker: str) -> str:
         """The fence of the next claim."""
         self.claims_made += 1
@@ -83,15 +103,12 @@ class QueueMachine(RuleBasedStateMachine):
     @initialize(numbers=st.just([0, 1, 2, 3]))
     def a_burst_comes_in(self, numbers: list[int]) -> None:
         """Where most histories begin."""
-        self.events_come_in(numbers)
+        self.events_come_in(numbers, hears=True)
 
-    @rule(numbers=st.lists(events, min_size=1, max_size=4))
-    def events_come_in(self, numbers: list[int]) -> None:
+    @rule(numbers=st.lists(events, min_size=1, max_size=4), hears=st.sampled_from([True, True, False]))
+    def events_come_in(self, numbers: list[int], hears: bool) -> None:
         """New ones and copies, in one batch."""
-        jobs = [job_of(number) for number in numbers]
-        expected = [self.model.admit(job) for job in jobs]
-        assert self.do(admit(self.server, jobs, AdmissionPolicy())) == expected
-        self.keep_time()
+        self.come_in([job_of(number) for number in numbers], hears=hears)
 
     @rule(number=events, how=st.sampled_from(["replay", "end of the dedupe window"]))
     def an_event_may_come_again(self, number: int, how: str) -> None:
@@ -100,9 +117,7 @@ class QueueMachine(RuleBasedStateMachine):
         if how == "replay":
             self.replays_made += 1
             job = Job(record, delivery=f"{record.id}~{self.replays_made}", replayed=True)
-            assert self.model.admit(job)
-            assert self.do(admit(self.server, [job], AdmissionPolicy())) == [True]
-            self.keep_time()
+            self.come_in([job], hears=True)
         else:
             self.model.seen.discard(record.id)
             self.blocking.delete(keys.seen_key(record.id))
@@ -125,6 +140,30 @@ class QueueMachine(RuleBasedStateMachine):
         self.keep_time()
         if answered:
             self.claims[worker] += claims.jobs
+
+    @rule(count=st.integers(1, 3))
+    def a_worker_makes_an_offer(self, count: int) -> None:
+        """It claims what is due; where nothing is, it is handed over what comes next."""
+        token = self.token("left")
+        offer = Offer("left", f"left:offer-{self.claims_made}", count, stands=self.model.offer is not None)
+        expected = self.model.offer_and_claim(token, count, StandingOffer(offer.token, count))
+        request = ClaimRequest(count, LEASE_MS, token, suspect_wanted=True, offer=offer)
+        claims = self.do(queue.claim(Pipe(self.server), request))
+        assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
+        assert claims.offer_stands == (self.model.offer is not None)
+        self.keep_time()
+        self.claims["left"] += claims.jobs
+
+    @precondition(lambda self: self.model.offer)
+    @rule()
+    def its_connection_is_lost(self) -> None:
+        """Its offer is still there, and it does not hear any more; nor does it die, but recovers."""
+        self.ears.unsubscribe()
+        assert self.ears.get_message(timeout=5)["type"] == "unsubscribe"
+        self.model.offer.heard = False
+        self.come_in([job_of(LATE_EVENT)], hears=False)
+        self.listen()
+        self.something_happens_to_a_worker("left", "recovers")
 
     @precondition(lambda self: self.model.jobs)
     @rule(worker=workers, pick=picks)
@@ -149,7 +188,8 @@ class QueueMachine(RuleBasedStateMachine):
                 assert queue.renew(self.blocking, claims, lease_ms=LEASE_MS) == expected
             case "recovers":
                 handed_back = self.model.recover(f"{worker}:", {claim.job_id for claim in claims})
-                recovered = queue.recover(self.server, claims, tokens_start_with=f"{worker}:", lease_ms=LEASE_MS)
+                self.model.offer = None if worker == "left" else self.model.offer
+                recovered = queue.recover(self.server, claims, worker=worker, lease_ms=LEASE_MS)
                 assert self.do(recovered) == handed_back
             case "dies":
                 claims.clear()
@@ -246,6 +286,7 @@ class QueueMachine(RuleBasedStateMachine):
         try:
             self.everything_is_settled()
         finally:
+            self.ears.close()
             self.blocking.close()
             self.do(close(self.server))
             self.runner.close()

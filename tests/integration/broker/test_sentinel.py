@@ -48,7 +48,7 @@ async def test_a_master_that_has_become_a_replica_is_left(
 ) -> None:
     """Its connections stay open: READONLY is all there is to go by. The worker's listener comes along as well."""
     woken = asyncio.Event()
-    listener = asyncio.create_task(listen(client, woken.set))
+    listener = asyncio.create_task(listen(client, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear))
     old = redis_set.master_port()
     await client.set("asked", "once")
     blocking_client.set("asked", "once")

@@ -24,7 +24,7 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
     monkeypatch.setattr(wakeup, "COMMAND_TIMEOUT_SECONDS", 0.2)
     server = connect(own_valkey.url(), timeout_seconds=0.2)
     woken = asyncio.Event()
-    listener = asyncio.create_task(wakeup.listen(server, woken.set))
+    listener = asyncio.create_task(wakeup.listen(server, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear))
     try:
         await until(lambda: _listens(server))
         (first,) = await _listeners(server)
