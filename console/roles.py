@@ -123,7 +123,9 @@ async def _receive(
             "refusing": int(not intake.ready),
         }
 
-    def ready() -> bool:
+    async def ready() -> bool:
+        if intake.state == "direct":
+            await intake.look()  # where no event comes, nobody else finds out that Redis answers and takes none
         # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
         return intake.state != "spooling" and not stop.is_set()
 
@@ -175,7 +177,11 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
             worker = HookWorker(server, dispatcher, config, once=once)
             readings = partial(_readings, worker, dispatcher)
             checked = asyncio.Event()
-            admin = admin_listener("worker", server, ready=lambda: checked.is_set() and worker.ready, readings=readings)
+
+            async def ready() -> bool:
+                return checked.is_set() and worker.ready
+
+            admin = admin_listener("worker", server, ready=ready, readings=readings)
             async with (
                 listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 bound_to_parent(worker.stop, parent_pid),
