@@ -117,8 +117,9 @@ def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECON
     """The same for a thread of its own (lease renewal), without the repetition."""
     options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if is_sentinel_url(url):
-        return redis.Redis.from_pool(sentinels.blocking_pool(parse_sentinel_url(url), **options))
-    pool = redis.ConnectionPool.from_url(url, **options)
+        pool: redis.ConnectionPool = sentinels.blocking_pool(parse_sentinel_url(url), **options)
+    else:
+        pool = redis.ConnectionPool.from_url(url, **options)
     pool.connection_class = type("OursBlocking", (_OursBlocking, pool.connection_class), {})
     return redis.Redis.from_pool(pool)
 

@@ -165,6 +165,11 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         burst=burst,
     )
     server = connect(redis_url)
+    worker: HookWorker | None = None
+
+    def seconds_left() -> float:
+        return worker.stop_seconds_left if worker else settings.stop_seconds
+
     try:
         once = OnceBlocks(config.lease_ms)
         done_ms = settings.log_retention_seconds * 1000
@@ -172,7 +177,8 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         def once_gate(job: Job, handler: Handler) -> OnceGate:
             return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
 
-        async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
+        access = konvox_access(settings)
+        async with surroundings(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
             worker = HookWorker(server, dispatcher, config, once=once)
             readings = partial(_readings, worker, dispatcher)
