@@ -12,10 +12,10 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from broker import sentinels
-from broker.errors import BrokerUnavailableError
+from broker.errors import BrokerUnavailableError, refusal_in_words
 from broker.sentinel_address import is_sentinel_url, parse_sentinel_url
 
 Server: TypeAlias = Any
@@ -55,9 +55,12 @@ class _Ours:
         connection: Any = super()
         try:
             return await connection.read_response(*arguments, **options)
-        except ReadOnlyError as refusal:
+        except ResponseError as refusal:
+            said = _said_by_a_replica(refusal)
+            if said is None:
+                raise
             await connection.disconnect(nowait=True)
-            raise redis.ConnectionError(f"READONLY: {refusal}") from refusal
+            raise redis.ConnectionError(said) from refusal
 
 
 class _OursBlocking:
@@ -68,9 +71,22 @@ class _OursBlocking:
         connection: Any = super()
         try:
             return connection.read_response(*arguments, **options)
-        except ReadOnlyError as refusal:
+        except ResponseError as refusal:
+            said = _said_by_a_replica(refusal)
+            if said is None:
+                raise
             connection.disconnect()
-            raise redis.ConnectionError(f"READONLY: {refusal}") from refusal
+            raise redis.ConnectionError(said) from refusal
+
+
+def _said_by_a_replica(refusal: ResponseError) -> str | None:
+    """What a server said that is a replica; None if it said something else.
+
+    Without its master a replica answers READONLY to writes, or MASTERDOWN to nearly everything, as it is set.
+    """
+    if isinstance(refusal, ReadOnlyError):
+        return f"READONLY: {refusal}"
+    return str(refusal) if str(refusal).startswith("MASTERDOWN") else None
 
 
 def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
@@ -101,8 +117,9 @@ def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECON
     """The same for a thread of its own (lease renewal), without the repetition."""
     options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if is_sentinel_url(url):
-        return redis.Redis.from_pool(sentinels.blocking_pool(parse_sentinel_url(url), **options))
-    pool = redis.ConnectionPool.from_url(url, **options)
+        pool: redis.ConnectionPool = sentinels.blocking_pool(parse_sentinel_url(url), **options)
+    else:
+        pool = redis.ConnectionPool.from_url(url, **options)
     pool.connection_class = type("OursBlocking", (_OursBlocking, pool.connection_class), {})
     return redis.Redis.from_pool(pool)
 
@@ -118,4 +135,4 @@ def outages_as_unavailable() -> Iterator[None]:
     try:
         yield
     except OUTAGES as error:
-        raise BrokerUnavailableError(f"{type(error).__name__}: {error}") from error
+        raise BrokerUnavailableError(refusal_in_words(error)) from error

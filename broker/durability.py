@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from redis.exceptions import ResponseError
 
+from broker import keys
 from broker.connection import COMMAND_TIMEOUT_SECONDS, Server
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 
@@ -188,6 +189,15 @@ async def refuse_eviction(server: Server, facts: Mapping[str, Any] | None = None
             "Set `maxmemory-policy noeviction`, or KONVOX_ALLOW_EVICTION=true if you accept that",
         )
     return ""
+
+
+async def try_write(server: Server) -> None:
+    """Have the server take a write that changes nothing: whoever answers a PING may refuse it all the same.
+
+    Raises:
+        ResponseError: it takes none (full, cannot save, too few replicas); or one of the other `OUTAGES`.
+    """
+    await server.zadd(keys.QUEUE, {"": 0}, xx=True)
 
 
 async def _settings(server: Server) -> Mapping[str, str]:

@@ -25,6 +25,28 @@ class BrokerUnavailableError(BrokerError):
         self.reason = reason
 
 
+_MENDS = {
+    "MISCONF": "it cannot write to its disk: make room there, and look at its log",
+    "NOREPLICAS": "too few replicas follow it for its `min-replicas-to-write`: start them, or lower that",
+    "MASTERDOWN": "it is a replica that has lost its master: start that, or name another server in KONVOX_REDIS_URL",
+    "READONLY": "it is a replica: name its master in KONVOX_REDIS_URL, or wait for the end of the failover",
+    "OutOfMemoryError": "its memory is full: let the workers drain it, or raise its `maxmemory`",
+}
+"""What is behind a refusal, and what to do about it, by what its text holds (of a script's it is not the beginning)."""
+
+
+def mend_of(error: BaseException) -> str | None:
+    """What is behind a refusal, and what to do about it; None where the error says all that there is to say. Pure."""
+    said = f"{type(error).__name__}: {error}"
+    return next((mend for code, mend in _MENDS.items() if code in said), None)
+
+
+def refusal_in_words(error: BaseException) -> str:
+    """What Redis or the connection said, and what to do about it where that is known. Pure."""
+    mend = mend_of(error)
+    return f"{type(error).__name__}: {error}" + (f" ({mend})" if mend else "")
+
+
 class UnsafeServerError(BrokerError):
     """The server's own settings would lose events, so that a 200 could not be believed.
 

@@ -6,7 +6,7 @@ loopback puts it behind something that does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 import orjson
@@ -37,7 +37,11 @@ Readings = Callable[[], Mapping[str, float]]
 """The process's own counts, by metric name without prefix."""
 
 
-def admin_listener(role: str, server: Server, *, ready: Callable[[], bool], readings: Readings) -> AdminListener:
+Ready = Callable[[], Awaitable[bool]]
+"""Whether the role does its work at the moment."""
+
+
+def admin_listener(role: str, server: Server, *, ready: Ready, readings: Readings) -> AdminListener:
     """The admin listener of a role."""
 
     async def healthz(_: web.Request) -> web.Response:
@@ -48,7 +52,7 @@ def admin_listener(role: str, server: Server, *, ready: Callable[[], bool], read
             await server.ping()
         except OUTAGES as error:
             return _json(503, {"status": "not ready", "reason": f"Redis: {type(error).__name__}"})
-        if not ready():
+        if not await ready():
             return _json(503, {"status": "not ready", "reason": "stopping or reconnecting"})
         return _json(200, {"status": "ready", "role": role})
 

@@ -123,7 +123,9 @@ async def _receive(
             "refusing": int(not intake.ready),
         }
 
-    def ready() -> bool:
+    async def ready() -> bool:
+        if intake.state == "direct":
+            await intake.look()  # where no event comes, nobody else finds out that Redis answers and takes none
         # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
         return intake.state != "spooling" and not stop.is_set()
 
@@ -163,6 +165,11 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         burst=burst,
     )
     server = connect(redis_url)
+    worker: HookWorker | None = None
+
+    def seconds_left() -> float:
+        return worker.stop_seconds_left if worker else settings.stop_seconds
+
     try:
         once = OnceBlocks(config.lease_ms)
         done_ms = settings.log_retention_seconds * 1000
@@ -170,12 +177,17 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         def once_gate(job: Job, handler: Handler) -> OnceGate:
             return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
 
-        async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
+        access = konvox_access(settings)
+        async with surroundings(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
             worker = HookWorker(server, dispatcher, config, once=once)
             readings = partial(_readings, worker, dispatcher)
             checked = asyncio.Event()
-            admin = admin_listener("worker", server, ready=lambda: checked.is_set() and worker.ready, readings=readings)
+
+            async def ready() -> bool:
+                return checked.is_set() and worker.ready
+
+            admin = admin_listener("worker", server, ready=ready, readings=readings)
             async with (
                 listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
                 bound_to_parent(worker.stop, parent_pid),

@@ -116,7 +116,7 @@ class Intake:
         return self._spool.used_bytes
 
     async def look(self) -> None:
-        """Find out whether Redis takes events, before the first one comes."""
+        """Find out whether Redis takes events, before the next one comes."""
         try:
             await self._write([])
         except BrokerUnavailableError as outage:

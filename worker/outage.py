@@ -7,6 +7,8 @@ import random
 
 import structlog
 
+from broker.errors import refusal_in_words
+
 logger = structlog.get_logger("worker")
 
 _FIRST_WAIT_SECONDS = 0.1
@@ -28,7 +30,7 @@ class Outage:
         """Note a failed command, and wait before the next try."""
         self._failures += 1
         if self._failures == 1:
-            logger.error("redis.away", error=f"{type(error).__name__}: {error}")
+            logger.error("redis.away", error=refusal_in_words(error))
         ceiling = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
         await asyncio.sleep(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - jitter, not a secret
 

@@ -16,13 +16,14 @@ import structlog
 from broker.records import Job
 from handlers import Context
 from handlers.context import OnceGate
-from handlers.loader import Lifespan, LoadedHandlers
+from handlers.loader import LoadedHandlers
 from handlers.registry import Handler
 from konvox.api.transport import AuthScheme
 from konvox.client import KonvoxClient
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 from worker.dispatch import ContextFactory
-from worker.errors import LifespanError, NoKonvoxAccessError
+from worker.errors import NoKonvoxAccessError
+from worker.lifespans import BoundedLifespan, SecondsLeft
 
 HTTP_TIMEOUT_SECONDS = 30.0
 """The time limit of `ctx.http` where a handler sets none."""
@@ -109,16 +110,13 @@ class _WorkerContext(Context):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
-async def _enter(stack: AsyncExitStack, module: str, lifespan: Lifespan) -> Any:
-    try:
-        return await stack.enter_async_context(lifespan())
-    except Exception as error:
-        raise LifespanError(module, error) from error
-
-
 @asynccontextmanager
 async def surroundings(
-    loaded: LoadedHandlers, access: Mapping[str, KonvoxAccess], once_gate: GateFactory
+    loaded: LoadedHandlers,
+    access: Mapping[str, KonvoxAccess],
+    once_gate: GateFactory,
+    *,
+    seconds_left: SecondsLeft | None = None,
 ) -> AsyncIterator[ContextFactory]:
     """Open all that handlers share, run the modules' `lifespan`s around it, and yield what makes contexts.
 
@@ -126,6 +124,7 @@ async def surroundings(
         loaded: the handlers.
         access: to the Konvox API, by the endpoint that an event came in by.
         once_gate: makes `ctx.once`.
+        seconds_left: how long leaving the `lifespan`s may take; asked meanwhile. Without it, for ever.
 
     Raises:
         LifespanError: a module's `lifespan` failed.
@@ -135,7 +134,10 @@ async def surroundings(
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         clients = {endpoint: _client(account, http) for endpoint, account in access.items()}
         no_client = _no_client()
-        states = {module: await _enter(stack, module, lifespan) for module, lifespan in loaded.lifespans.items()}
+        states = {
+            module: await stack.enter_async_context(BoundedLifespan(module, lifespan, seconds_left))
+            for module, lifespan in loaded.lifespans.items()
+        }
 
         def make_context(job: Job, handler: Handler) -> Context:
             return _WorkerContext(

@@ -135,6 +135,7 @@ class HookWorker(arq.Worker):
         self._next_overdue_look = 0.0
         self._stirred = asyncio.Event()
         self._stopping = False
+        self._stop_by = 0.0
         self._stop_now = asyncio.Event()
         self._outage = Outage()
         pipe = Pipe(server)
@@ -178,6 +179,13 @@ class HookWorker(arq.Worker):
         return self._stopping
 
     @property
+    def stop_seconds_left(self) -> float:
+        """How much of the time to stop is left; all of it as long as nobody has asked the worker to stop."""
+        if self._stop_now.is_set():
+            return 0.0
+        return max(0.0, self._stop_by - time.monotonic()) if self._stopping else self.config.stop_seconds
+
+    @property
     def in_flight(self) -> int:
         """How many events are in hand."""
         return len(self._held)
@@ -207,6 +215,8 @@ class HookWorker(arq.Worker):
         """Ask the worker to stop: it finishes what runs. Asked a second time, it hands back what runs and stops now."""
         if self._stopping:
             self._stop_now.set()
+        else:
+            self._stop_by = time.monotonic() + self.config.stop_seconds
         self._stopping = True
         self._claimer.close()
         self._stirred.set()

@@ -2,7 +2,8 @@
 -- KEYS: queue, log, ledger, leases, idle
 -- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, hand-over prefix, dedupe window in ms,
 --       log retention in ms, then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
--- Returns for each event 1 if it was accepted, 0 if it is a duplicate.
+-- Returns for each event 1 if it was accepted, 0 if it is a duplicate. Without any event it changes nothing, and is refused
+-- where events would be.
 local call = redis.call
 local queue, log, ledger, leases, idle = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local job_prefix, seen_prefix, delivery_prefix, replays_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -119,5 +120,8 @@ if accepted > 0 then
 end
 if duplicates > 0 then
   call('HINCRBY', ledger, 'duplicates', duplicates)
+end
+if #answers == 0 then
+  call('ZADD', queue, 'XX', 0, '') -- a write, and one that needs memory, of a job that there is not
 end
 return answers

@@ -10,9 +10,9 @@ from typing import Any, Final
 from arq.connections import ArqRedis
 
 from broker.connection import OUTAGES, close, connect
-from broker.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts
+from broker.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts, try_write
 from broker.embedded import server_binary, url_of
-from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError
+from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError, mend_of
 from broker.sentinel_address import SentinelAddress, is_sentinel_url, parse_sentinel_url
 from broker.sentinels import roll_call
 from console.doctor.findings import Finding, Findings, Patient, fault, not_checked, ok, warning
@@ -38,7 +38,10 @@ async def check_store(patient: Patient) -> Findings:
         try:
             latency_ms = await _latency_ms(server)
         except OUTAGES as error:
-            yield _unreachable(error) if settings.redis_url else _no_embedded()
+            if mend := mend_of(error):
+                yield fault("redis", f"answers, and refuses: {_said(error)}", mend)
+            else:
+                yield _unreachable(error) if settings.redis_url else _no_embedded()
             return
         yield _latency("" if settings.redis_url else "the embedded one, ", latency_ms)
         facts = await server_facts(server)
@@ -46,6 +49,8 @@ async def check_store(patient: Patient) -> Findings:
         if facts.get("role") == "slave":
             mend = f"name the primary in {variable_of('redis_url')}"
             yield fault("redis role", "this is a replica, which refuses writes", mend)
+        elif refused := await _refused_write(server):
+            yield refused
         yield await _or_why_not("redis durability", _durability(server, patient, facts))
         yield await _or_why_not("redis eviction", _eviction(server, patient, facts))
         yield await _or_why_not("redis clock", _clock(server))
@@ -92,6 +97,15 @@ async def _or_why_not(check: str, look: Awaitable[Finding]) -> Finding:
 
 def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+async def _refused_write(server: ArqRedis) -> Finding | None:
+    """Where it answers and takes no writes; None where all is well."""
+    try:
+        await try_write(server)
+    except OUTAGES as error:
+        return fault("redis writes", f"refused: {_said(error)}", mend_of(error) or "look at its log and its ACL")
+    return None
 
 
 async def _latency_ms(server: ArqRedis) -> float:

@@ -13,6 +13,7 @@ from broker import keys
 from broker.connection import Server, close, connect
 from tests.support.events import body_of
 from tests.support.processes import OurProcess
+from tests.support.refusals import lacks_replicas
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -78,7 +79,10 @@ async def queued(url: str) -> set[str]:
 async def test_a_receiver_takes_events_before_redis_is_there(
     env: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """It listens at once, spools, is red meanwhile, and is back within seconds of Redis: one line for each change."""
+    """It listens at once, spools, is red meanwhile, and is back within seconds of Redis: one line for each change.
+
+    It is red as well while Redis answers and takes no writes, although no event has come that would have found it out.
+    """
     async with await OurProcess.start("receiver", env=env, cwd=tmp_path) as receiver:
         admin, public = await receiver.listening("receiver.admin"), await receiver.listening("receiver")
         sender = Sender(http, public)
@@ -91,9 +95,13 @@ async def test_a_receiver_takes_events_before_redis_is_there(
             assert await is_ready(http, admin)
             await sender.deliver(4)
             assert await queued(valkey.url()) == sender.ids
+            with lacks_replicas(valkey):
+                assert not await is_ready(http, admin)
+            async with _in_time():
+                await until(lambda: is_ready(http, admin))
             assert await receiver.terminate() == 0
     changes = [line["event"] for line in receiver.log if line["event"].startswith(("intake.", "redis."))]
-    assert changes == ["intake.spooling", "intake.draining", "intake.drained"]
+    assert changes == ["intake.spooling", "intake.draining", "intake.drained"] * 2
 
 
 async def test_a_redis_that_would_lose_events_is_refused_at_the_start(env: dict[str, str], tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ class ValkeyServer:
         """Start it, and wait until it answers. Its data are those of the last time."""
         arguments = [part for name, value in self._settings.items() for part in (f"--{name}", value)]
         with (self.folder / "valkey.log").open("ab") as log:
-            self.process = subprocess.Popen([server_binary(), *arguments], cwd=self.folder, stdout=log, stderr=log)
+            # Signals as Python has them: a write beyond RLIMIT_FSIZE is to fail, rather than to end the process.
+            self.process = subprocess.Popen(
+                [server_binary(), *arguments], cwd=self.folder, stdout=log, stderr=log, restore_signals=False
+            )
         deadline = time.monotonic() + _START_SECONDS
         with redis.Redis.from_url(self.url()) as client:
             while True:

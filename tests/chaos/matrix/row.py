@@ -25,6 +25,7 @@ class Row:
         fault: what fails.
         strike: plays it once.
         settings: of the processes, where others than usual are needed.
+        redis: likewise, of Redis.
         workers: how many of them.
     """
 
@@ -32,4 +33,5 @@ class Row:
     fault: str
     strike: Strike
     settings: Mapping[str, str] = field(default_factory=dict)
+    redis: Mapping[str, str] = field(default_factory=dict)
     workers: int = 2

@@ -99,7 +99,7 @@ async def play(row: Row, *, iterations: int, seed: int) -> Result:
         for iteration_seed in islice(seeds(seed), iterations):
             if stage is None:
                 stages += 1
-                opening = open_stage(folder / str(stages), workers=row.workers, **row.settings)
+                opening = open_stage(folder / str(stages), workers=row.workers, redis=row.redis, **row.settings)
                 stage = await open_now.enter_async_context(opening)
             if not await iterate(stage, result, iteration_seed):
                 await open_now.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -152,17 +152,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, *, workers: int = WORKERS, **settings: str) -> AsyncIterator[Stage]:
+async def open_stage(
+    folder: Path, *, workers: int = WORKERS, redis: Mapping[str, str] | None = None, **settings: str
+) -> AsyncIterator[Stage]:
     """Start everything.
 
     Args:
         folder: where everything writes to.
         workers: how many of them.
+        redis: settings of Redis, where others than usual are needed.
         settings: further settings of receivers and workers.
     """
     (folder / "redis").mkdir(parents=True)
     async with AsyncExitStack() as stack:
-        valkey = stack.enter_context(ValkeyServer(folder / "redis"))
+        valkey = stack.enter_context(ValkeyServer(folder / "redis", **(redis or {})))
         server = connect(valkey.url())
         stack.push_async_callback(close, server)
         client = await stack.enter_async_context(Client(folder / "journal"))

@@ -62,21 +62,28 @@ async def server(name: Name) -> AsyncIterator[ArqRedis]:
     await close(client)
 
 
-async def demote(server: ValkeyServer) -> None:
+@pytest.fixture(params=["yes", "no"], ids=["serves stale data", "serves none"])
+def stale(request: pytest.FixtureRequest) -> str:
+    """Whether a replica without its master answers READONLY to writes only, or MASTERDOWN to nearly everything."""
+    return str(request.param)
+
+
+async def demote(server: ValkeyServer, *, stale: str) -> None:
     """Make it a replica, which keeps its connections and refuses writes."""
     client = connect(server.url())
+    await client.config_set("replica-serve-stale-data", stale)
     await client.execute_command("REPLICAOF", "127.0.0.1", "1")
     await close(client)
 
 
 @pytest.mark.parametrize("by", ["a pipe", "a command"])
 async def test_events_go_to_the_new_master(
-    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, by: str
+    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, by: str, stale: str
 ) -> None:
     """At once: nobody has to be told that there was a failover."""
     write = to_redis(server, POLICY)
     assert await write([job_of(1)]) == [True]
-    await demote(own_valkey)
+    await demote(own_valkey, stale=stale)
     name.leads_to(new_master)
     if by == "a pipe":
         assert await write([job_of(2)]) == [True]
@@ -88,12 +95,12 @@ async def test_events_go_to_the_new_master(
 
 
 async def test_until_the_name_has_changed_it_is_an_outage(
-    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer
+    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
 ) -> None:
     """For writes and for the checks before them; and none any more afterwards."""
     assert await admit(server, [job_of(1)], POLICY) == [True]
-    await demote(own_valkey)
-    with pytest.raises(BrokerUnavailableError, match=r"(?i)read.?only"):
+    await demote(own_valkey, stale=stale)
+    with pytest.raises(BrokerUnavailableError, match=r"READONLY|MASTERDOWN"):
         await to_redis(server, POLICY)([job_of(2)])
     with pytest.raises(BrokerUnavailableError, match="replica"):
         await assure(server, "fsync")
@@ -103,14 +110,14 @@ async def test_until_the_name_has_changed_it_is_an_outage(
 
 
 async def test_threads_find_it_as_well(
-    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer
+    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
 ) -> None:
     """One renewal of leases fails, and the next one goes to the new master."""
     await admit(server, [job_of(1)], POLICY)
     with connect_blocking(name.url) as blocking:
         claims = await claim(Pipe(server), ClaimRequest(1, 60_000, "old", suspect_wanted=True))
         assert renew(blocking, claims.jobs, lease_ms=60_000) == set()
-        await demote(own_valkey)
+        await demote(own_valkey, stale=stale)
         name.leads_to(new_master)
         await admit(server, [job_of(1)], POLICY)
         again = await claim(Pipe(server), ClaimRequest(1, 60_000, "new", suspect_wanted=True))

@@ -47,8 +47,12 @@ async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
         for number in (1, 2, 1):
             assert (await receiver.deliver(body_of(number))).status == 200
     started = Admin(0)
+
+    async def ready() -> bool:
+        return started.ready
+
     listener = admin_listener(
-        "receiver", connection, ready=lambda: started.ready, readings=lambda: {"accepted": receiver.tally.accepted}
+        "receiver", connection, ready=ready, readings=lambda: {"accepted": receiver.tally.accepted}
     )
     async with listening(listener, "127.0.0.1", 0, name="receiver.admin") as started.port:
         yield started

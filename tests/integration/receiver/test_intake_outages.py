@@ -13,6 +13,7 @@ from arq.connections import ArqRedis
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.connection import Server, close, connect
+from broker.durability import BY_WAITAOF
 from broker.errors import BrokerUnavailableError
 from broker.ledger import audit
 from broker.records import Job
@@ -20,6 +21,15 @@ from receiver.intake import Intake
 from receiver.spool import SpoolFolder, spooled_events
 from tests.support.events import job_of
 from tests.support.logwatch import LogWatch, watching
+from tests.support.refusals import (
+    Refusal,
+    cannot_save,
+    disk_is_full,
+    is_a_replica,
+    is_full,
+    lacks_its_master,
+    lacks_replicas,
+)
 from tests.support.spooling import ROOM, files_in
 from tests.support.valkey import ValkeyServer
 
@@ -120,28 +130,60 @@ async def test_redis_hung(
 
 
 @pytest.mark.parametrize(
-    ("cause", "mend", "reason"),
+    ("refusal", "reason", "found_by"),
     [
-        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OutOfMemoryError"),
-        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "READONLY"),
-        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "NOREPLICAS"),
+        (is_full, "OutOfMemoryError", "an event"),
+        (is_full, "OutOfMemoryError", "a look"),
+        (is_a_replica, "READONLY", "an event"),
+        (cannot_save, "MISCONF", "an event"),
+        (lacks_replicas, "NOREPLICAS", "an event"),
+        (lacks_replicas, "NOREPLICAS", "a look"),
+        (lacks_its_master, "MASTERDOWN", "an event"),
     ],
-    ids=["full", "read-only", "without replicas"],
 )
 async def test_redis_takes_no_writes(
-    cause: str, mend: str, reason: str, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    refusal: Refusal,
+    reason: str,
+    found_by: str,
+    own_valkey: ValkeyServer,
+    own_server: ArqRedis,
+    intake: Intake,
+    log: LogWatch,
+    tmp_path: Path,
 ) -> None:
     """It answers, and says no: that is found out by writing, not by asking how it is."""
-    server: Server = own_server
     ids = await kept(intake, 1, 2)
-    await server.execute_command(*cause.split())
-    ids += await kept(intake, 3, 4, 5)
-    assert intake.state == "spooling"
-    assert reason in (await log.until("intake.spooling"))["reason"]
-    await server.execute_command(*mend.split())
+    with refusal(own_valkey):
+        if found_by == "a look":
+            await intake.look()
+            assert intake.state == "spooling"
+        ids += await kept(intake, 3, 4, 5)
+        assert intake.state == "spooling"
+        said = (await log.until("intake.spooling"))["reason"]
+        assert reason in said
+        assert said.endswith(")")  # the mend
     await assert_one_outage(intake, log, tmp_path)
     ids += await kept(intake, 6)
     await assert_all_in_redis(own_server, ids)
+
+
+async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) -> None:
+    """It may take a batch into its memory, and cannot confirm it: that is spooled, and in the end it is there once."""
+    (tmp_path / "redis").mkdir()
+    with ValkeyServer(tmp_path / "redis", appendfsync="everysec") as valkey:
+        server = connect(valkey.url())
+
+        async def write(jobs: Sequence[Job]) -> list[bool]:
+            return await admit(server, jobs, AdmissionPolicy(confirmation=BY_WAITAOF))
+
+        async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool) as intake:
+            ids = await kept(intake, 1)
+            with disk_is_full(valkey):
+                ids += await kept(intake, 2, 3)
+                assert (intake.state, intake.spooled_events) == ("spooling", 2)
+            await assert_one_outage(intake, log, tmp_path)
+            await assert_all_in_redis(server, ids)
+        await close(server)
 
 
 async def test_a_receiver_that_stops_in_an_outage_loses_nothing(

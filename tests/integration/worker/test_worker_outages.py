@@ -16,9 +16,14 @@ from broker.connection import Server, close, connect
 from broker.ledger import audit
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
+from tests.support.logwatch import watching
+from tests.support.refusals import Refusal, cannot_save, lacks_its_master, lacks_replicas
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
 from worker import renewal
+
+BACK_SECONDS = 5.0
+"""In what time the worker must have noticed that Redis is back."""
 
 
 @pytest.fixture
@@ -166,3 +171,26 @@ async def test_a_read_only_redis_is_waited_for(own: Server, own_valkey: ValkeySe
         await own.execute_command("REPLICAOF", "NO", "ONE")
         await until(lambda: _delivered(own, 1))
     assert (await claimed(own, token="rest")).jobs == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [(cannot_save, "MISCONF"), (lacks_replicas, "NOREPLICAS"), (lacks_its_master, "READONLY")],
+)
+async def test_a_redis_that_takes_no_writes_is_waited_for(
+    own: Server, own_valkey: ValkeyServer, refusal: Refusal, code: str
+) -> None:
+    """It answers, and says no: one line when it begins, with what to do about it, and one when it is over."""
+    with watching() as log:
+        async with running(own_valkey.url(), handler(_nothing)) as worker:
+            await until(lambda: _has_looked(own))
+            with refusal(own_valkey):
+                away = await log.until("redis.away")
+                assert not worker.ready
+            async with asyncio.timeout(BACK_SECONDS):
+                await until(lambda: _ready(worker))
+            await admitted(own, 1)
+            await until(lambda: _delivered(own, 1))
+    assert code in away["error"]
+    assert away["error"].endswith(")")  # the mend
+    assert log.names("redis.") == ["redis.away", "redis.back"]

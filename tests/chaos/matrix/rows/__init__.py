@@ -11,6 +11,7 @@ from tests.chaos.matrix.rows import (
     long_handlers,
     outages,
     poison,
+    refusals,
     same_body,
     script_flush,
     sigterm,
@@ -33,7 +34,7 @@ ROWS: dict[int, Row] = {
         same_body.ROW,
         long_handlers.SLOW,
         long_handlers.BLOCKING,
-        outages.MISCONF,
+        refusals.ROW,
         spool_full.ROW,
     )
 }

@@ -1,4 +1,4 @@
-"""Rows 5, 6, 7 and 8: a Redis that is there and takes nothing. It is full, a replica, hung, or cannot save."""
+"""Rows 5, 6 and 7: a Redis that is there and takes nothing. It is full, a replica, or hung."""
 
 from __future__ import annotations
 
@@ -61,30 +61,6 @@ async def read_only(stage: Stage, _: random.Random) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def misconf(stage: Stage, _: random.Random) -> AsyncIterator[None]:
-    """Redis cannot write its snapshot, as on a full disk (a folder stands where the file should go)."""
-    in_the_way = stage.folder / "redis" / "dump.rdb"
-    in_the_way.unlink(missing_ok=True)
-    in_the_way.mkdir()
-    await stage.server.config_set("save", "3600 1000000")
-    try:
-        await _save(stage, "err")
-        yield
-    finally:
-        in_the_way.rmdir()
-        await stage.server.config_set("save", "")
-        await _save(stage, "ok")
-
-
-async def _save(stage: Stage, ends: str) -> None:
-    async def ended() -> bool:
-        return bool((await stage.server.info("persistence"))["rdb_last_bgsave_status"] == ends)
-
-    await stage.server.bgsave()
-    await stage.until(ended, f"the snapshot ends with {ends}")
-
-
-@asynccontextmanager
 async def hangs(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
     """Redis takes connections and does not answer; meanwhile one of our processes is told to stop."""
     valkey = stage.valkey.process
@@ -124,11 +100,6 @@ async def _make_read_only(stage: Stage, chance: random.Random) -> Allowed:
     return await play(stage, chance, read_only)
 
 
-async def _make_misconf(stage: Stage, chance: random.Random) -> Allowed:
-    return await play(stage, chance, misconf)
-
-
 FULL = Row(5, "Redis at maxmemory", _fill)
 READ_ONLY = Row(6, "Redis answers READONLY (failover)", _make_read_only)
 HANGS = Row(7, "Redis hangs for 2 to 5 s; SIGTERM to one process meanwhile", _hang)
-MISCONF = Row(8, "Redis cannot save (MISCONF)", _make_misconf)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import aiohttp
 
@@ -15,6 +13,7 @@ from tests.chaos.matrix.row import Row
 from tests.chaos.matrix.rows.kill_redis import killed
 from tests.chaos.matrix.stage import IN_FLIGHT, BrokenPromiseError, Stage
 from tests.support.processes import OurProcess
+from tests.support.refusals import limited_files
 
 _EVENTS = 40
 """So many, with their padding, are more than the spool takes."""
@@ -30,7 +29,7 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
     (origin, *_) = stage.receivers.origins(receiver)
     events = stage.events(_EVENTS, padding="x" * 4096)
     on_disk = chance.random() < 0.5
-    room = _full_disk(receiver.process.pid, chance.randrange(70_000, 100_000)) if on_disk else nullcontext()
+    room = limited_files(receiver.process.pid, chance.randrange(70_000, 100_000)) if on_disk else nullcontext()
     async with killed(stage, chance):
         with room:
             answers = [await stage.client.send(event, origin) for event in events]
@@ -45,17 +44,6 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
 
     await stage.until(ready_again, "the receiver is ready again")
     return Allowed(duplicates=IN_FLIGHT, refusals=True)
-
-
-@contextmanager
-def _full_disk(process_id: int, most_bytes: int) -> Iterator[None]:
-    """Let no file of a process grow beyond that: its writes fail as on a disk without room (Linux)."""
-    before = resource.prlimit(process_id, resource.RLIMIT_FSIZE)
-    resource.prlimit(process_id, resource.RLIMIT_FSIZE, (most_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(process_id, resource.RLIMIT_FSIZE, before)
 
 
 def _refused(answers: list[Answer]) -> set[str]:
