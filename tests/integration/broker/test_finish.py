@@ -5,15 +5,26 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from broker import keys
+from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.connection import Server
 from broker.deadletters import dead_letters, retry
 from broker.eventlog import events, find_events
 from broker.ledger import audit, read_ledger
-from broker.queue import Claimed, Settlement
+from broker.pipe import Pipe
+from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
-from tests.support.events import RECEIVED_AT_MS, RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, settled
+from tests.support.events import (
+    LEASE_MS,
+    RECEIVED_AT_MS,
+    RETENTION_MS,
+    admitted,
+    claimed,
+    job_of,
+    make_due,
+    queued_ids,
+    settled,
+)
 from worker.policy import HandlerRun, settlement_of
 
 DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
@@ -111,3 +122,18 @@ async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: 
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (6, 0, True)
     assert not await server.exists(keys.LEASES, *(keys.job_key(job.id) for job in jobs))
+
+
+@pytest.mark.parametrize("along", [False, True], ids=["alone", "with a claim"])
+async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: Server, along: bool) -> None:
+    """Two runs of one claim may end together: they are one settlement, and the ledger shows one delivery."""
+    await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    batch = [ended(claim, DONE), ended(claim, DONE)]
+    if along:
+        request = ClaimRequest(1, LEASE_MS, "b", suspect_wanted=True)
+        fenced, _ = await queue.settle_and_claim(Pipe(server), batch, request, retention_ms=RETENTION_MS)
+    else:
+        fenced = await queue.settle(server, batch, retention_ms=RETENTION_MS)
+    ledger = await audit(server)
+    assert (fenced, ledger.delivered, ledger.balanced) == (set(), 1, True)

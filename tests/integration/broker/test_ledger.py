@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
-from broker import deadletters, keys, queue
+from broker import deadletters, keys, queue, traces
 from broker.admission import AdmissionPolicy, admit
 from broker.connection import Server
 from broker.eventlog import events
 from broker.ledger import audit, read_ledger
 from broker.queue import Claimed
-from broker.records import Job
+from broker.records import Job, Record
 from tests.support.events import (
     RETENTION_MS,
     admitted,
@@ -242,6 +242,38 @@ async def test_what_is_older_than_its_outcome_is_not_missed(server: Server) -> N
     await server.delete(keys.delivery_key(job.delivery))
     assert (await audit(server)).misplaced == (job.delivery,)
     assert (await audit(server, retention_ms=30_000)).balanced
+
+
+async def _again(server: Server, job: Job) -> Job:
+    """The event comes once more, two minutes later and after its dedupe window."""
+    await server.delete(keys.seen_key(job.record.id))
+    again = Job.first(Record.capture(job.record.body.encode(), received_at_ms=job.record.received_at_ms + 120_000))
+    assert await admit(server, [again], AdmissionPolicy()) == [True]
+    return again
+
+
+@pytest.mark.parametrize("page", [1, 500], ids=["pages of one", "one page"])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_of_an_event_that_came_again_the_last_time_counts(
+    server: Server, monkeypatch: pytest.MonkeyPatch, page: int, lost: bool
+) -> None:
+    """What it left behind the first time is not missed once it is replaced, and does not hide that the last is lost."""
+    monkeypatch.setattr(traces, "PAGE", page)
+    (job,) = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    if not lost:  # it was more than its first job: that trace ends when it comes again
+        await settled(server, settlement_of(claim, job, [HandlerRun("h", "failed")], now_ms=0))
+        await make_due(server, await queued_ids(server))
+        (claim,) = (await claimed(server, token="b")).jobs
+        job = Job.from_bytes(claim.payload or b"")
+    await settled(server, settlement_of(claim, job, [HandlerRun("h", "done")], now_ms=0))
+    again = await _again(server, job)
+    (claim,) = (await claimed(server, token="c")).jobs
+    if lost:
+        await server.delete(keys.QUEUE, keys.job_key(again.id))
+    else:
+        await settled(server, settlement_of(claim, again, [HandlerRun("h", "done")], now_ms=0))
+    assert (await audit(server)).misplaced == ((again.delivery,) if lost else ())
 
 
 async def test_what_is_spooled_counts_once(server: Server) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
+from collections import Counter
 from typing import Any
 
 import pytest
+import redis
 
-from broker import keys
+from broker import keys, queue
 from broker.connection import Server
 from broker.ledger import audit
+from broker.queue import Claims
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
+from tests.support.logwatch import watching
 from tests.support.workers import handler, run_burst, worker_of
 from worker import settling
 from worker.worker import HookWorker
@@ -118,3 +123,63 @@ async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Serv
     assert inherited == ["nobody's"] * 12
     assert len({*tasks}) == 12
     assert None not in tasks
+
+
+async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody renewed them while the loop was blocked: they are handed back, and claimed anew without a crash."""
+    await admitted(server, 8)
+    original = queue.settle_and_claim
+    late: list[Claims] = []
+    runs: Counter[str] = Counter()
+
+    async def settle_and_claim(*arguments: Any, **options: Any) -> tuple[set[str], Claims]:
+        fenced, claims = await original(*arguments, **options)
+        if claims.jobs and not late:
+            late.append(claims)
+            time.sleep(0.4)  # noqa: ASYNC251 - a handler blocks the loop while the answer is on its way
+        return fenced, claims
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+        tokens[event.id] = next(held.claim.token for held in worker._held.values() if held.claim.job_id == event.id)
+
+    tokens: dict[str, str] = {}
+    monkeypatch.setattr(queue, "settle_and_claim", settle_and_claim)
+    worker = worker_of(redis_url, handler(note), concurrency=2, lease_seconds=1.0, burst=True)
+    with watching() as log:
+        await worker.async_run()
+        await worker.close()
+    assert [line["events"] for line in log.of("claim.too_late")] == [len(late[0].jobs)]
+    assert not {(claim.job_id, claim.token) for claim in late[0].jobs} & set(tokens.items())
+    assert set(runs.values()) == {1}
+    assert ((await audit(server)).delivered, await server.exists(keys.LEASES, keys.CRASHES)) == (8, 0)
+
+
+async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_handed_back(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for those leases; what was settled is settled once, and nobody is blamed."""
+    await admitted(server, 8)
+    original = queue.settle_and_claim
+    lost: list[Claims] = []
+    runs: Counter[str] = Counter()
+
+    async def settle_and_claim(*arguments: Any, **options: Any) -> tuple[set[str], Claims]:
+        fenced, claims = await original(*arguments, **options)
+        if claims.jobs and not lost:
+            lost.append(claims)
+            raise redis.ConnectionError("the answer never came")
+        return fenced, claims
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+
+    monkeypatch.setattr(queue, "settle_and_claim", settle_and_claim)
+    async with asyncio.timeout(15):
+        await run_burst(redis_url, handler(note), concurrency=2, lease_seconds=600.0)
+    ledger = await audit(server)
+    assert lost
+    assert (set(runs.values()), ledger.delivered, ledger.balanced) == ({1}, 8, True)
+    assert not await server.exists(keys.LEASES, keys.CRASHES)
