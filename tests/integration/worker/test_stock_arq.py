@@ -37,9 +37,38 @@ async def pool(redis_url: str) -> AsyncIterator[ArqRedis]:
     await close(connection)
 
 
-def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> arq.Worker:
+class StockWorker(arq.Worker):
+    """Stock arq, which can be ended between two polls."""
+
+    polling: asyncio.Lock
+    run: asyncio.Task[None]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.polling = asyncio.Lock()
+
+    def start(self) -> None:
+        """In the background."""
+        self.run = asyncio.create_task(self.main())
+
+    async def _poll_iteration(self) -> None:
+        """As arq's, and never cut short: cancelled during its UNWATCH, redis-py would leave a connection open."""
+        async with self.polling:
+            await super()._poll_iteration()
+
+    async def end(self) -> None:
+        """Stop polling, and interrupt what runs."""
+        async with self.polling:
+            self.run.cancel()
+        await asyncio.wait([self.run])
+        for task in self.tasks.values():
+            task.cancel()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+
+
+def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> StockWorker:
     """A worker as users of arq make it."""
-    return arq.Worker(
+    return StockWorker(
         functions=[arq_function(dispatcher_of(*handlers))],
         queue_name=keys.QUEUE,
         job_serializer=orjson.dumps,
@@ -120,15 +149,7 @@ class Interrupted:
             await self.let_go.wait()
 
         self.worker = stock_worker(pool, handler(wait), burst=False, **options)
-        self.run = asyncio.create_task(self.worker.main())
-
-    async def end(self) -> None:
-        """Stop the worker."""
-        self.run.cancel()
-        await asyncio.wait([self.run])
-        for task in self.worker.tasks.values():
-            task.cancel()
-        await asyncio.gather(*self.worker.tasks.values(), return_exceptions=True)
+        self.worker.start()
 
 
 async def test_when_it_stops_the_job_is_handed_back(server: Server, pool: ArqRedis) -> None:
@@ -137,7 +158,7 @@ async def test_when_it_stops_the_job_is_handed_back(server: Server, pool: ArqRed
     interrupted = Interrupted(pool)
     await interrupted.entered.wait()
     assert (await claimed(server, token="other")).jobs == []
-    await interrupted.end()
+    await interrupted.worker.end()
     (claim,) = (await claimed(server, token="other")).jobs
     assert (claim.job_id, claim.crashes, claim.payload) == (job.id, 0, job.to_bytes())
 
@@ -166,7 +187,7 @@ async def test_what_was_not_written_is_not_deleted(
     interrupted.let_go.set()
     await tried.wait()
     await until(lambda: _is_idle(interrupted.worker))
-    await interrupted.end()
+    await interrupted.worker.end()
     monkeypatch.undo()
     assert await queued_ids(server) == {job.id}
     assert await server.get(keys.job_key(job.id)) == job.to_bytes()
@@ -191,13 +212,9 @@ async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqR
     function.timeout_s = 0.05
     worker = stock_worker(pool, burst=False)
     worker.functions = {function.name: function}
-    run = asyncio.create_task(worker.main())
+    worker.start()
     await until(lambda: _is_idle(worker))
-    run.cancel()
-    await asyncio.wait([run])
-    for task in worker.tasks.values():
-        task.cancel()
-    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+    await worker.end()
     assert await queued_ids(server) == {job.id}
     assert await server.exists(keys.job_key(job.id))
 
