@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import backlog, burst, half_peak, machine, outage, report, rerun, scaling, spooling
+from benchmarks import backlog, burst, growth, half_peak, machine, outage, report, rerun, scaling, spooling
 from benchmarks.drain import measure as drain
 from benchmarks.entry import Entry
 from benchmarks.figures import Sample
@@ -33,6 +33,8 @@ MEASURES: dict[str, Callable[..., list[Entry]]] = {
     "spooling": spooling.entries,
     "rerun": rerun.entries,
     "scaling": scaling.entries,
+    "handlers": growth.handlers_entries,
+    "body": growth.body_entries,
     "backlog": backlog.entries,
 }
 

@@ -15,9 +15,11 @@ SECRET = "benchmarks-sign-with-this"
 _PLACE = "{contact_id}"
 
 
-def bodies(count: int, *, series: str = "") -> Iterator[bytes]:
-    """`count` bodies of about 230 bytes, no two alike; those of another series are others."""
+def bodies(count: int, *, series: str = "", padding_bytes: int = 0) -> Iterator[bytes]:
+    """`count` bodies of about 230 bytes and the padding, no two alike; those of another series are others."""
     data = {**sample_data(EVENT_TYPE), "contactId": _PLACE}
+    if padding_bytes:
+        data["subject"] = "s" * padding_bytes
     body = sample_body(EVENT_TYPE, data=data, timestamp="2026-05-20T14:32:00.000Z")
     before, _, after = body.partition(_PLACE.encode())
     for contact_id in contact_ids(count, series=series):
@@ -37,9 +39,9 @@ def batches(bodies: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
         yield batch
 
 
-def requests(count: int, *, port: int, series: str = "") -> Iterator[bytes]:
+def requests(count: int, *, port: int, series: str = "", padding_bytes: int = 0) -> Iterator[bytes]:
     """`count` whole HTTP requests, signed, ready to be written to a socket."""
-    return (_request(body, port) for body in bodies(count, series=series))
+    return (_request(body, port) for body in bodies(count, series=series, padding_bytes=padding_bytes))
 
 
 def _request(body: bytes, port: int) -> bytes:

@@ -38,7 +38,7 @@ def entries(*, quick: bool) -> list[Entry]:
     ]
 
 
-async def measure(receiver: Receiver, requests: int, folder: Path) -> Sample:
+async def measure(receiver: Receiver, requests: int, folder: Path, *, padding_bytes: int = 0) -> Sample:
     """POSTs a second, latency and CPU time of one receiver.
 
     Raises:
@@ -48,16 +48,21 @@ async def measure(receiver: Receiver, requests: int, folder: Path) -> Sample:
         port = free_port()
         async with running(receiver.command, receiver.environment(port, store.url), folder) as process:
             await process.listening(port)
-            sample = await _under_load(process, store, port, requests)
+            sample = await _under_load(process, store, port, requests, padding_bytes)
             stored = None if receiver.stored is None else await receiver.stored(store.client)
     if stored not in {None, requests + WARM_UP_REQUESTS}:
         raise NotMeasuredError(f"{requests + WARM_UP_REQUESTS} were answered, {stored} are stored")
     return sample
 
 
-async def _under_load(process: Measured, store: Store, port: int, requests: int) -> Sample:
+async def _under_load(process: Measured, store: Store, port: int, requests: int, padding_bytes: int) -> Sample:
     async with generator(
-        "benchmarks.receive.load", port=port, connections=CONNECTIONS, requests=requests, warm_up=WARM_UP_REQUESTS
+        "benchmarks.receive.load",
+        port=port,
+        connections=CONNECTIONS,
+        requests=requests,
+        warm_up=WARM_UP_REQUESTS,
+        padding_bytes=padding_bytes,
     ) as load:
         busy_before = busy_seconds()
         cpu_before, store_cpu_before = process.cpu_seconds(), await store.cpu_seconds()

@@ -18,6 +18,7 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice
 
 import orjson
@@ -117,6 +118,7 @@ def options_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--requests", type=int, required=True)
     parser.add_argument("--warm-up", type=int, required=True)
+    parser.add_argument("--padding-bytes", type=int, default=0, help="makes its events larger")
     parser.add_argument("--series", default="", help="tells its events from those of another generator")
     return parser
 
@@ -124,8 +126,9 @@ def options_parser(description: str | None) -> argparse.ArgumentParser:
 @contextmanager
 def warmed_up(options: argparse.Namespace) -> Iterator[tuple[list[Connection], Iterator[bytes]]]:
     """Get ready, and wait for the word; yields the connections and what to send on them."""
-    warm_up = requests(options.warm_up, port=options.port, series=f"warmup{options.series}")
-    pending = requests(options.requests, port=options.port, series=options.series)
+    made = partial(requests, port=options.port, padding_bytes=options.padding_bytes)
+    warm_up = made(options.warm_up, series=f"warmup{options.series}")
+    pending = made(options.requests, series=options.series)
     beforehand = list(islice(pending, _MADE_BEFOREHAND))
     connections = [Connection(options.port) for _ in range(options.connections)]
     send_all(connections, warm_up)
