@@ -98,8 +98,9 @@ class Claimer:
         For the places that are free already as well: with a claim always under way, nobody else gets round to it.
         """
         free = count + self._free()
-        idle = free >= self._places > 0
-        if free <= 0 or self.under_way or self.in_doubt or self._closed or not (self._more_is_due or idle):
+        if free <= 0 or self.under_way or self.in_doubt or self._closed:
+            return None
+        if not self._more_is_due and not self._is_idle(free):
             return None
         return self._request(min(free, CLAIM_JOBS), free=free)
 
@@ -178,6 +179,14 @@ class Claimer:
         """Whether what was leased to us since we last asked may have lapsed; while an offer stands, we ask often."""
         return time.monotonic() - self._asked_at > self._too_late_seconds
 
+    def _is_idle(self, free: int) -> bool:
+        """Whether there is nothing in hand with so many places free.
+
+        With a suspect that is about to be settled there is: the others can be asked for only behind that, and whoever
+        had made an offer would rest instead.
+        """
+        return free >= self._places > 0 and self._suspect_wanted()
+
     @property
     def _offer_token(self) -> str:
         return f"{self.name}:offer-{self._doubts}"
@@ -192,7 +201,7 @@ class Claimer:
         return ClaimRequest(count, self._lease_ms, token, self._suspect_wanted(), self._offer(free))
 
     def _offer(self, free: int) -> Offer | None:
-        idle = free >= self._places > 0 and not self._closed
+        idle = self._is_idle(free) and not self._closed
         if not idle and not self._offer_stands:
             return None
         return Offer(self.name, self._offer_token, min(self._places, CLAIM_JOBS) if idle else 0, self._offer_stands)

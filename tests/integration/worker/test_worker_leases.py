@@ -236,7 +236,8 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
     assert (await audit(server)).delivered == 10
 
 
-async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str) -> None:
+@pytest.mark.parametrize("burst", [True, False])
+async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str, burst: bool) -> None:
     """What a killed worker had in hand is run one by one, and still a hundred of it within a moment."""
     await admitted(server, 100)
     await claimed(server, token="of a worker that dies")
@@ -246,7 +247,11 @@ async def test_suspects_follow_one_another_at_once(server: Server, redis_url: st
         pass
 
     async with asyncio.timeout(5):  # half of what it takes where each waits for the worker's next look
-        await run_burst(redis_url, handler(nothing))
+        if burst:
+            await run_burst(redis_url, handler(nothing))
+        else:  # such a worker offers to take what comes, and rests as long as that stands
+            async with running(redis_url, handler(nothing)):
+                await until(lambda: _delivered(server, 100))
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (100, True)
 
