@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,8 +110,9 @@ class OurProcess:
         return await self.ended()
 
     async def kill(self) -> None:
-        """Send SIGKILL and wait for the end."""
-        self.process.kill()
+        """Send SIGKILL, unless it has just ended by itself, and wait for the end."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
         await self.ended()
 
     async def __aenter__(self) -> Self:
