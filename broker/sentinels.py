@@ -9,7 +9,7 @@ time every time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
 import redis
@@ -31,8 +31,26 @@ SENTINEL_SECONDS: Final = 0.5
 Untyped: TypeAlias = Any
 """What redis-py leaves without types."""
 
-State: TypeAlias = Mapping[str, Any]
-"""What a sentinel knows of the master, as redis-py reads it."""
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a sentinel knows of the master.
+
+    Attributes:
+        place: host and port.
+        epoch: the number of the failover that made it the master.
+        flags: as the sentinel names them, such as `master` and `s_down`.
+    """
+
+    place: tuple[str, int]
+    epoch: int
+    flags: frozenset[str]
+
+
+def state_of(answer: list[bytes]) -> State:
+    """Read the answer to SENTINEL MASTER: names and values by turns. Pure."""
+    said = {name.decode(): value.decode() for name, value in zip(answer[::2], answer[1::2], strict=True)}
+    return State((said["ip"], int(said["port"])), int(said["config-epoch"]), frozenset(said["flags"].split(",")))
 
 
 def newest_master(address: SentinelAddress, answers: list[State | Exception]) -> tuple[str, int]:
@@ -47,14 +65,11 @@ def newest_master(address: SentinelAddress, answers: list[State | Exception]) ->
             f"{host}:{port} {_said(answer)}" for (host, port), answer in zip(address.sentinels, answers, strict=True)
         )
         raise MasterNotFoundError(f"no sentinel names a master {address.master} that is up: {said}")
-    newest = max(up, key=lambda state: int(state["config-epoch"]))
-    return str(newest["ip"]), int(newest["port"])
+    return max(up, key=lambda state: state.epoch).place
 
 
 def _is_up(answer: State | Exception) -> TypeGuard[State]:
-    if isinstance(answer, Exception):
-        return False
-    return bool(answer["is_master"] and not answer["is_sdown"] and not answer["is_odown"])
+    return isinstance(answer, State) and "master" in answer.flags and answer.flags.isdisjoint({"s_down", "o_down"})
 
 
 def _said(answer: State | Exception) -> str:
@@ -114,6 +129,9 @@ def _lacks_replicas(error: ResponseError) -> bool:
     return str(error).startswith("NOREPLICAS")
 
 
+_QUESTION: Final = ("SENTINEL", "MASTER")
+
+
 class _Sentinels:
     """What redis-py's pool asks for the master. Its connections last for one question: it is a rare one."""
 
@@ -129,13 +147,18 @@ class _Sentinels:
         return await asyncio.gather(*(self._ask(host, port) for host, port in self._address.sentinels))
 
     async def _ask(self, host: str, port: int) -> State | Exception:
+        # A bare connection, which is closed without waiting: redis-py's client hands that to tasks, and leaves its
+        # connection open if time is up, or somebody cancels us, before those have begun.
+        connection_class = redis.asyncio.Connection if self._address.tls is None else redis.asyncio.SSLConnection
+        sentinel: Untyped = connection_class(host=host, port=port, **_sentinel_options(self._address))
         try:
-            sentinel: Untyped = redis.asyncio.Redis(host=host, port=port, **_sentinel_options(self._address))
-            async with asyncio.timeout(SENTINEL_SECONDS), sentinel:
-                state: State = await sentinel.sentinel_master(self._address.master)
-                return state
+            async with asyncio.timeout(SENTINEL_SECONDS):
+                await sentinel.send_command(*_QUESTION, self._address.master)
+                return state_of(await sentinel.read_response())
         except (RedisError, OSError, TimeoutError) as error:
             return error
+        finally:
+            await sentinel.disconnect(nowait=True)
 
 
 class _BlockingSentinels:
@@ -149,13 +172,15 @@ class _BlockingSentinels:
         return newest_master(self._address, [self._ask(host, port) for host, port in self._address.sentinels])
 
     def _ask(self, host: str, port: int) -> State | Exception:
+        connection_class = redis.Connection if self._address.tls is None else redis.SSLConnection
+        sentinel: Untyped = connection_class(host=host, port=port, **_sentinel_options(self._address))
         try:
-            client: Untyped = redis.Redis(host=host, port=port, **_sentinel_options(self._address))
-            with client as sentinel:
-                state: State = sentinel.sentinel_master(self._address.master)
-                return state
+            sentinel.send_command(*_QUESTION, self._address.master)
+            return state_of(sentinel.read_response())
         except (RedisError, OSError, TimeoutError) as error:
             return error
+        finally:
+            sentinel.disconnect()
 
 
 async def roll_call(address: SentinelAddress) -> list[str]:
@@ -203,7 +228,6 @@ def _sentinel_options(address: SentinelAddress) -> dict[str, Any]:
     return {
         "username": address.sentinel_username,
         "password": address.sentinel_password,
-        "ssl": address.tls is not None,
         "socket_timeout": SENTINEL_SECONDS,
         "socket_connect_timeout": SENTINEL_SECONDS,
         "lib_name": None,  # otherwise two more round trips a question

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -15,10 +16,12 @@ from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.connection import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
 from broker.durability import Confirmation
+from broker.sentinel_address import parse_sentinel_url
+from broker.sentinels import roll_call
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.workers import until
-from worker.wakeup import listen
+from worker.wakeup import end, listen
 
 
 @pytest.fixture
@@ -47,8 +50,9 @@ async def test_a_master_that_has_become_a_replica_is_left(
     redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
 ) -> None:
     """Its connections stay open: READONLY is all there is to go by. The worker's listener comes along as well."""
-    woken = asyncio.Event()
-    listener = asyncio.create_task(listen(client, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear))
+    woken, subscribed = asyncio.Event(), asyncio.Event()
+    listener = asyncio.create_task(listen(client, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=subscribed.set))
+    await subscribed.wait()
     old = redis_set.master_port()
     await client.set("asked", "once")
     blocking_client.set("asked", "once")
@@ -67,11 +71,26 @@ async def test_a_master_that_has_become_a_replica_is_left(
         await client.publish(keys.WAKE_CHANNEL, "")
         return woken.is_set()
 
+    subscribed.clear()
     await asyncio.to_thread(redis_set.drop_clients, old)
+    await subscribed.wait()
+    woken.clear()  # the old master is the new one's replica, and has passed on what was published there
     await until(is_woken)
-    listener.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await listener
+    await end(listener)
+
+
+async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> None:
+    """Whenever whoever asks is cancelled, and cancelled again while it closes what it has opened."""
+    address = parse_sentinel_url(redis_set.url())
+    for turns in range(40):
+        asking = asyncio.create_task(roll_call(address))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for _ in range(3):
+            asking.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([asking])
+    gc.collect()  # an open connection says so, and pytest listens
 
 
 async def test_what_is_missing_is_got_over_or_told(

@@ -12,15 +12,15 @@ from redis.exceptions import ResponseError
 from redis.sentinel import MasterNotFoundError
 
 from broker.sentinel_address import EXAMPLE, SentinelAddress, is_sentinel_url, parse_sentinel_url
-from broker.sentinels import async_pool, blocking_pool, newest_master
+from broker.sentinels import State, async_pool, blocking_pool, newest_master, state_of
 
 THREE = SentinelAddress((("s1", 1), ("s2", 2), ("s3", 3)), "events")
 
 
-def state(host: str, *, epoch: int, **flags: bool) -> dict[str, Any]:
+def state(host: str, *, epoch: int, flags: str = "master") -> State:
     """What a sentinel says of the master."""
-    usual = {"is_master": True, "is_sdown": False, "is_odown": False}
-    return {"ip": host, "port": 6379, "config-epoch": epoch, **usual, **flags}
+    said = {"name": "events", "ip": host, "port": "6379", "flags": flags, "config-epoch": str(epoch)}
+    return state_of([part.encode() for pair in said.items() for part in pair])
 
 
 def test_everything_in_a_url_is_read() -> None:
@@ -127,7 +127,8 @@ def test_the_latest_failover_is_believed() -> None:
 
 def test_a_master_that_is_down_is_nobody() -> None:
     """The message tells what each sentinel said."""
-    answers = [state("old", epoch=3, is_odown=True), ResponseError("No such master with that name"), TimeoutError()]
+    down = state("old", epoch=3, flags="master,s_down,o_down")
+    answers = [down, ResponseError("No such master with that name"), TimeoutError()]
     with pytest.raises(MasterNotFoundError) as raised:
         newest_master(THREE, answers)
     assert str(raised.value) == (
