@@ -45,6 +45,11 @@ _SETTINGS: Mapping[str, str] = {
     "unixsocketperm": "700",
 }
 
+_ALLOCATOR: Mapping[str, str] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
+"""For the bundled binary, which has no allocator of its own, where libc is glibc. With a million events queued, glibc
+looked for memory a quarter of the time that a claim took: by default it has no more than 7 pieces of each size at hand,
+and a claim of 100 events frees and asks for many more. At most some 30 MiB are held back by it."""
+
 
 def socket_path(folder: Path) -> Path:
     """Where the server of a data folder listens: in the folder, or under a short name if that path were too long."""
@@ -135,6 +140,7 @@ async def _start(folder: Path, settings: Mapping[str, str], lock: int) -> asynci
         return await asyncio.create_subprocess_exec(
             *command,
             cwd=folder,
+            env={**_ALLOCATOR, **os.environ},
             stdin=subprocess.PIPE,  # the guard reads from it: its end is our end
             stdout=log,
             stderr=subprocess.STDOUT,
