@@ -35,10 +35,16 @@ STOP_SECONDS = 10.0
 _LONGEST_SOCKET_PATH = 100
 """Unix socket paths end at 104 bytes on macOS and 108 on Linux."""
 
+_REWRITE_FROM = "256mb"
+"""How large the append-only file may become before Valkey first writes it anew, about every 170,000 events. By default
+it is 64 MB. While it is rewritten, answers that take 5 ms take 20 to 110, because its child writes to the disk that all
+answers wait for; 256 MB cost no more than their place on the disk, and 1.1 s at the next start."""
+
 _SETTINGS: Mapping[str, str] = {
     "port": "0",
     "appendonly": "yes",
     "appendfsync": "always",
+    "auto-aof-rewrite-min-size": _REWRITE_FROM,
     "maxmemory-policy": "noeviction",
     "save": "",
     "daemonize": "no",
