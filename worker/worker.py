@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Collection, Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import arq
 import structlog
@@ -27,6 +27,7 @@ from broker.queue import Claimed, Settlement
 from broker.records import Job
 from worker.claiming import CLAIM_JOBS, Claimer
 from worker.dispatch import Dispatcher
+from worker.in_hand import Held, JobsInHand
 from worker.once import OnceBlocks
 from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
@@ -38,9 +39,6 @@ from worker.watchdog import Patience, Watchdog
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""
-
-OVERDUE_SECONDS = 5.0
-"""How long after the longest time limit of an event's handlers they may take to end, before they are left behind."""
 
 OUTAGE_LOOK_SECONDS = 0.1
 """How often to look whether an outage is over that keeps settlements waiting."""
@@ -80,16 +78,6 @@ class WorkerConfig:
         return round(self.lease_seconds * 1000)
 
 
-@dataclass(slots=True)
-class Held:
-    """A job in hand: from its claim until its settlement is written."""
-
-    claim: Claimed
-    task: asyncio.Task[None] | None = None
-    since: float = field(default_factory=time.monotonic)
-    overdue: bool = False
-
-
 class HookWorker(arq.Worker):
     """Runs handlers until it is told to stop. Make it inside a running event loop; `await worker.async_run()`.
 
@@ -102,7 +90,6 @@ class HookWorker(arq.Worker):
 
     Attributes:
         watchdog: tells how often handlers have blocked the event loop.
-        tasks_left_behind: how many events had a handler that would not end at its time limit.
     """
 
     def __init__(
@@ -126,13 +113,9 @@ class HookWorker(arq.Worker):
         self.config = config
         self._server = server
         self._dispatcher = dispatcher
-        self._held: dict[str, Held] = {}
+        self._in_hand = JobsInHand(config.concurrency)
         self._handing_back: set[asyncio.Task[None]] = set()
         self._context = contextvars.copy_context()
-        self._suspect: str | None = None
-        self._left_behind: set[asyncio.Task[None]] = set()
-        self.tasks_left_behind = 0
-        self._next_overdue_look = 0.0
         self._stirred = asyncio.Event()
         self._stopping = False
         self._stop_by = 0.0
@@ -144,10 +127,10 @@ class HookWorker(arq.Worker):
             pipe,
             lease_ms=config.lease_ms,
             too_late_seconds=config.lease_seconds / RENEWALS_PER_LEASE,
-            held=self._claims_in_hand,
+            held=self._in_hand.claims,
             places=0 if config.burst else self.max_jobs,
-            free=lambda: self.max_jobs - len(self._held),
-            suspect_wanted=lambda: self._suspect is None,
+            free=self._in_hand.free,
+            suspect_wanted=self._in_hand.suspect_wanted,
             take=self._take,
         )
         self._settler = Settler(
@@ -161,10 +144,10 @@ class HookWorker(arq.Worker):
         )
         self._once = once or OnceBlocks(config.lease_ms)
         self._renewal = LeaseRenewal(
-            config.redis_url, lease_ms=config.lease_ms, held=self._claims_in_hand, once=self._once
+            config.redis_url, lease_ms=config.lease_ms, held=self._in_hand.claims, once=self._once
         )
         patience = Patience(config.lease_seconds, dispatcher.longest_run_seconds, config.stop_seconds)
-        self.watchdog = Watchdog(config.redis_url, held=self._claims_in_hand, once=self._once, patience=patience)
+        self.watchdog = Watchdog(config.redis_url, held=self._in_hand.claims, once=self._once, patience=patience)
         if handle_signals:
             self.watchdog.heed((signal.SIGTERM, signal.SIGINT))
 
@@ -188,7 +171,12 @@ class HookWorker(arq.Worker):
     @property
     def in_flight(self) -> int:
         """How many events are in hand."""
-        return len(self._held)
+        return len(self._in_hand)
+
+    @property
+    def tasks_left_behind(self) -> int:
+        """How many events had a handler that would not end at its time limit."""
+        return self._in_hand.left_behind
 
     async def main(self) -> None:
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
@@ -201,7 +189,7 @@ class HookWorker(arq.Worker):
             while not self._stopping:
                 self._give_up_overdue()
                 wait_seconds = await self._claim_and_start()
-                if self.burst and wait_seconds is None and not self._held:
+                if self.burst and wait_seconds is None and not self._in_hand:
                     break
                 await self._until_stirred(POLL_SECONDS if wait_seconds is None else min(wait_seconds, POLL_SECONDS))
             await self._wind_down()
@@ -223,7 +211,7 @@ class HookWorker(arq.Worker):
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Stop on a signal; arq has this called for SIGTERM and SIGINT."""
-        logger.info("worker.stopping", signal=signal.Signals(signum).name, in_flight=len(self._held))
+        logger.info("worker.stopping", signal=signal.Signals(signum).name, in_flight=self.in_flight)
         self.stop()
 
     async def close(self) -> None:
@@ -232,9 +220,6 @@ class HookWorker(arq.Worker):
             await self._server.delete(self.health_check_key)
         with suppress(RedisError, OSError):
             await self._server.aclose(close_connection_pool=True)
-
-    def _claims_in_hand(self) -> list[Claimed]:
-        return [held.claim for held in list(self._held.values())]  # called from threads: copied in one step
 
     async def _claim_and_start(self) -> float | None:
         """Fill the free places. Returns how long to wait before the next look in seconds, None if nothing is queued."""
@@ -247,7 +232,7 @@ class HookWorker(arq.Worker):
             rest_seconds = self._claimer.rest_seconds(POLL_SECONDS)
             if rest_seconds > 0:
                 return rest_seconds
-            free = self.max_jobs - len(self._held)
+            free = self._in_hand.free()
             if free <= 0 or self._claimer.under_way:
                 return POLL_SECONDS
             next_due_ms = await self._claimer.claim(min(free, CLAIM_JOBS))
@@ -270,19 +255,14 @@ class HookWorker(arq.Worker):
         self._stirred.set()
 
     def _take(self, claims: Sequence[Claimed]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, now = asyncio.get_running_loop(), time.monotonic()
         unwanted = []
         for claim in claims:
-            running = self._held.get(claim.job_id)
-            if running is not None:
-                # Our own lease lapsed (we were suspended, say), and the run still goes on: now under the new one.
-                running.claim = claim
+            held = self._in_hand.take(claim, now=now)
+            if held is None:
                 continue
-            held = self._held[claim.job_id] = Held(claim)
-            if claim.crashes:
-                self._suspect = claim.job_id
             # More than there are places for may come from a claim that was asked for when an offer had just been taken.
-            if self._stopping or len(self._held) > self.max_jobs:
+            if self._stopping or self._in_hand.free() < 0:
                 unwanted.append(claim)
                 continue
             # A task for each, although most end in their first step: a handler's libraries expect one of their own.
@@ -305,7 +285,7 @@ class HookWorker(arq.Worker):
             if job is None:
                 return
             runs = await self._dispatcher.dispatch(job)
-            if asyncio.current_task() in self._left_behind:
+            if held.task is None:
                 logger.warning("handler.ended_late", delivery=job.delivery)
                 return
             # Not the claim from before: the lease may have lapsed and been taken again meanwhile, by us.
@@ -332,28 +312,13 @@ class HookWorker(arq.Worker):
         return job
 
     def _give_up_overdue(self) -> None:
-        """Leave behind what does not end although it was cancelled: it would hold its place and its lease for ever."""
-        now = time.monotonic()
-        if now < self._next_overdue_look:
-            return
-        self._next_overdue_look = now + POLL_SECONDS
-        for held in list(self._held.values()):
-            if held.task is None or held.task.done() or now - held.since < OVERDUE_SECONDS:
-                continue
-            job = Job.from_bytes(held.claim.payload or b"null")
-            if now - held.since < self._dispatcher.time_limit_seconds(job) + OVERDUE_SECONDS:
-                continue
-            if not held.overdue:
-                held.overdue = True  # the loop may have been blocked: it has until the next look to use its chance
-                continue
-            self.tasks_left_behind += 1
-            self._left_behind.add(held.task)
-            held.task.add_done_callback(self._left_behind.discard)
+        """Leave behind what does not end although it was cancelled."""
+        for held, job in self._in_hand.overdue(self._dispatcher.time_limit_seconds, now=time.monotonic()):
             runs = self._dispatcher.given_up(job)
             failed = [run.handler for run in runs if run.ended == "failed"]
             logger.error("handler.left_behind", delivery=job.delivery, handlers=failed)
+            self._in_hand.leave_behind(held)
             self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
-            held.task = None
 
     def _let_go(self, settlements: Sequence[Settlement], fenced: Container[str]) -> None:
         for settlement in settlements:
@@ -368,14 +333,11 @@ class HookWorker(arq.Worker):
         self._forget([settlement.claim for settlement in settlements])
 
     def _forget(self, claims: Iterable[Claimed]) -> None:
-        for claim in claims:
-            self._held.pop(claim.job_id, None)
-            if self._suspect == claim.job_id:
-                self._suspect = None
+        self._in_hand.forget(claims)
         self._stirred.set()
 
     async def _until_stirred(self, seconds: float) -> None:
-        if seconds <= 0 and len(self._held) < self.max_jobs and not self._claimer.under_way:
+        if seconds <= 0 and self._in_hand.free() > 0 and not self._claimer.under_way:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -383,7 +345,7 @@ class HookWorker(arq.Worker):
 
     async def _wind_down(self) -> None:
         """Let what runs finish, hand back what does not, and write down what there is to write."""
-        running = [held.task for held in self._held.values() if held.task is not None]
+        running = self._in_hand.tasks()
         stop_now = asyncio.create_task(self._stop_now.wait())
         finished = asyncio.create_task(_all_done(running))
         await asyncio.wait([finished, stop_now], timeout=self.config.stop_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -399,14 +361,14 @@ class HookWorker(arq.Worker):
                 await self._settler.drain()
                 await self._claimer.withdraw()
                 await asyncio.gather(*self._handing_back)
-                unfinished = self._claims_in_hand()
+                unfinished = self._in_hand.claims()
                 if unfinished:
                     await self._once.release(self._server)
                     released = await queue.release(self._server, unfinished)
                     logger.info("worker.handed_back", events=released)
         except (TimeoutError, *OUTAGES) as error:
             # Nothing is lost: what could not be written is run again when its lease lapses.
-            logger.warning("worker.left_in_outage", events=len(self._held), error=type(error).__name__)
+            logger.warning("worker.left_in_outage", events=self.in_flight, error=type(error).__name__)
         self._settler.abandon()  # a handler that would not stop may still come to an end
 
 

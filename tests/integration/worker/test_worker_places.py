@@ -143,7 +143,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
 
     async def note(event: Event, ctx: Any) -> None:
         runs[event.id] += 1
-        tokens[event.id] = next(held.claim.token for held in worker._held.values() if held.claim.job_id == event.id)
+        tokens[event.id] = next(claim.token for claim in worker._in_hand.claims() if claim.job_id == event.id)
 
     tokens: dict[str, str] = {}
     monkeypatch.setattr(queue, "settle_and_claim", settle_and_claim)
