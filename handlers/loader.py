@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
-from handlers.annotations import check_annotation, wants_plain_event
 from handlers.decorator import mark_of, source_of
 from handlers.errors import HandlerError, HandlerLoadError
-from handlers.hints import handler_stub
 from handlers.registry import Handler, Registry
+from handlers.signature import check_annotation, wants_plain_event
+from handlers.stubs import handler_stub
 
 ENTRY_POINT_GROUP = "konvox_hooks.handlers"
 """Installed packages name their modules of handlers in this group."""

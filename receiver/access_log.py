@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
-from receiver.gate import masked_path
+from receiver.verification import masked_path
 
 logger = structlog.get_logger("receiver")
 

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from broker.admission import GroupCommit
 from broker.errors import BrokerUnavailableError
 from receiver.access_log import logger
-from receiver.answers import NOT_STORED, RETRY_AFTER, json_answer
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.errors import OverloadedError, RefusedError, not_found
-from receiver.gate import Gate
+from receiver.group_commit import GroupCommit
 from receiver.reception import Reception
+from receiver.responses import NOT_STORED, RETRY_AFTER, json_answer
+from receiver.verification import Gate
 
 BODY_SECONDS = 7.0
 """How long a body may take. One whose chunks break half-way would otherwise be waited for until the sender gives up."""

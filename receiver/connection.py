@@ -23,14 +23,14 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web import RequestPayloadError
 
-from broker.admission import GroupCommit, Verdict
 from broker.errors import BrokerUnavailableError
 from receiver.access_log import logger, tell_fault, tell_malformed, tell_request, tells_all
-from receiver.answers import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.errors import RefusedError
-from receiver.gate import Gate
+from receiver.group_commit import AdmissionResult, GroupCommit
 from receiver.reception import Reception
+from receiver.responses import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
+from receiver.verification import Gate
 
 PLAIN_BYTES = 65_536
 """The largest request that is taken here, head and body. Those of Konvox have some hundred bytes."""
@@ -173,20 +173,20 @@ class Connection(BaseProtocol):
         self._event_id = job.record.id
         self._raw = b""
 
-    def _answer(self, verdict: Verdict) -> None:
+    def _answer(self, result: AdmissionResult) -> None:
         """Answer the delivery that was taken; called by the group commit."""
         front, delivery = self._front, self._delivery
         self.busy = False
         self._delivery = None
-        if isinstance(verdict, bool):
-            content: dict[str, str] = {"status": front.reception.count(accepted=verdict), "id": self._event_id}
+        if isinstance(result, bool):
+            content: dict[str, str] = {"status": front.reception.count(accepted=result), "id": self._event_id}
             self._end(delivery, 200, content)
-        elif isinstance(verdict, BrokerUnavailableError):
+        elif isinstance(result, BrokerUnavailableError):
             front.reception.tally.unavailable += 1
-            logger.warning("receiver.unavailable", reason=verdict.reason)
+            logger.warning("receiver.unavailable", reason=result.reason)
             self._end(delivery, 503, NOT_STORED, RETRY_AFTER)
         else:
-            tell_fault(verdict)
+            tell_fault(result)
             self._end(delivery, 500, FAULT)
 
     def _end(

@@ -19,9 +19,9 @@ from typing import Final, Literal, Self, TypeVar
 
 import structlog
 
-from broker.connection import COMMAND_TIMEOUT_SECONDS
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS
 from receiver.errors import SpoolError
 from receiver.spool import SpoolBatch, SpoolFolder
 

@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from broker.admission import GroupCommit
 from receiver.access_log import AccessLog, ProtocolLog, logger
 from receiver.app import create_app
 from receiver.connection import Connection
-from receiver.gate import Gate
+from receiver.group_commit import GroupCommit
 from receiver.reception import Reception, Tally
+from receiver.verification import Gate
 
 REQUEST_SECONDS = 7.0
 """How long a request may take to arrive. Konvox itself gives up after 10 s."""

@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 
 from broker.records import Job
 from receiver.challenge import answer_challenge
-from receiver.gate import Gate, Gatehouse, Headers, check_body
+from receiver.verification import Gate, Gatehouse, Headers, check_body
 
 
 @dataclass(slots=True)

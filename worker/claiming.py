@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import Server
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
+from broker.redis.client import Server
+from broker.redis.pipelined import Pipe
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""

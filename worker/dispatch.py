@@ -16,8 +16,8 @@ import structlog
 
 from broker.records import Job
 from handlers import Context, Drop, Retry
-from handlers.hints import handler_stub
 from handlers.registry import Handler, Registry
+from handlers.stubs import handler_stub
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
 from worker.limits import LimitedRun, TimeLimit

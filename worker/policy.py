@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from broker.deadletters import DeadLetter, Reason
+from broker.dead_letters import DeadLetter, Reason
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 

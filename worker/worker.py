@@ -20,16 +20,16 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from broker import keys, queue
-from broker.connection import OUTAGES
 from broker.errors import MalformedRecordError
-from broker.pipe import Pipe
 from broker.queue import Claimed, Settlement
 from broker.records import Job
+from broker.redis.client import OUTAGES
+from broker.redis.outage import Outage
+from broker.redis.pipelined import Pipe
 from worker.claiming import CLAIM_JOBS, Claimer
 from worker.dispatch import Dispatcher
 from worker.in_hand import Held, JobsInHand
 from worker.once import OnceBlocks
-from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
 from worker.settling import Settler

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
-from console.roles import SPOOL
+from broker.redis.client import Server, close, connect
+from konvox_hooks.service.receiver import SPOOL
 from receiver.spool import spooled_events
 from tests.support.events import body_of, record_of
 from tests.support.http import http_request, read_answer

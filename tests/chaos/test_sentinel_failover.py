@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import redis.asyncio
 
-from broker.connection import Server, close, connect
 from broker.ledger import audit
+from broker.redis.client import Server, close, connect
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess
 from tests.support.sentinel import SentinelSet

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
+from broker.redis.client import Server, close, connect
 from tests.support.events import body_of
 from tests.support.processes import OurProcess
 from tests.support.refusals import lacks_replicas
@@ -127,9 +127,9 @@ async def test_eviction_is_refused_unless_told(
         async with await OurProcess.start("receiver", env=told, cwd=tmp_path) as receiver:
             await Sender(http, await receiver.listening("receiver")).deliver(1)
             assert await receiver.terminate() == 0
-        [doubt] = [line for line in receiver.log if line["event"] == "redis.doubt"]
-        assert doubt["level"] == "warning"
-        assert "events would disappear" in doubt["doubt"]
+        [warning] = [line for line in receiver.log if line["event"] == "redis.unverified"]
+        assert warning["level"] == "warning"
+        assert "events would disappear" in warning["what"]
 
 
 async def test_a_redis_that_would_lose_events_is_not_written_to_later_either(

@@ -10,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broker.connection import Server
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server
 from tests.support.events import admitted, claimed
 from tests.support.processes import OurProcess, worker_environment
 
@@ -158,7 +158,7 @@ async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
         assert len(codes) <= 4, worker.stderr
         assert "Traceback" not in worker.stderr
     assert codes == [1, 1, 1, 0]
-    (letter,) = [letter async for letter in dead_letters(server)]
+    (letter,) = [letter async for letter in list_dead_letters(server)]
     assert (letter.reason, letter.event_id) == ("poison", jobs[0].record.id)
     assert (tmp_path / "effects").read_text().splitlines() == [jobs[0].record.id] * 3
     ledger = await audit(server)

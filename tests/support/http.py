@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from broker.admission import AdmissionPolicy, GroupCommit, to_redis
-from broker.connection import Server
-from receiver.gate import Gate
+from broker.admission import AdmissionPolicy, to_redis
+from broker.redis.client import Server
+from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.reception import Tally
+from receiver.verification import Gate
 
 TOKEN = "a-token-of-the-tests-0123456789"
 

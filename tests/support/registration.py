@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 import pytest
 
-from broker.connection import close, connect
-from console.cli import run
+from broker.redis.client import close, connect
 from konvox.client import KonvoxClient
 from konvox.resources import Webhook
-from receiver.gate import Gate
+from konvox_hooks.cli import run
+from receiver.verification import Gate
 from tests.support.http import RunningReceiver, receiving
 
 FULL, READ = "kvx_live_full_key", "kvx_live_read_key"

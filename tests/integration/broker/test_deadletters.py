@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
-from broker import deadletters, keys
-from broker.deadletters import DeadLetter, dead_letters, find_dead_letters
+from broker import dead_letters, keys
+from broker.dead_letters import DeadLetter, find_dead_letters, list_dead_letters
 from broker.errors import MalformedRecordError
 from broker.ledger import audit
 from broker.records import Job
@@ -27,7 +27,7 @@ async def some_dead(server: ArqRedis, count: int) -> list[Job]:
 
 async def listed(server: ArqRedis, *, limit: int | None = None) -> list[DeadLetter]:
     """The dead letters, as they are listed."""
-    return [letter async for letter in dead_letters(server, limit=limit)]
+    return [letter async for letter in list_dead_letters(server, limit=limit)]
 
 
 async def test_a_letter_tells_all_that_is_known(server: ArqRedis) -> None:
@@ -73,7 +73,7 @@ async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: ArqRedis) 
     """With all attempts before it; the event is pending again, and its other letter stays."""
     (job,) = await some_dead(server, 1)
     letters = await find_dead_letters(server, f"{job.id}/mine.a")
-    assert await deadletters.retry(server, letters) == 1
+    assert await dead_letters.retry(server, letters) == 1
     assert [letter.handler for letter in await listed(server)] == ["mine.b"]
     (claim,) = (await claimed(server, token="b")).jobs
     assert Job.from_bytes(claim.payload or b"") == job.for_handler("mine.a", attempt=1)
@@ -90,7 +90,7 @@ async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: ArqRedis) 
 async def test_an_event_whose_letters_all_succeed_is_delivered(server: ArqRedis) -> None:
     """However many there were."""
     (job,) = await some_dead(server, 1)
-    assert await deadletters.retry(server, await listed(server)) == 2
+    assert await dead_letters.retry(server, await listed(server)) == 2
     for claim in (await claimed(server, token="b")).jobs:
         again = Job.from_bytes(claim.payload or b"")
         await settled(server, settlement_of(claim, again, [HandlerRun(again.handler or "", "done")], now_ms=0))
@@ -103,9 +103,9 @@ async def test_two_operators_retry_once(server: ArqRedis) -> None:
     """Whoever comes second changes nothing."""
     await some_dead(server, 1)
     letters = await listed(server)
-    assert await deadletters.retry(server, letters) == 2
-    assert await deadletters.retry(server, letters) == 0
-    assert await deadletters.drop(server, letters, retention_ms=RETENTION_MS) == 0
+    assert await dead_letters.retry(server, letters) == 2
+    assert await dead_letters.retry(server, letters) == 0
+    assert await dead_letters.drop(server, letters, retention_ms=RETENTION_MS) == 0
     ledger = await audit(server)
     assert (ledger.pending, ledger.dead_letters, ledger.balanced) == (1, 0, True)
 
@@ -114,11 +114,11 @@ async def test_dropping_is_counted(server: ArqRedis) -> None:
     """As dead, when the last letter of the event is dropped; only then its outcomes may end."""
     (job,) = await some_dead(server, 1)
     first, second = await listed(server)
-    assert await deadletters.drop(server, [first], retention_ms=RETENTION_MS) == 1
+    assert await dead_letters.drop(server, [first], retention_ms=RETENTION_MS) == 1
     ledger = await audit(server)
     assert (ledger.dead, ledger.dropped, ledger.balanced) == (1, 0, True)
     assert await server.pttl(keys.delivery_key(job.delivery)) == -1
-    assert await deadletters.drop(server, [second], retention_ms=RETENTION_MS) == 1
+    assert await dead_letters.drop(server, [second], retention_ms=RETENTION_MS) == 1
     ledger = await audit(server)
     assert (ledger.dead, ledger.dropped, ledger.dead_letters, ledger.balanced) == (1, 1, 0, True)
     assert await server.pttl(keys.delivery_key(job.delivery)) > 0
@@ -132,7 +132,7 @@ async def test_poison_is_retried_as_a_whole(server: ArqRedis) -> None:
     await settled(server, poison_settlement(claim, job, now_ms=0))
     (letter,) = await listed(server)
     assert (letter.id, letter.handler) == (job.id, None)
-    assert await deadletters.retry(server, [letter]) == 1
+    assert await dead_letters.retry(server, [letter]) == 1
     (claim,) = (await claimed(server, token="b")).jobs
     assert (claim.crashes, Job.from_bytes(claim.payload or b"")) == (0, job)
     assert (await audit(server)).balanced
@@ -144,13 +144,13 @@ async def test_a_letter_without_a_job_cannot_be_retried(server: ArqRedis) -> Non
     letters = await listed(server)
     broken = DeadLetter.from_bytes(letters[0].to_bytes().replace(b'"job":"{', b'"job":"'))
     with pytest.raises(MalformedRecordError):
-        await deadletters.retry(server, [letters[1], broken])
+        await dead_letters.retry(server, [letters[1], broken])
     assert await listed(server) == letters
     assert (await audit(server)).balanced
 
 
 async def test_no_letters_are_no_fault(server: ArqRedis) -> None:
     """Nothing to do."""
-    assert await deadletters.retry(server, []) == 0
-    assert await deadletters.drop(server, [], retention_ms=RETENTION_MS) == 0
+    assert await dead_letters.retry(server, []) == 0
+    assert await dead_letters.drop(server, [], retention_ms=RETENTION_MS) == 0
     assert await listed(server) == []

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from broker import deadletters, keys
+from broker import dead_letters, keys
 from broker.admission import AdmissionPolicy, admit
-from broker.deadletters import dead_letters
-from broker.eventlog import LoggedEvent, events, find_events
+from broker.dead_letters import list_dead_letters
+from broker.event_log import LoggedEvent, events, find_events
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, record_of, settled
 from worker.policy import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
@@ -71,13 +71,13 @@ async def test_a_dead_event_is_dead_until_it_is_retried_or_dropped(server: ArqRe
     assert await state_of(server) == "pending"
     await run_due(server, DONE)
     assert await state_of(server) == "dead"
-    letters = [letter async for letter in dead_letters(server)]
-    await deadletters.retry(server, letters)
+    letters = [letter async for letter in list_dead_letters(server)]
+    await dead_letters.retry(server, letters)
     assert await state_of(server) == "pending"
     await run_due(server, UNFIT)
     assert await state_of(server) == "dead"
-    letters = [letter async for letter in dead_letters(server)]
-    await deadletters.drop(server, letters, retention_ms=RETENTION_MS)
+    letters = [letter async for letter in list_dead_letters(server)]
+    await dead_letters.drop(server, letters, retention_ms=RETENTION_MS)
     assert await state_of(server) == "dropped"
 
 

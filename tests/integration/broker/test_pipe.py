@@ -11,9 +11,9 @@ import redis
 import uvloop
 from arq.connections import ArqRedis
 
-import broker.pipe
-from broker.connection import OUTAGES, close, connect
-from broker.pipe import Pipe
+import broker.redis.pipelined
+from broker.redis.client import OUTAGES, close, connect
+from broker.redis.pipelined import Pipe
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -80,7 +80,7 @@ async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
 
 async def test_an_idle_connection_is_given_back(server: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is anybody's, with the time-out that it had."""
-    monkeypatch.setattr(broker.pipe, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 0.0)
     pipe = Pipe(server)
     for _ in range(3):
         number = await own_connection(pipe)

@@ -14,10 +14,10 @@ import redis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
-from broker.durability import Confirmation
-from broker.sentinel_address import parse_sentinel_url
-from broker.sentinels import roll_call
+from broker.redis.client import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
+from broker.redis.durability import Confirmation
+from broker.redis.sentinel import roll_call
+from broker.redis.sentinel_url import parse_sentinel_url
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.workers import until

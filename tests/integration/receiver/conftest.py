@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from receiver.gate import Gate
+from receiver.verification import Gate
 from tests.support.http import TOKEN, RunningReceiver, receiving
 
 Start = Callable[..., Awaitable[RunningReceiver]]

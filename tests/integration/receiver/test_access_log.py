@@ -10,10 +10,10 @@ import orjson
 import pytest
 import structlog
 
-from broker.admission import GroupCommit
-from console.logs import configure_logging
 from konvox.signatures import sign_hmac_sha256
+from konvox_hooks.service.logging import configure_logging
 from receiver import access_log, connection, listener
+from receiver.group_commit import GroupCommit
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from broker.connection import close, connect
-from console.admin import AdminListener, admin_listener
-from console.errors import UsageError
-from console.listening import listening
-from receiver.gate import Gate
+from broker.redis.client import close, connect
+from konvox_hooks.errors import UsageError
+from konvox_hooks.service.admin import AdminListener, admin_listener
+from konvox_hooks.service.listeners import listening
+from receiver.verification import Gate
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, http_request, receiving, send
 from tests.support.valkey import ValkeyServer

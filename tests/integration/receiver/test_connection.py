@@ -9,12 +9,13 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker import keys
-from broker.admission import AdmissionPolicy, GroupCommit, to_redis
+from broker.admission import AdmissionPolicy, to_redis
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from receiver import app, listener
-from receiver.gate import Gate
+from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
+from receiver.verification import Gate
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
 

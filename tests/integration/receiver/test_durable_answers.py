@@ -11,10 +11,10 @@ from typing import TypeVar
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
 from broker.records import Job
+from broker.redis.client import Server, close, connect
 from konvox.signatures import sign_hmac_sha256
-from receiver.gate import Gate
+from receiver.verification import Gate
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, RunningReceiver, http_request, receiving
 from tests.support.valkey import ValkeyServer

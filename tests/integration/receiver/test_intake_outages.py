@@ -12,11 +12,11 @@ from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
-from broker.durability import BY_WAITAOF
 from broker.errors import BrokerUnavailableError
 from broker.ledger import audit
 from broker.records import Job
+from broker.redis.client import Server, close, connect
+from broker.redis.durability import BY_WAITAOF
 from receiver.intake import Intake
 from receiver.spool import SpoolFolder, spooled_events
 from tests.support.events import job_of

@@ -12,8 +12,8 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
 from broker.ledger import audit
+from broker.redis.client import Server, close, connect
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
 from tests.support.logwatch import watching

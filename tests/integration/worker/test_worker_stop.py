@@ -11,9 +11,9 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
 from broker.ledger import audit
 from broker.records import Job
+from broker.redis.client import Server, close, connect
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of, queued_ids
 from tests.support.valkey import ValkeyServer

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handlers.decorator import mark_of
-from handlers.hints import handler_stub
 from handlers.registry import matches
+from handlers.stubs import handler_stub
 from konvox.events import EVENT_MODELS, Event
 
 

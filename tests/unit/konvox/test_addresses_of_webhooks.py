@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from konvox.addresses import masked_url
+from konvox.urls import masked_url
 
 
 @pytest.mark.parametrize(

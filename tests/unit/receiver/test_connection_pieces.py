@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.admission import GroupCommit
 from broker.records import Job
 from receiver.connection import Connection
-from receiver.gate import Gate
+from receiver.group_commit import GroupCommit
 from receiver.reception import Reception
+from receiver.verification import Gate
 from tests.support.events import body_of
 from tests.support.http import TOKEN, http_request
 

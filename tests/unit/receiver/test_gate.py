@@ -14,7 +14,7 @@ from broker.records import Job, Record
 from konvox.samples import sample_body
 from konvox.signatures import sign_hmac_sha256
 from receiver.errors import RefusedError, not_found
-from receiver.gate import KEPT_HEADERS, Gate, Gatehouse, check_body, masked_path
+from receiver.verification import KEPT_HEADERS, Gate, Gatehouse, check_body, masked_path
 
 TOKEN, SECRET, HEADER = "a-token-0123456789", "the-signing-secret", "X-Konvox-Signature"
 BODY = sample_body("contact.replied", timestamp="2026-05-20T14:32:00.000Z")

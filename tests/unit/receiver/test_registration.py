@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from receiver.registration import (
+from konvox_hooks.registration.plan import (
     RegistrationPlan,
     Survey,
     hook_url,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.deadletters import DeadLetter
+from broker.dead_letters import DeadLetter
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import job_of, outcome_of

@@ -1,0 +1,85 @@
+"""All checks, one after the other or at once, so that none can keep another from running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+from konvox_hooks.config.accounts import ACCOUNT_FIELDS, load_endpoints
+from konvox_hooks.config.settings import examine_settings
+from konvox_hooks.doctor.findings import Check, Finding, Patient, fault
+from konvox_hooks.doctor.local import check_data_folder, check_handlers, check_settings, check_way_in
+from konvox_hooks.doctor.remote import check_api, check_public_url
+from konvox_hooks.doctor.store import check_store
+from konvox_hooks.errors import UsageError
+
+_HERE: Final[tuple[tuple[str, Check], ...]] = (
+    ("settings", check_settings),
+    ("handlers", check_handlers),
+    ("data folder", check_data_folder),
+)
+"""One after the other: the handlers are the users' code, and what they load is needed further down."""
+
+_OF_EACH_ACCOUNT: Final[tuple[tuple[str, Check], ...]] = (
+    ("way in", check_way_in),
+    ("konvox api", check_api),
+    ("public url", check_public_url),
+)
+
+_CHECK_SECONDS: Final = 30.0
+
+
+def admit() -> tuple[Patient, list[Finding]]:
+    """The settings to examine; without `.env` if that cannot be read."""
+    try:
+        settings, faults = examine_settings()
+    except UsageError as error:
+        settings, faults = examine_settings(env_file=os.devnull)
+        return Patient(settings, faults), [fault("settings", str(error), "mend or remove the file")]
+    return Patient(settings, faults), []
+
+
+async def examine(patient: Patient) -> list[Finding]:
+    """Everything that is found, in the order of the checks."""
+    findings = [finding for name, check in _HERE for finding in await _run(name, check, patient)]
+    accounts, faults = _accounts(patient)
+    # At once: what hangs costs its own time-out, and not the sum of them.
+    found = await asyncio.gather(
+        _run("redis", check_store, patient),
+        *(_run(name, check, account) for account in accounts for name, check in _OF_EACH_ACCOUNT),
+    )
+    return [*findings, *faults, *chain.from_iterable(found)]
+
+
+def _accounts(patient: Patient) -> tuple[list[Patient], list[Finding]]:
+    """A patient for each endpoint; the one that the variables describe where there is no file of endpoints."""
+    if patient.faulty("endpoints_file"):
+        return [], []
+    try:
+        endpoints = load_endpoints(patient.settings)
+    except UsageError as error:
+        return [], [fault("endpoints", line, "mend the file") for line in str(error).splitlines()]
+    shared = {name: line for name, line in patient.faults.items() if name not in ACCOUNT_FIELDS}
+    return [
+        replace(patient, settings=settings, faults=shared if name else patient.faults, endpoint=name)
+        for name, settings in endpoints.items()
+    ], []
+
+
+async def _run(name: str, check: Check, patient: Patient) -> list[Finding]:
+    """What one check finds. What it did not foresee is a finding too: the other checks go on."""
+    findings: list[Finding] = []
+    prefix = f"[{patient.endpoint}] " if patient.endpoint else ""
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            async for finding in check(patient):
+                findings.append(finding)  # noqa: PERF401 - what was found before a failure must stay
+    except TimeoutError:
+        findings.append(fault(name, f"no end within {_CHECK_SECONDS:g} s", "try again, and see what it waits for"))
+    except Exception as error:  # noqa: BLE001 - a doctor must not fall ill: see above
+        # Its text is left out, because nobody knows what it holds.
+        findings.append(fault(name, f"the check itself failed ({type(error).__name__})", "please report this"))
+    return [replace(finding, check=prefix + finding.check) for finding in findings]
