@@ -118,7 +118,7 @@ class SafeAdmission:
 
     def _note(self, fault: UnsafeServerError | None) -> None:
         if fault is not None and str(fault) != str(self.fault):
-            logger.error("redis.refused", fault=fault.fault, hint=fault.mend)
+            logger.error("redis.refused", fault=fault.fault, hint=fault.hint)
         elif fault is None and self.fault is not None:
             logger.info("redis.approved")
         self.fault = fault

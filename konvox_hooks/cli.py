@@ -59,7 +59,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "dead": CommandEntry("konvox_hooks.commands.dead", "Look at dead letters, retry or drop them.", "dead list"),
     "replay": CommandEntry("konvox_hooks.commands.replay", "Run handlers again on past events.", "replay --help"),
     "audit": CommandEntry("konvox_hooks.commands.audit", "Prove that no event has disappeared.", "audit"),
-    "doctor": CommandEntry("konvox_hooks.commands.doctor", "Check everything, and say how to mend it.", "doctor"),
+    "doctor": CommandEntry("konvox_hooks.commands.doctor", "Check everything, and say how to fix it.", "doctor"),
     "config": CommandEntry(
         "konvox_hooks.commands.config", "Show the settings in effect, secrets masked.", "config --json"
     ),

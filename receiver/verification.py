@@ -44,7 +44,7 @@ class Headers(HeaderValues, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AccountPolicy:
     """What a request must show to get in.
 
     Attributes:
@@ -146,18 +146,18 @@ class Gate:
         return RefusedError(413, f"the body is larger than {self.max_body_bytes} bytes")
 
 
-class Gatehouse:
+class AccountRouter:
     """The gates of all endpoints of one receiver: finds the one by which a request may come in.
 
     Args:
         gates: at least one. An endpoint is known by its token, or else by whose secret verifies the signature.
     """
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
+    def __init__(self, gates: Sequence[AccountPolicy]) -> None:
         self._gates = tuple(gates)
 
     @property
-    def gates(self) -> Sequence[Gate]:
+    def gates(self) -> Sequence[AccountPolicy]:
         """All gates."""
         return self._gates
 
@@ -166,7 +166,7 @@ class Gatehouse:
         """The largest body that any of them lets in."""
         return max(gate.max_body_bytes for gate in self._gates)
 
-    def candidates(self, token: str | None) -> Sequence[Gate]:
+    def candidates(self, token: str | None) -> Sequence[AccountPolicy]:
         """The gates that a request with this token, or with none, may come in by.
 
         Raises:
@@ -182,7 +182,9 @@ class Gatehouse:
         return admitting
 
 
-def check_body(candidates: Sequence[Gate], body: bytes, headers: Headers, *, received_at_ms: int) -> Gate:
+def check_body(
+    candidates: Sequence[AccountPolicy], body: bytes, headers: Headers, *, received_at_ms: int
+) -> AccountPolicy:
     """The first gate whose signature the body has.
 
     Raises:

@@ -57,7 +57,9 @@ class LeaseRenewal:
                     logger.warning("lease.renewal_failed", error=type(error).__name__)
                 away = True
             except Exception:
-                logger.exception("lease.fault")  # without this thread, every event that takes long would run twice
+                logger.exception(
+                    "lease.renewal_crashed"
+                )  # without this thread, every event that takes long would run twice
             else:
                 away = False
         server.close()

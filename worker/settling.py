@@ -98,7 +98,7 @@ class Settler:
                     await self._write_batch(batch)
                 except Exception:
                     # A fault of ours. Whoever is let go of unwritten is run again when its lease lapses.
-                    logger.exception("settle.fault", jobs=len(batch))
+                    logger.exception("settlement.failed", jobs=len(batch))
                     self._settled(batch, {settlement.claim.job_id for settlement in batch})
         finally:
             self._writer = None

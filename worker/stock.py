@@ -60,7 +60,7 @@ def arq_function(dispatcher: Dispatcher) -> Function:
             with suppress(*OUTAGES):
                 await asyncio.shield(queue.release(server, [claim]))
         except Exception:
-            logger.exception("job.fault", job_id=job_id)  # it is run again when its lease lapses
+            logger.exception("job.failed", job_id=job_id)  # it is run again when its lease lapses
         if not written:
             raise arq.Retry
 

@@ -32,7 +32,7 @@ OUTAGES = (RedisError, OSError, TimeoutError)
 """What redis-py raises when Redis is away, hung, read-only or full (a dropped connection may be a plain OSError)."""
 
 
-class _Ours:
+class TunedConnection:
     """What our connections do in another way than those of redis-py, whichever of its classes they are."""
 
     _serializer = HiredisRespSerializer()
@@ -63,7 +63,7 @@ class _Ours:
             raise redis.ConnectionError(said) from refusal
 
 
-class _OursBlocking:
+class TunedBlockingConnection:
     """The same for a thread of its own."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
@@ -109,7 +109,7 @@ def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Ar
         pool: ConnectionPool = sentinel.async_pool(parse_sentinel_url(url), **options)
     else:
         pool = ConnectionPool.from_url(url, **options)
-    pool.connection_class = type("Ours", (_Ours, pool.connection_class), {})
+    pool.connection_class = type("Ours", (TunedConnection, pool.connection_class), {})
     return ArqRedis(pool)
 
 
@@ -120,7 +120,7 @@ def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECON
         pool: redis.ConnectionPool = sentinel.blocking_pool(parse_sentinel_url(url), **options)
     else:
         pool = redis.ConnectionPool.from_url(url, **options)
-    pool.connection_class = type("OursBlocking", (_OursBlocking, pool.connection_class), {})
+    pool.connection_class = type("OursBlocking", (TunedBlockingConnection, pool.connection_class), {})
     return redis.Redis.from_pool(pool)
 
 

@@ -30,12 +30,12 @@ class Outage:
         """Note a failed command, and wait before the next try."""
         self._failures += 1
         if self._failures == 1:
-            logger.error("redis.away", error=refusal_in_words(error))
+            logger.error("redis.lost", error=refusal_in_words(error))
         ceiling = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
         await asyncio.sleep(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - jitter, not a secret
 
     def over(self) -> None:
         """Note a command that worked."""
         if self._failures:
-            logger.info("redis.back", failed_tries=self._failures)
+            logger.info("redis.restored", failed_tries=self._failures)
         self._failures = 0

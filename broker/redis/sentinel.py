@@ -183,7 +183,7 @@ class _BlockingSentinels:
             sentinel.disconnect()
 
 
-async def roll_call(address: SentinelAddress) -> list[str]:
+async def check_sentinels(address: SentinelAddress) -> list[str]:
     """What is wrong with each sentinel that names no master; empty where all is well."""
     answers = await _Sentinels(address).ask_all()
     places = zip(address.sentinels, answers, strict=True)

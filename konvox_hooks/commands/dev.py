@@ -14,7 +14,7 @@ from konvox.sandbox.scenarios import SCENARIOS
 from konvox_hooks.commands.trigger import own_origin
 from konvox_hooks.config.accounts import settings_of_endpoint
 from konvox_hooks.config.settings import Settings, example_of, load_settings, variable_of
-from konvox_hooks.demo.dev_sandbox import people_keep_coming, rehearsal_config, sandbox_running
+from konvox_hooks.demo.dev_sandbox import generate_traffic, rehearsal_config, sandbox_running
 from konvox_hooks.errors import UsageError
 from konvox_hooks.history.open_store import redis_or_embedded
 from konvox_hooks.registration.plan import hook_url
@@ -53,7 +53,7 @@ def command(*, sandbox: bool, scenario: str, rate: float) -> None:
     """Run receiver and worker as `serve` does, and load the handlers anew when a file of them changes.
 
     No event is lost by that: what comes meanwhile waits. A file that does not load is told, and the worker starts again
-    when it is mended. Other settings are read at the start only. With --sandbox, ctx.konvox is the sandbox's client.
+    when it is fixed. Other settings are read at the start only. With --sandbox, ctx.konvox is the sandbox's client.
     """
     settings = load_settings()
     settings.require_way_in()
@@ -83,7 +83,7 @@ async def _develop(settings: Settings, environment: dict[str, str], rehearsal: _
         if rehearsal is not None:
             url = await stack.enter_async_context(sandbox_running(rehearsal.config))
             environment |= {"KONVOX_API_URL": url, "KONVOX_API_KEY": rehearsal.config.full_key}
-            coming = people_keep_coming(rehearsal.config, url, receiver=rehearsal.receiver, hook=rehearsal.hook)
+            coming = generate_traffic(rehearsal.config, url, receiver=rehearsal.receiver, hook=rehearsal.hook)
             task = asyncio.create_task(coming)
             task.add_done_callback(_say_if_broken)
             stack.callback(task.cancel)
@@ -92,7 +92,7 @@ async def _develop(settings: Settings, environment: dict[str, str], rehearsal: _
 
 def _say_if_broken(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("sandbox.rehearsal_broken", error=f"{type(error).__name__}: {error}")
+        logger.error("sandbox.traffic_failed", error=f"{type(error).__name__}: {error}")
 
 
 async def _serve(settings: Settings, environment: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""`konvox-hooks doctor`: is everything as it should be, and if not, how to mend it."""
+"""`konvox-hooks doctor`: is everything as it should be, and if not, how to fix it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def _print(findings: Sequence[Finding]) -> None:
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         state = click.style(f"{finding.state:<7}", fg=_COLOURS[finding.state])
-        mend = f" -> {finding.mend}" if finding.mend else ""
-        click.echo(f"{state}  {finding.check:<{width}}  {shown_line(finding.message + mend)}")
+        hint = f" -> {finding.hint}" if finding.hint else ""
+        click.echo(f"{state}  {finding.check:<{width}}  {shown_line(finding.message + hint)}")
 
 
 def _conclude(findings: Sequence[Finding]) -> None:

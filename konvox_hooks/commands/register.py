@@ -13,7 +13,7 @@ from konvox_hooks.config.api_client import API_SETTINGS, missing_settings
 from konvox_hooks.config.settings import Settings, example_of, load_settings, variable_of
 from konvox_hooks.errors import NeedsAttention, UsageError
 from konvox_hooks.registration.plan import RegistrationPlan, masked
-from konvox_hooks.registration.register import ENV_FILE, Options, Order, Result, carry_out, way_in_of
+from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRequest, Result, carry_out, way_in_of
 from konvox_hooks.registration.subscriptions import load_registry, matched_events, wanted_events
 from konvox_hooks.service.logging import configure_logging
 from konvox_hooks.terminal.formatting import example, shown_line
@@ -48,7 +48,7 @@ def command(*, names: str | None, no_check: bool, endpoint: str | None, as_json:
     _say_what_to_do(result, order, settings, options)
 
 
-def _order(settings: Settings, names: str | None, options: Options) -> Order:
+def _order(settings: Settings, names: str | None, options: Options) -> RegistrationRequest:
     """What is to be registered.
 
     Raises:
@@ -60,7 +60,9 @@ def _order(settings: Settings, names: str | None, options: Options) -> Order:
         )
     registry = Registry() if names is not None else load_registry(settings)
     events = _wanted(registry) if names is None else _named(names)
-    return Order(settings.public_url, way_in_of(settings, options), events, lambda name: bool(registry.matching(name)))
+    return RegistrationRequest(
+        settings.public_url, way_in_of(settings, options), events, lambda name: bool(registry.matching(name))
+    )
 
 
 def _wanted(registry: Registry) -> list[str]:
@@ -144,7 +146,7 @@ def _differences(plan: RegistrationPlan) -> list[str]:
     return lines + [f"- {name}: delivered, not wanted" for name in plan.extra]
 
 
-def _say_what_to_do(result: Result, order: Order, settings: Settings, options: Options) -> None:
+def _say_what_to_do(result: Result, order: RegistrationRequest, settings: Settings, options: Options) -> None:
     """On stderr, what follows from it for a person.
 
     Raises:

@@ -87,7 +87,7 @@ class OurProcess:
 
     async def listening(self, listener: str) -> str:
         """Wait until a listener is up (`receiver`, `receiver.admin`, `worker.admin`), and return its URL."""
-        line = await self.logged("listening", listener=listener)
+        line = await self.logged("listener.started", listener=listener)
         return str(line["url"])
 
     async def ended(self) -> int:

@@ -66,7 +66,7 @@ async def sandbox_running(config: SandboxConfig) -> AsyncIterator[str]:
         await asyncio.wait({serving})
 
 
-async def people_keep_coming(config: SandboxConfig, sandbox_url: str, *, receiver: str, hook: str) -> None:
+async def generate_traffic(config: SandboxConfig, sandbox_url: str, *, receiver: str, hook: str) -> None:
     """Register the receiver once it is up, start a campaign, and enroll somebody again and again, until cancelled.
 
     Args:
@@ -79,7 +79,7 @@ async def people_keep_coming(config: SandboxConfig, sandbox_url: str, *, receive
     async with KonvoxClient(sandbox_url, config.full_key, paths=config.paths) as konvox:
         await konvox.webhooks.register(url=hook, events=[*EVENT_MODELS, *UNKNOWN_EVENTS])
         campaign = await konvox.campaigns.create(name="Rehearsal", channel="linkedin")
-        logger.info("sandbox.rehearsing", scenario=config.scenario, rate=config.rate)
+        logger.info("sandbox.traffic_started", scenario=config.scenario, rate=config.rate)
         number = 0
         while True:
             number += 1

@@ -12,10 +12,10 @@ FLAKY_CONTACT = "contact-flaky"
 """The enrollment of this contact is taken by the CRM at the third attempt."""
 
 STUCK_CONTACT = "contact-stuck"
-"""The opt-out of this contact is not taken by the CRM before it has been mended."""
+"""The opt-out of this contact is not taken by the CRM before it has been fixed."""
 
 CRM_MENDED = "DEMO_CRM_MENDED"
-"""The environment variable that names the file by which the CRM is mended."""
+"""The environment variable that names the file by which the CRM is fixed."""
 
 
 class CrmDownError(Exception):

@@ -52,8 +52,8 @@ class Stage:
 
     @property
     def crm_mended(self) -> Path:
-        """The file that mends the CRM of the demo's handlers."""
-        return self.folder / "crm-is-mended"
+        """The file that fixes the CRM of the demo's handlers."""
+        return self.folder / "crm-is-repaired"
 
     async def fire(self, event: str, data: Mapping[str, Any], *, copies: int = 1) -> list[dict[str, Any]]:
         """Have an event happen in the sandbox; returns what became of each delivery, once the last has ended."""

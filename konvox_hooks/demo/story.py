@@ -125,7 +125,7 @@ async def _dead(step: _Step) -> None:
     step.stage.crm_mended.touch()
     code, _ = await step.stage.run("dead", "retry", event.record.id)
     event = await _settled(step.stage, event.delivery)
-    step.check(f"the CRM is mended; konvox-hooks dead retry: {_summary(event)}", holds=event.state == "delivered")
+    step.check(f"the CRM is fixed; konvox-hooks dead retry: {_summary(event)}", holds=event.state == "delivered")
 
 
 async def _ledger(step: _Step) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from konvox_hooks.config.accounts import ACCOUNT_FIELDS, load_endpoints
 from konvox_hooks.config.settings import examine_settings
-from konvox_hooks.doctor.findings import Check, Finding, Patient, fault
+from konvox_hooks.doctor.findings import Check, Finding, Subject, fault
 from konvox_hooks.doctor.local import check_data_folder, check_handlers, check_settings, check_way_in
 from konvox_hooks.doctor.remote import check_api, check_public_url
 from konvox_hooks.doctor.store import check_store
@@ -32,17 +32,17 @@ _OF_EACH_ACCOUNT: Final[tuple[tuple[str, Check], ...]] = (
 _CHECK_SECONDS: Final = 30.0
 
 
-def admit() -> tuple[Patient, list[Finding]]:
+def admit() -> tuple[Subject, list[Finding]]:
     """The settings to examine; without `.env` if that cannot be read."""
     try:
         settings, faults = examine_settings()
     except UsageError as error:
         settings, faults = examine_settings(env_file=os.devnull)
-        return Patient(settings, faults), [fault("settings", str(error), "mend or remove the file")]
-    return Patient(settings, faults), []
+        return Subject(settings, faults), [fault("settings", str(error), "fix or remove the file")]
+    return Subject(settings, faults), []
 
 
-async def examine(patient: Patient) -> list[Finding]:
+async def examine(patient: Subject) -> list[Finding]:
     """Everything that is found, in the order of the checks."""
     findings = [finding for name, check in _HERE for finding in await _run(name, check, patient)]
     accounts, faults = _accounts(patient)
@@ -54,14 +54,14 @@ async def examine(patient: Patient) -> list[Finding]:
     return [*findings, *faults, *chain.from_iterable(found)]
 
 
-def _accounts(patient: Patient) -> tuple[list[Patient], list[Finding]]:
+def _accounts(patient: Subject) -> tuple[list[Subject], list[Finding]]:
     """A patient for each endpoint; the one that the variables describe where there is no file of endpoints."""
     if patient.faulty("endpoints_file"):
         return [], []
     try:
         endpoints = load_endpoints(patient.settings)
     except UsageError as error:
-        return [], [fault("endpoints", line, "mend the file") for line in str(error).splitlines()]
+        return [], [fault("endpoints", line, "fix the file") for line in str(error).splitlines()]
     shared = {name: line for name, line in patient.faults.items() if name not in ACCOUNT_FIELDS}
     return [
         replace(patient, settings=settings, faults=shared if name else patient.faults, endpoint=name)
@@ -69,7 +69,7 @@ def _accounts(patient: Patient) -> tuple[list[Patient], list[Finding]]:
     ], []
 
 
-async def _run(name: str, check: Check, patient: Patient) -> list[Finding]:
+async def _run(name: str, check: Check, patient: Subject) -> list[Finding]:
     """What one check finds. What it did not foresee is a finding too: the other checks go on."""
     findings: list[Finding] = []
     prefix = f"[{patient.endpoint}] " if patient.endpoint else ""

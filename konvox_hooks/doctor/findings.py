@@ -21,13 +21,13 @@ class Finding:
         check: what was looked at.
         state: how it is.
         message: what was found; nothing of a secret.
-        mend: what to do about it; empty where all is well.
+        hint: what to do about it; empty where all is well.
     """
 
     check: str
     state: State
     message: str
-    mend: str = ""
+    hint: str = ""
 
 
 def ok(check: str, message: str) -> Finding:
@@ -35,23 +35,23 @@ def ok(check: str, message: str) -> Finding:
     return Finding(check, "ok", message)
 
 
-def warning(check: str, message: str, mend: str) -> Finding:
+def warning(check: str, message: str, hint: str) -> Finding:
     """Works, and needs a person."""
-    return Finding(check, "warning", message, mend)
+    return Finding(check, "warning", message, hint)
 
 
-def fault(check: str, message: str, mend: str) -> Finding:
+def fault(check: str, message: str, hint: str) -> Finding:
     """Does not work, or will lose events."""
-    return Finding(check, "fault", message, mend)
+    return Finding(check, "fault", message, hint)
 
 
-def not_checked(check: str, why: str, mend: str) -> Finding:
+def not_checked(check: str, why: str, hint: str) -> Finding:
     """Could not be looked at."""
-    return warning(check, f"not checked: {why}", mend)
+    return warning(check, f"not checked: {why}", hint)
 
 
 @dataclass(slots=True)
-class Patient:
+class Subject:
     """What is examined.
 
     Attributes:
@@ -72,5 +72,5 @@ class Patient:
 
 
 Findings = AsyncIterator[Finding]
-Check = Callable[[Patient], Findings]
+Check = Callable[[Subject], Findings]
 """Looks at one part, and yields what it finds, the first before the last can fail."""

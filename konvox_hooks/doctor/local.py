@@ -11,7 +11,7 @@ from typing import Final
 
 from handlers.errors import HandlerError
 from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, known_variables, unknown_variables, variable_of
-from konvox_hooks.doctor.findings import Findings, Patient, fault, not_checked, ok, warning
+from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.subscriptions import load_registry
 
 _FULL_BYTES: Final = 100 * 1024**2
@@ -19,20 +19,20 @@ _NEARLY_FULL_BYTES: Final = 1024**3
 _GIB: Final = 1024**3
 
 
-async def check_settings(patient: Patient) -> Findings:
+async def check_settings(patient: Subject) -> Findings:
     """Every setting that is wrong, and every variable that nothing reads."""
     for name, line in patient.faults.items():
         yield fault("settings", line, f"set {variable_of(name)} right, in the environment or in .env")
     for variable in unknown_variables():
         nearest = get_close_matches(variable.upper(), sorted(known_variables()), n=1)
-        mend = f"did you mean {nearest[0]}?" if nearest else "take it out; `konvox-hooks config` shows all settings"
-        yield warning("settings", f"{variable} is not a setting", mend)
+        hint = f"did you mean {nearest[0]}?" if nearest else "take it out; `konvox-hooks config` shows all settings"
+        yield warning("settings", f"{variable} is not a setting", hint)
     if not patient.faults:
         set_by_hand = sum(value.source != "default" for value in patient.settings.effective())
         yield ok("settings", f"{set_by_hand} set, the others have their defaults")
 
 
-async def check_way_in(patient: Patient) -> Findings:
+async def check_way_in(patient: Subject) -> Findings:
     """Whether Konvox, and nobody else, can deliver."""
     settings = patient.settings
     if wrong := patient.faulty("hook_tokens", "signature", "signing_secrets"):
@@ -58,12 +58,12 @@ async def check_way_in(patient: Patient) -> Findings:
         yield ok("way in", f"{_tokens(patient)}, no signature")
 
 
-def _tokens(patient: Patient) -> str:
+def _tokens(patient: Subject) -> str:
     count = len(patient.settings.hook_tokens)
     return f"{count} URL token{'' if count == 1 else 's'}"
 
 
-async def check_handlers(patient: Patient) -> Findings:
+async def check_handlers(patient: Subject) -> Findings:
     """Whether the handlers can be loaded; keeps them for the checks that come after."""
     if wrong := patient.faulty("handlers"):
         yield not_checked("handlers", f"{wrong} is wrong", "see above")
@@ -84,18 +84,18 @@ async def check_handlers(patient: Patient) -> Findings:
     yield ok("handlers", f"{len(names)} loaded: {', '.join(names)}")
 
 
-async def check_data_folder(patient: Patient) -> Findings:
+async def check_data_folder(patient: Subject) -> Findings:
     """Whether the embedded server's data and the spool can be written, and how much room they have."""
     if wrong := patient.faulty("data_dir"):
         yield not_checked("data folder", f"{wrong} is wrong", "see above")
         return
     folder = patient.settings.data_dir
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    mend = f"give it to the user that runs konvox-hooks, or name another in {variable_of('data_dir')}"
+    hint = f"give it to the user that runs konvox-hooks, or name another in {variable_of('data_dir')}"
     try:
         _write_and_remove(existing)
     except OSError as error:
-        yield fault("data folder", f"{existing} cannot be written: {error.strerror or type(error).__name__}", mend)
+        yield fault("data folder", f"{existing} cannot be written: {error.strerror or type(error).__name__}", hint)
         return
     free_bytes = shutil.disk_usage(existing).free
     done = "written" if existing == folder.absolute() else "made"

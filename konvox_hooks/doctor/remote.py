@@ -19,7 +19,7 @@ from konvox.errors import (
 from konvox.resources import Webhook
 from konvox_hooks.config.api_client import API_SETTINGS, konvox_client
 from konvox_hooks.config.settings import Settings, variable_of
-from konvox_hooks.doctor.findings import Finding, Findings, Patient, fault, not_checked, ok, warning
+from konvox_hooks.doctor.findings import Finding, Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.plan import Survey, hook_url, registered_webhooks, survey
 from konvox_hooks.registration.reachability import ReachError, check_reach
 from konvox_hooks.registration.subscriptions import wanted_events
@@ -28,7 +28,7 @@ _WAY_IN = ("hook_tokens", "signature", "signing_secrets")
 _ONCE = RetryPolicy(attempts=1)
 
 
-async def check_api(patient: Patient) -> Findings:
+async def check_api(patient: Subject) -> Findings:
     """Whether Konvox answers, what the key may do, and what is registered against what the handlers want."""
     settings = patient.settings
     if wrong := patient.faulty("api_url", "api_key", "api_auth", "api_paths", "api_secret_fields"):
@@ -68,13 +68,13 @@ async def _scope(settings: Settings) -> Finding:
     An empty registration is sent, which lacks all that Konvox requires: a full key is answered with 400, a read key
     with 403. Should Konvox look at the body before it looks at the scope, a read key would pass for a full one.
     """
-    check, mend = "konvox key", f"put a key with full scope into {variable_of('api_key')}"
+    check, hint = "konvox key", f"put a key with full scope into {variable_of('api_key')}"
     try:
         await _send_empty_registration(settings)
     except BadRequestError:
         return ok(check, "full scope: it can register")
     except ForbiddenError as error:
-        return warning(check, f"it may read, and cannot register: {error.message}", f"{mend}, to register")
+        return warning(check, f"it may read, and cannot register: {error.message}", f"{hint}, to register")
     except KonvoxApiError as error:
         if error.status == 422:  # what many APIs answer where Konvox documents 400
             return ok(check, "full scope: it can register")
@@ -97,7 +97,7 @@ async def _send_empty_registration(settings: Settings) -> None:
         await transport.close()
 
 
-async def check_public_url(patient: Patient) -> Findings:
+async def check_public_url(patient: Subject) -> Findings:
     """Whether the public URL leads to a receiver with this token or signing secret."""
     check, settings = "public url", patient.settings
     if wrong := patient.faulty("public_url", "api_url", *_WAY_IN):
@@ -110,7 +110,7 @@ async def check_public_url(patient: Patient) -> Findings:
         try:
             took_ms = await check_reach(settings.public_url, settings)
         except ReachError as error:
-            yield fault(check, f"{settings.public_url}: {error.fault}", error.mend)
+            yield fault(check, f"{settings.public_url}: {error.fault}", error.hint)
         else:
             yield ok(check, f"{settings.public_url} leads to this receiver, which answers in {took_ms:.0f} ms")
 
@@ -119,7 +119,7 @@ def _has_way_in(settings: Settings) -> bool:
     return bool(settings.hook_tokens) or settings.signature != "off"
 
 
-def _registration(patient: Patient, webhooks: Sequence[Webhook]) -> list[Finding]:
+def _registration(patient: Subject, webhooks: Sequence[Webhook]) -> list[Finding]:
     """What Konvox delivers to the public URL, against what the handlers want."""
     check, settings = "registration", patient.settings
     if wrong := patient.faulty("public_url", *_WAY_IN):
@@ -134,8 +134,8 @@ def _registration(patient: Patient, webhooks: Sequence[Webhook]) -> list[Finding
         public_url=settings.public_url,
         urls=_accepted_urls(settings, settings.public_url),
         events=wanted_events(registry),
-        # Without handlers all events are logged, so each is welcome.
-        welcome=lambda name: len(registry) == 0 or bool(registry.matching(name)),
+        # Without handlers all events are logged, so each is is_wanted.
+        is_wanted=lambda name: len(registry) == 0 or bool(registry.matching(name)),
     )
     return _compare(found, registry) or [
         ok(check, f"Konvox delivers {', '.join(found.delivered)}, as the handlers want")
@@ -152,8 +152,8 @@ def _compare(found: Survey, registry: Registry) -> list[Finding]:
     """A line for each difference. Pure."""
     check, findings = "registration", []
 
-    def add(message: str, mend: str) -> None:
-        findings.append(warning(check, message, mend))
+    def add(message: str, hint: str) -> None:
+        findings.append(warning(check, message, hint))
 
     if not found.current:
         add("the first token's URL is not registered, or is switched off", "`konvox-hooks register`")

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from arq.connections import ArqRedis
 
-from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError, mend_of
+from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError, hint_of
 from broker.redis.client import OUTAGES, close, connect
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts, try_write
 from broker.redis.embedded import server_binary, url_of
-from broker.redis.sentinel import roll_call
+from broker.redis.sentinel import check_sentinels
 from broker.redis.sentinel_url import SentinelAddress, is_sentinel_url, parse_sentinel_url
 from konvox_hooks.config.settings import variable_of
-from konvox_hooks.doctor.findings import Finding, Findings, Patient, fault, not_checked, ok, warning
+from konvox_hooks.doctor.findings import Finding, Findings, Subject, fault, not_checked, ok, warning
 
 _PINGS: Final = 5
 _SLOW_MS: Final = 20.0
@@ -24,7 +24,7 @@ _CLOCK_SECONDS: Final = 2.0
 _ENOUGH_SENTINELS: Final = 3
 
 
-async def check_store(patient: Patient) -> Findings:
+async def check_store(patient: Subject) -> Findings:
     """The configured server, or the embedded one of the data folder."""
     settings = patient.settings
     if wrong := patient.faulty("redis_url", "data_dir"):
@@ -38,8 +38,8 @@ async def check_store(patient: Patient) -> Findings:
         try:
             latency_ms = await _latency_ms(server)
         except OUTAGES as error:
-            if mend := mend_of(error):
-                yield fault("redis", f"answers, and refuses: {_said(error)}", mend)
+            if hint := hint_of(error):
+                yield fault("redis", f"answers, and refuses: {_said(error)}", hint)
             else:
                 yield _unreachable(error) if settings.redis_url else _no_embedded()
             return
@@ -47,8 +47,8 @@ async def check_store(patient: Patient) -> Findings:
         facts = await server_facts(server)
         yield judge_version(facts)
         if facts.get("role") == "slave":
-            mend = f"name the primary in {variable_of('redis_url')}"
-            yield fault("redis role", "this is a replica, which refuses writes", mend)
+            hint = f"name the primary in {variable_of('redis_url')}"
+            yield fault("redis role", "this is a replica, which refuses writes", hint)
         elif refused := await _refused_write(server):
             yield refused
         yield await _or_why_not("redis durability", _durability(server, patient, facts))
@@ -61,13 +61,13 @@ async def check_store(patient: Patient) -> Findings:
 async def _sentinels(address: SentinelAddress) -> Finding:
     """A sentinel that is away is not noticed until the others are away as well."""
     check, count = "redis sentinels", len(address.sentinels)
-    if missing := await roll_call(address):
+    if missing := await check_sentinels(address):
         message = f"{len(missing)} of {count} name no master {address.master}: {'; '.join(missing)}"
-        mend = f"start them, or set {variable_of('redis_url')} right"
-        return fault(check, message, mend) if len(missing) == count else warning(check, message, mend)
+        hint = f"start them, or set {variable_of('redis_url')} right"
+        return fault(check, message, hint) if len(missing) == count else warning(check, message, hint)
     if count < _ENOUGH_SENTINELS:
-        mend = "name all of them; three on machines of their own are the least that can agree when one is gone"
-        return warning(check, f"only {count} in {variable_of('redis_url')}", mend)
+        hint = "name all of them; three on machines of their own are the least that can agree when one is gone"
+        return warning(check, f"only {count} in {variable_of('redis_url')}", hint)
     return ok(check, f"all {count} name a master {address.master}")
 
 
@@ -104,7 +104,7 @@ async def _refused_write(server: ArqRedis) -> Finding | None:
     try:
         await try_write(server)
     except OUTAGES as error:
-        return fault("redis writes", f"refused: {_said(error)}", mend_of(error) or "look at its log and its ACL")
+        return fault("redis writes", f"refused: {_said(error)}", hint_of(error) or "look at its log and its ACL")
     return None
 
 
@@ -132,11 +132,11 @@ def judge_version(facts: Mapping[str, Any]) -> Finding:
     try:
         refuse_old(facts)
     except UnsafeServerError as error:
-        return fault("redis version", error.fault, error.mend)
+        return fault("redis version", error.fault, error.hint)
     return ok("redis version", name)
 
 
-async def _durability(server: ArqRedis, patient: Patient, facts: Mapping[str, Any]) -> Finding:
+async def _durability(server: ArqRedis, patient: Subject, facts: Mapping[str, Any]) -> Finding:
     check, variable = "redis durability", variable_of("durability")
     if wrong := patient.faulty("durability"):
         return not_checked(check, f"{wrong} is wrong", "see above")
@@ -157,26 +157,26 @@ async def _fsync(server: ArqRedis, check: str, facts: Mapping[str, Any]) -> Find
     try:
         confirmation = await confirmation_for(server, "fsync", facts)
     except UnsafeServerError as error:
-        return fault(check, error.fault, error.mend)
+        return fault(check, error.fault, error.hint)
     except BrokerUnavailableError as error:
         return fault(check, error.reason, "look at the load of its disk, or set `appendfsync always`")
     how = "appendfsync always" if confirmation is BY_REPLY else "WAITAOF after each batch"
     return ok(check, f"a 200 waits until the event is on its disk ({how})")
 
 
-async def _eviction(server: ArqRedis, patient: Patient, facts: Mapping[str, Any]) -> Finding:
-    check, mend, variable = "redis eviction", "Set `maxmemory-policy noeviction`", variable_of("allow_eviction")
+async def _eviction(server: ArqRedis, patient: Subject, facts: Mapping[str, Any]) -> Finding:
+    check, hint, variable = "redis eviction", "Set `maxmemory-policy noeviction`", variable_of("allow_eviction")
     try:
         unverified = await refuse_eviction(server, facts)
     except UnsafeServerError as error:
         if patient.settings.allow_eviction:
-            return warning(check, f"{error.fault}; {variable}=true lets it", mend)
-        return fault(check, error.fault, error.mend)
+            return warning(check, f"{error.fault}; {variable}=true lets it", hint)
+        return fault(check, error.fault, error.hint)
     if unverified:
-        return warning(check, "the server does not tell its policy", mend)
+        return warning(check, "the server does not tell its policy", hint)
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", mend)
+        return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", hint)
     return ok(check, "noeviction: pending events stay")
 
 

@@ -62,7 +62,7 @@ class CapturedEvents:
     @property
     def fault(self) -> str:
         """What to say at the end about faulty lines; empty where there was none."""
-        return f"{self.faulty} of the lines of {self._name} left out: mend them, see above" if self.faulty else ""
+        return f"{self.faulty} of the lines of {self._name} left out: fix them, see above" if self.faulty else ""
 
 
 @contextmanager

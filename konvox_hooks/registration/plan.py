@@ -148,7 +148,7 @@ def plan_registration(
     *,
     url: str,
     events: Sequence[str],
-    welcome: Callable[[str], bool] | None = None,
+    is_wanted: Callable[[str], bool] | None = None,
 ) -> RegistrationPlan:
     """Compare what Konvox has with what is wanted.
 
@@ -159,7 +159,7 @@ def plan_registration(
         existing: every endpoint that Konvox lists.
         url: the endpoint's URL.
         events: the events that it must get.
-        welcome: whether an event that is not among them may come all the same, as a handler's wildcard matches it.
+        is_wanted: whether an event that is not among them may come all the same, as a handler's wildcard matches it.
     """
     wanted = tuple(sorted(set(events)))
     ours = registered_at(existing, url)
@@ -167,7 +167,7 @@ def plan_registration(
         return RegistrationPlan("create", url, wanted, missing=wanted)
     delivered = {name for webhook in ours if webhook.active for name in webhook.events}
     missing = tuple(name for name in wanted if name not in delivered)
-    extra = tuple(sorted(name for name in delivered.difference(wanted) if welcome is None or not welcome(name)))
+    extra = tuple(sorted(name for name in delivered.difference(wanted) if is_wanted is None or not is_wanted(name)))
     return RegistrationPlan(
         state="differs" if missing or extra else "registered",
         url=url,
@@ -190,7 +190,7 @@ def survey(
     public_url: str,
     urls: Sequence[str],
     events: Sequence[str],
-    welcome: Callable[[str], bool],
+    is_wanted: Callable[[str], bool],
 ) -> Survey:
     """Look at everything that Konvox delivers to a receiver.
 
@@ -199,7 +199,7 @@ def survey(
         public_url: the receiver's origin.
         urls: the URLs that the receiver accepts, the one to register first.
         events: the events that are wanted.
-        welcome: whether an event that is not among them may come all the same.
+        is_wanted: whether an event that is not among them may come all the same.
     """
     accepted = [_place(url) for url in urls]
     here = [webhook for webhook in existing if _is_below(webhook.url, hook_url(public_url, None))]
@@ -209,7 +209,7 @@ def survey(
     return Survey(
         delivered=tuple(sorted(delivered)),
         missing=tuple(sorted(set(events).difference(delivered))),
-        extra=tuple(sorted(name for name in delivered.difference(events) if not welcome(name))),
+        extra=tuple(sorted(name for name in delivered.difference(events) if not is_wanted(name))),
         doubled=tuple(sorted({name for (_, name), count in counts.items() if count > 1})),
         inactive=tuple(webhook.id for webhook in here if not webhook.active),
         old=tuple(webhook.id for webhook in ours if _place(webhook.url) != accepted[0]),

@@ -42,15 +42,15 @@ class ReachError(CommandError):
 
     Attributes:
         fault: what was found.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, fault: str, mend: str) -> None:
-        super().__init__(f"{variable_of('public_url')}: {fault}; {mend}")
+    def __init__(self, fault: str, hint: str) -> None:
+        super().__init__(f"{variable_of('public_url')}: {fault}; {hint}")
         self.fault = fault
-        self.mend = mend
+        self.hint = hint
 
 
 class NotPublicError(ReachError):
@@ -191,8 +191,8 @@ async def _ask(url: str, challenge: Challenge) -> Heard:
         ):
             return Heard(response.status, await _beginning(response))
     except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
-        mend = "give the proxy a certificate of a public authority for this name, the chain included"
-        raise ReachError(f"TLS fails ({_tls_reason(error)})", mend) from None
+        hint = "give the proxy a certificate of a public authority for this name, the chain included"
+        raise ReachError(f"TLS fails ({_tls_reason(error)})", hint) from None
     except aiohttp.ClientConnectorDNSError:
         raise _no_address(host) from None
     except TimeoutError:

@@ -63,7 +63,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class WayIn:
+class TokenChoice:
     """How Konvox is let in.
 
     Attributes:
@@ -84,20 +84,20 @@ class WayIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RegistrationRequest:
     """What is to be registered.
 
     Attributes:
         public_url: the receiver's origin.
         way_in: how Konvox is let in.
         events: the events that are wanted.
-        welcome: whether another event may come all the same.
+        is_wanted: whether another event may come all the same.
     """
 
     public_url: str
-    way_in: WayIn
+    way_in: TokenChoice
     events: Sequence[str]
-    welcome: Callable[[str], bool]
+    is_wanted: Callable[[str], bool]
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ class Result:
         return "differs" if self.plan.extra else "created"
 
 
-def way_in_of(settings: Settings, options: Options) -> WayIn:
+def way_in_of(settings: Settings, options: Options) -> TokenChoice:
     """The tokens to use: those that are configured, behind a new one if it is asked for; a new one if nothing is there.
 
     Raises:
@@ -142,13 +142,13 @@ def way_in_of(settings: Settings, options: Options) -> WayIn:
         )
     opened_by_signature = settings.signature != "off" and not settings.require_token
     if not options.rotate and (tokens or opened_by_signature):
-        return WayIn(tokens)
+        return TokenChoice(tokens)
     if options.write_env and not options.dry_run:
         _refuse_if_elsewhere(settings, "hook_tokens", options)
-    return WayIn((SecretStr(secrets.token_urlsafe(_TOKEN_BYTES)), *tokens), is_new=True)
+    return TokenChoice((SecretStr(secrets.token_urlsafe(_TOKEN_BYTES)), *tokens), is_new=True)
 
 
-async def carry_out(settings: Settings, order: Order, options: Options) -> Result:
+async def carry_out(settings: Settings, order: RegistrationRequest, options: Options) -> Result:
     """Look at what Konvox has, and register what is due.
 
     Raises:
@@ -172,17 +172,17 @@ async def carry_out(settings: Settings, order: Order, options: Options) -> Resul
     return result
 
 
-def _compare(existing: Sequence[Webhook], order: Order) -> RegistrationPlan:
+def _compare(existing: Sequence[Webhook], order: RegistrationRequest) -> RegistrationPlan:
     url = order.way_in.url(order.public_url)
-    return plan_registration(existing, url=url, events=order.events, welcome=order.welcome)
+    return plan_registration(existing, url=url, events=order.events, is_wanted=order.is_wanted)
 
 
-def _ids_of_old(existing: Sequence[Webhook], order: Order) -> tuple[str, ...]:
+def _ids_of_old(existing: Sequence[Webhook], order: RegistrationRequest) -> tuple[str, ...]:
     urls = order.way_in.old_urls(order.public_url)
     return tuple(webhook.id for url in urls for webhook in registered_at(existing, url) if webhook.active)
 
 
-async def _is_checked(settings: Settings, order: Order) -> bool:
+async def _is_checked(settings: Settings, order: RegistrationRequest) -> bool:
     """Check that the URL reaches our receiver; False where no receiver can hold the token yet.
 
     A new token is not known to the receiver, but one that it is to stand beside is.
@@ -195,7 +195,9 @@ async def _is_checked(settings: Settings, order: Order) -> bool:
     return False
 
 
-async def _register(client: KonvoxClient, order: Order, result: Result, options: Options) -> Webhook | None:
+async def _register(
+    client: KonvoxClient, order: RegistrationRequest, result: Result, options: Options
+) -> Webhook | None:
     """Register what is due. A conflict means that somebody was faster, or that Konvox takes a URL once only."""
     try:
         webhook = await register(client, result.plan, add_missing=options.add_missing)
@@ -212,7 +214,7 @@ async def _register(client: KonvoxClient, order: Order, result: Result, options:
     return webhook
 
 
-def _keep_token(result: Result, way_in: WayIn, options: Options) -> None:
+def _keep_token(result: Result, way_in: TokenChoice, options: Options) -> None:
     """Before it is registered: a URL that nobody has the token of is of no use."""
     if way_in.is_new:
         _keep(result, "hook_tokens", ",".join(token.get_secret_value() for token in way_in.tokens), options)

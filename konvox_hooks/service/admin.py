@@ -33,8 +33,11 @@ class AdminListener:
         await self._runner.cleanup()
 
 
+_LEDGER_TOTALS = frozenset({"accepted", "duplicates", "delivered", "dropped"})
+"""The counts of the ledger that only grow. The others fall again: a dead letter that is retried is pending."""
+
 Readings = Callable[[], Mapping[str, float]]
-"""The process's own counts, by metric name without prefix."""
+"""The process's own counts, by metric name without `konvox_`; a name that ends in `_total` is a counter."""
 
 
 Ready = Callable[[], Awaitable[bool]]
@@ -59,9 +62,9 @@ def admin_listener(role: str, server: Server, *, ready: Ready, readings: Reading
     async def metrics(_: web.Request) -> web.Response:
         ledger = await _ledger_counts(server)
         counts: dict[str, float] = {"konvox_redis_up": int(ledger is not None)}
-        counts |= {f"konvox_ledger_{name}": value for name, value in (ledger or {}).items()}
-        counts |= {f"konvox_{role}_{name}": value for name, value in readings().items()}
-        lines = [f"# TYPE {name} gauge\n{name} {value}\n" for name, value in counts.items()]
+        counts |= {_ledger_metric(name): value for name, value in (ledger or {}).items()}
+        counts |= {f"konvox_{name}": value for name, value in readings().items()}
+        lines = [f"# TYPE {name} {_kind(name)}\n{name} {value}\n" for name, value in counts.items()]
         return web.Response(text="".join(lines), content_type="text/plain")
 
     async def page(_: web.Request) -> web.Response:
@@ -83,6 +86,15 @@ async def _ledger_counts(server: Server) -> Mapping[str, int] | None:
     except OUTAGES:
         return None
     return {name: value for name, value in asdict(ledger).items() if isinstance(value, int)}
+
+
+def _ledger_metric(count: str) -> str:
+    return f"konvox_ledger_{count}" + ("_total" if count in _LEDGER_TOTALS else "")
+
+
+def _kind(metric: str) -> str:
+    """The type of a metric, as Prometheus' text format names it."""
+    return "counter" if metric.endswith("_total") else "gauge"
 
 
 def _json(status: int, content: object) -> web.Response:

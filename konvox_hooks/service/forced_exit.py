@@ -54,7 +54,7 @@ def run_to_end(
             if runner.get_loop().remove_signal_handler(signum):
                 signal.signal(signum, signal.SIG_IGN)
         if left:
-            logger.warning("process.left_behind", tasks=left)
+            logger.warning("exit.forced", tasks=left)
             _unfinished.append(runner)
         else:
             runner.close()
@@ -89,7 +89,7 @@ def _end_soon(exit_code: int) -> None:
     time.sleep(GRACE_SECONDS)
     frames = sys._current_frames()
     places = [f"{thread.name}: {_place(frames.get(thread.ident or 0))}" for thread in _threads_left()]
-    logger.warning("process.left_behind", threads=sorted(places))
+    logger.warning("exit.forced", threads=sorted(places))
     end_process(exit_code)
 
 

@@ -38,7 +38,7 @@ async def listening(listener: Listener, host: str, port: int, *, name: str) -> A
         except OSError as error:
             raise cannot_listen(host, port, error, name=name) from None
         shown_host = f"[{host}]" if ":" in host else host
-        logger.info("listening", listener=name, url=f"http://{shown_host}:{bound_port}")
+        logger.info("listener.started", listener=name, url=f"http://{shown_host}:{bound_port}")
         yield bound_port
     finally:
         await listener.stop()

@@ -25,7 +25,7 @@ from receiver.group_commit import GroupCommit
 from receiver.intake import Intake
 from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
-from receiver.verification import Gate
+from receiver.verification import AccountPolicy
 
 SPOOL = "spool"
 """The folder in KONVOX_DATA_DIR that takes events while Redis is away."""
@@ -57,7 +57,7 @@ async def run_receiver(
             endpoints = load_endpoints(settings)
             for name, endpoint in endpoints.items():
                 if endpoint.weak_tokens():
-                    logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
+                    logger.warning("token.weak", endpoint=name, hint=HOW_TO_MAKE_ONE)
             preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
             write = SafeAdmission(server, admission_policy(settings), preflight)
             async with (
@@ -67,13 +67,13 @@ async def run_receiver(
                 await intake.look()
                 if write.fault is not None:
                     raise write.fault
-                gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
+                gates = [account_policy(endpoint, name) for name, endpoint in endpoints.items()]
                 await _receive(settings, server, gates, intake, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
         # Whoever had no answer yet sends again: without a 200 nothing was promised.
-        logger.warning("receiver.stopped_at_once")
+        logger.warning("receiver.aborted")
     finally:
         await close(server)
 
@@ -81,7 +81,7 @@ async def run_receiver(
 async def _receive(
     settings: Settings,
     server: Server,
-    gates: Sequence[Gate],
+    gates: Sequence[AccountPolicy],
     intake: Intake,
     stop: asyncio.Event,
     *,
@@ -95,14 +95,17 @@ async def _receive(
         most_connections=allow_connections(),
         share_port=share_port,
     )
-    tally = public.tally
+    counters = public.counters
 
     def readings() -> dict[str, float]:
         return {
-            **asdict(tally),
-            "spooled_events": intake.spooled_events,
-            "spooled_bytes": intake.spooled_bytes,
-            "refusing": int(not intake.ready),
+            "receiver_events_accepted_total": counters.accepted,
+            "receiver_events_duplicate_total": counters.duplicates,
+            "receiver_events_unavailable_total": counters.unavailable,
+            "receiver_requests_refused_total": counters.refused,
+            "receiver_storage_lost": int(not intake.ready),
+            "spool_events": intake.spooled_events,
+            "spool_bytes": intake.spooled_bytes,
         }
 
     async def ready() -> bool:
@@ -120,12 +123,12 @@ async def _receive(
         await stop.wait()
         logger.info("receiver.stopping")
     await admission.drain()
-    logger.info("receiver.stopped", **asdict(tally))
+    logger.info("receiver.stopped", **asdict(counters))
 
 
-def gate_of(settings: Settings, endpoint: str = ONE_AND_ONLY) -> Gate:
+def account_policy(settings: Settings, endpoint: str = ONE_AND_ONLY) -> AccountPolicy:
     """What the settings of an endpoint ask of a request."""
-    return Gate(
+    return AccountPolicy(
         endpoint=endpoint,
         needs_token=settings.require_token,
         tokens=[token.get_secret_value() for token in settings.hook_tokens],

@@ -108,8 +108,8 @@ class ReloadedWorker:
     async def _ended_by_itself(self, code: int, changed: asyncio.Task[None]) -> None:
         """Wait until it makes sense to start it again."""
         if code == _CONFIGURATION_FAULT:
-            # It has said what is wrong; events wait in the queue until the file is mended.
-            logger.error("worker.waits_for_change", mend="mend the file: the worker then starts by itself")
+            # It has said what is wrong; events wait in the queue until the file is fixed.
+            logger.error("reload.awaited", hint="fix the file: the worker then starts by itself")
             await changed
             return
         logger.error("child.died", child=self._child.name, exit_code=code, restart_in_seconds=_CRASH_PAUSE_SECONDS)

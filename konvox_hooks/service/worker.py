@@ -102,7 +102,7 @@ def load_handlers(settings: Settings) -> LoadedHandlers:
     export_env_file()
     loaded = load(settings.handlers)
     if len(loaded.registry) == 0:
-        logger.warning("handlers.none", what_happens="events are only logged", mend="set KONVOX_HANDLERS")
+        logger.warning("handlers.not_configured", what_happens="events are only logged", hint="set KONVOX_HANDLERS")
         return load(FALLBACK_HANDLERS, entry_points=False)
     return loaded
 
@@ -124,13 +124,13 @@ def _access(settings: Settings) -> KonvoxAccess:
 
 def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
     return {
-        "in_flight": worker.in_flight,
-        "handled": worker.jobs_complete,
-        "retried": worker.jobs_retried,
-        "dead": worker.jobs_failed,
-        "loop_blocks": worker.watchdog.blocks,
-        "loop_blocked_seconds": worker.watchdog.blocked_seconds,
-        "tasks_left_behind": worker.tasks_left_behind,
-        "threads_left_behind": dispatcher.threads.left_behind,
-        "threads_going_on": dispatcher.threads.going_on,
+        "worker_jobs_in_flight": worker.in_flight,
+        "worker_jobs_completed_total": worker.jobs_complete,
+        "worker_retries_total": worker.jobs_retried,
+        "worker_dead_letters_total": worker.jobs_failed,
+        "worker_loop_blocks_total": worker.watchdog.blocks,
+        "worker_loop_blocked_seconds_total": worker.watchdog.blocked_seconds,
+        "worker_handlers_abandoned_total": worker.tasks_left_behind,
+        "worker_threads_abandoned_total": dispatcher.threads.left_behind,
+        "worker_threads_still_running": dispatcher.threads.going_on,
     }

@@ -73,9 +73,9 @@ async def test_a_kill_while_events_die_or_are_brought_back(server: Server, redis
     async with await OurProcess.start("dead", "retry", "--all", env=env, cwd=tmp_path) as retry:
         assert await retry.ended() in {0, 1}, retry.stderr  # 1: the first one had brought them all back
 
-    async def mended(event: Event, ctx: Any) -> None:
+    async def fixed(event: Event, ctx: Any) -> None:
         pass
 
-    await run_burst(redis_url, handler(mended, name="mine.fail"))
+    await run_burst(redis_url, handler(fixed, name="mine.fail"))
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (EVENTS, 0, True)

@@ -66,7 +66,7 @@ async def test_fsync_that_stops_during_a_rewrite_is_not_enough(tmp_path: Path) -
 
 
 async def test_a_server_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
-    """Unless told that memory is enough; the error says how to mend it, and ends a command with 2."""
+    """Unless told that memory is enough; the error says how to fix it, and ends a command with 2."""
     async with valkey_with(tmp_path, appendonly="no") as server:
         with pytest.raises(UnsafeServerError, match="appendonly yes") as caught:
             await confirmation_for(server, "fsync")
@@ -91,7 +91,7 @@ async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(
                 UnsafeServerError, match=r"no append-only file|cannot say when a write is on disk"
             ) as caught:
                 await check_server(server, "fsync")
-            assert "appendonly yes" in caught.value.mend
+            assert "appendonly yes" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_redis_that_is_too_old_is_refused() -> None:
 
 
 async def test_eviction_can_be_allowed(tmp_path: Path) -> None:
-    """It is then a sentence, which says what it costs and how to mend it."""
+    """It is then a sentence, which says what it costs and how to fix it."""
     async with valkey_with(tmp_path, maxmemory="100mb", maxmemory_policy="allkeys-lru") as server:
         [sentence] = (await check_server(server, "fsync", allow_eviction=True)).unverified
     assert "events would disappear" in sentence

@@ -17,7 +17,7 @@ import os
 
 
 def crm(event):
-    if not os.path.exists("mended"):
+    if not os.path.exists("fixed"):
         raise KeyError(f"no {event.type}")
 
 
@@ -49,9 +49,9 @@ def broken(console: Console) -> tuple[str, Record]:
     return module, record
 
 
-def mend() -> None:
+def repair() -> None:
     """Make the handlers work from now on."""
-    Path("mended").touch()
+    Path("fixed").touch()
 
 
 def assert_balanced(console: Console, **expected: int) -> None:
@@ -100,7 +100,7 @@ def test_a_dead_letter_as_json_is_complete(console: Console, broken: tuple[str, 
 def test_a_retried_letter_is_run_again_alone(console: Console, broken: tuple[str, Record]) -> None:
     """One of two letters is retried by its id; the other stays; then the event's id retries the rest."""
     module, record = broken
-    mend()
+    repair()
     retried = console("dead", "retry", f"{record.id}/{module}.first")
     assert (retried.exit_code, retried.out) == (0, "retried 1 of 1 dead letters\n")
     assert_balanced(console, pending=1, dead_letters=1)
@@ -118,7 +118,7 @@ def test_all_are_retried(console: Console, broken: tuple[str, Record]) -> None:
     console.work()
     assert console("dead", "retry", "--all").out == "retried 252 of 252 dead letters\n"
     assert_balanced(console, pending=251, dead=0)
-    mend()
+    repair()
     console.work()
     assert_balanced(console, delivered=251, dead=0)
     nothing = console("dead", "retry", "--all")
@@ -191,7 +191,7 @@ def test_a_letter_without_its_job_is_not_in_the_way(console: Console, broken: tu
     [lost] = console.receive("contact.lost")
     console.in_store(lambda server: server.delete(keys.job_key(lost.id)))
     console.work()
-    mend()
+    repair()
     retried = console("dead", "retry", "--all")
     assert (retried.exit_code, retried.out) == (1, "retried 2 of 3 dead letters\n")
     assert f"replay {lost.id} --to queue" in retried.err
@@ -227,7 +227,7 @@ def test_poison_is_listed_without_a_handler(console: Console) -> None:
     console.work()
     [letter] = console("dead", "list", "--json").json
     assert (letter["id"], letter["handler"], letter["reason"]) == (record.id, None, "poison")
-    mend()
+    repair()
     assert console("dead", "retry", record.id).exit_code == 0
     console.work()
     assert_balanced(console, delivered=1, dead=0)

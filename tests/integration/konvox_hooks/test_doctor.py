@@ -21,12 +21,12 @@ Line = dict[str, str]
 
 
 async def examined(shell: Shell) -> tuple[Outcome, dict[str, list[Line]]]:
-    """Run the doctor; what it finds by check. Each line that is not ok has its mend."""
+    """Run the doctor; what it finds by check. Each line that is not ok has its hint."""
     outcome = await shell.run("doctor", "--json")
     lines: dict[str, list[Line]] = {}
     for line in outcome.json:
-        assert set(line) == {"check", "state", "message", "mend"}
-        assert bool(line["mend"]) == (line["state"] != "ok"), line
+        assert set(line) == {"check", "state", "message", "hint"}
+        assert bool(line["hint"]) == (line["state"] != "ok"), line
         lines.setdefault(line["check"], []).append(line)
     states = {line["state"] for line in outcome.json}
     assert outcome.exit_code == (1 if "fault" in states else 3 if "warning" in states else 0)
@@ -304,15 +304,15 @@ async def registration(shell: Shell, redis_url: str, *webhooks: dict[str, Any], 
         for fields in webhooks:
             await shell.add(*fields["events"], url=origin + fields["path"], active=fields.get("active", True))
         _, lines = await examined(shell)
-    assert all(line["state"] == "warning" for line in lines["registration"] if line["mend"])
-    return [line["message"] + (f" -> {line['mend']}" if line["mend"] else "") for line in lines["registration"]]
+    assert all(line["state"] == "warning" for line in lines["registration"] if line["hint"])
+    return [line["message"] + (f" -> {line['hint']}" if line["hint"] else "") for line in lines["registration"]]
 
 
 PATH = f"/hooks/konvox/{TOKEN}"
 
 
 async def test_nothing_registered_is_a_warning(shell: Shell, redis_url: str) -> None:
-    """With each handler that waits in vain, and the command that mends it; after which all is well."""
+    """With each handler that waits in vain, and the command that fixes it; after which all is well."""
     async with healthy(shell, redis_url):
         shell.configure(HOOK_TOKENS=f"{OLD_TOKEN},{TOKEN}")
         shell.handle("contact.replied", "enrollment.created", "enrollment.unsubscribed")
@@ -321,23 +321,23 @@ async def test_nothing_registered_is_a_warning(shell: Shell, redis_url: str) -> 
     assert messages[0] == "the first token's URL is not registered, or is switched off"
     assert messages[1].startswith("no subscription delivers enrollment.unsubscribed, which shop_hooks.handle wants")
     assert "still delivers with an old token" in messages[2]
-    assert lines["registration"][0]["mend"] == lines["registration"][1]["mend"] == "`konvox-hooks register`"
+    assert lines["registration"][0]["hint"] == lines["registration"][1]["hint"] == "`konvox-hooks register`"
 
 
 async def test_handlers_that_no_subscription_feeds(shell: Shell, redis_url: str) -> None:
-    """And the option that mends it."""
+    """And the option that fixes it."""
     async with healthy(shell, redis_url):
         shell.handle("contact.replied", "enrollment.created", "campaign.completed")
         _, lines = await examined(shell)
         [line] = lines["registration"]
         assert line["message"] == "no subscription delivers campaign.completed, which shop_hooks.handle wants"
-        assert line["mend"] == "`konvox-hooks register --add-missing`"
+        assert line["hint"] == "`konvox-hooks register --add-missing`"
         assert (await shell.register("--add-missing", check=True)).exit_code == 0
         assert (await one(shell, "registration"))["state"] == "ok"
 
 
 @pytest.mark.parametrize(
-    ("webhook", "message", "mend"),
+    ("webhook", "message", "hint"),
     [
         ({"path": PATH, "events": ["campaign.completed"]}, "no handler wants campaign.completed", "take it off"),
         ({"path": PATH, "events": ["contact.replied"]}, "contact.replied is delivered twice to one URL", "delete one"),
@@ -347,12 +347,12 @@ async def test_handlers_that_no_subscription_feeds(shell: Shell, redis_url: str)
     ],
 )
 async def test_what_else_konvox_has(
-    shell: Shell, redis_url: str, webhook: dict[str, Any], message: str, mend: str
+    shell: Shell, redis_url: str, webhook: dict[str, Any], message: str, hint: str
 ) -> None:
     """Each difference is one warning."""
     [line] = await registration(shell, redis_url, webhook)
     assert message in line.partition(" -> ")[0]
-    assert mend in line.partition(" -> ")[2]
+    assert hint in line.partition(" -> ")[2]
 
 
 async def test_a_url_of_somebody_else_is_none_of_ours(shell: Shell, redis_url: str) -> None:

@@ -81,11 +81,11 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
             await admit_one(0)
             await shown(process, jobs[0].record.id)
             valkey.kill()
-            await process.logged("redis.away")
+            await process.logged("redis.lost")
             valkey.start()
             await admit_one(1)
             await shown(process, jobs[1].record.id)
-            await process.logged("redis.back")
+            await process.logged("redis.restored")
             await admit_one(2)
             await shown(process, jobs[2].record.id)
             assert await process.terminate() == 0
@@ -97,7 +97,7 @@ async def test_it_waits_for_a_service_that_is_not_running(tmp_path: Path) -> Non
     """Started before `serve`, with its own store, it does not keep that from starting."""
     env = {"KONVOX_HOOK_TOKENS": TOKEN, "KONVOX_PORT": "0", "KONVOX_ADMIN_PORT": "0", "KONVOX_LOG_FORMAT": "json"}
     async with await OurProcess.start("events", "tail", "--json", env=env, cwd=tmp_path) as process:
-        await process.logged("redis.away")
+        await process.logged("redis.lost")
         async with await OurProcess.start("serve", env=env, cwd=tmp_path) as serve:
             trigger = ("trigger", "contact.replied", "--url")
             url = f"{await serve.listening('receiver')}/hooks/konvox/{TOKEN}"

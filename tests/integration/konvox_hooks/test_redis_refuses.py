@@ -10,7 +10,7 @@ from tests.support.valkey import ValkeyServer
 
 
 @pytest.mark.parametrize(
-    ("refusal", "code", "mend"),
+    ("refusal", "code", "hint"),
     [
         (cannot_save, "MISCONF", "make room there"),
         (lacks_replicas, "NOREPLICAS", "`min-replicas-to-write`: start them, or lower that"),
@@ -19,7 +19,7 @@ from tests.support.valkey import ValkeyServer
     ],
 )
 def test_a_redis_that_takes_no_writes(
-    console: Console, own_valkey: ValkeyServer, refusal: Refusal, code: str, mend: str
+    console: Console, own_valkey: ValkeyServer, refusal: Refusal, code: str, hint: str
 ) -> None:
     """A command that would write fails with it, and the doctor does not call that server healthy."""
     console.redis_url = own_valkey.url()
@@ -28,9 +28,9 @@ def test_a_redis_that_takes_no_writes(
     assert console("events", "export", "--output", "events.jsonl").exit_code == 0
     with refusal(own_valkey):
         replayed = console("replay", "events.jsonl", "--to", "queue")
-        [finding] = [line for line in console("doctor", "--json").json if line["mend"] and "redis" in line["check"]]
+        [finding] = [line for line in console("doctor", "--json").json if line["hint"] and "redis" in line["check"]]
     assert replayed.exit_code == 1
     assert code in replayed.err
-    assert mend in replayed.err
-    assert (finding["state"], code in finding["message"], mend in finding["mend"]) == ("fault", True, True), finding
+    assert hint in replayed.err
+    assert (finding["state"], code in finding["message"], hint in finding["hint"]) == ("fault", True, True), finding
     assert console("replay", "events.jsonl", "--to", "queue").exit_code == 0

@@ -67,7 +67,7 @@ async def test_our_receiver_is_recognised(
 
 
 async def test_a_receiver_with_another_token_is_not_ours(shell: Shell, redis_url: str) -> None:
-    """Exit code 1, the mend, and nothing registered."""
+    """Exit code 1, the hint, and nothing registered."""
     async with shell.receiver(redis_url, tokens=("another-token-0123456789",)):
         outcome = await shell.register(*REGISTER, check=True)
     assert (outcome.exit_code, outcome.out) == (1, "")

@@ -18,8 +18,8 @@ from broker.admission import AdmissionPolicy, to_redis
 from konvox_hooks.cli import run
 from receiver.app import create_app
 from receiver.group_commit import GroupCommit
-from receiver.reception import Reception
-from receiver.verification import Gate
+from receiver.reception import Verifier
+from receiver.verification import AccountPolicy
 
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
 SECRET = "the-signing-secret"
@@ -44,7 +44,7 @@ def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.Mo
     async def start(**fields: Any) -> TestServer:
         """Start a receiver with this gate."""
         admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-        started = await aiohttp_server(create_app(Reception([Gate(**fields)]), admission))
+        started = await aiohttp_server(create_app(Verifier([AccountPolicy(**fields)]), admission))
         monkeypatch.setenv("KONVOX_PORT", str(started.port))
         return started
 

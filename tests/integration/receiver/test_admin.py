@@ -11,7 +11,7 @@ from broker.redis.client import close, connect
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.admin import AdminListener, admin_listener
 from konvox_hooks.service.listeners import listening
-from receiver.verification import Gate
+from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, http_request, receiving, send
 from tests.support.valkey import ValkeyServer
@@ -43,7 +43,7 @@ class Admin:
 async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
     """An admin listener; two events have been received, one of them twice."""
     connection = connect(own_valkey.url())
-    async with receiving(Gate(tokens=[TOKEN]), connection) as receiver:
+    async with receiving(AccountPolicy(tokens=[TOKEN]), connection) as receiver:
         for number in (1, 2, 1):
             assert (await receiver.deliver(body_of(number))).status == 200
     started = Admin(0)
@@ -52,7 +52,10 @@ async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
         return started.ready
 
     listener = admin_listener(
-        "receiver", connection, ready=ready, readings=lambda: {"accepted": receiver.tally.accepted}
+        "receiver",
+        connection,
+        ready=ready,
+        readings=lambda: {"receiver_events_accepted_total": receiver.counters.accepted},
     )
     async with listening(listener, "127.0.0.1", 0, name="receiver.admin") as started.port:
         yield started
@@ -74,9 +77,10 @@ async def test_health_and_readiness(admin: Admin) -> None:
 async def test_metrics_and_page_show_the_ledger(admin: Admin) -> None:
     """What was accepted, what is pending, and the process's own counts."""
     metrics = await admin.metrics()
-    expected = {"accepted": 2, "duplicates": 1, "pending": 2, "delivered": 0, "dead": 0, "dropped": 0}
+    totals = {"accepted_total": 2, "duplicates_total": 1, "delivered_total": 0, "dropped_total": 0}
+    expected = {**totals, "pending": 2, "dead": 0, "dead_letters": 0}
     assert {name: metrics[f"konvox_ledger_{name}"] for name in expected} == expected
-    assert metrics["konvox_receiver_accepted"] == 2
+    assert metrics["konvox_receiver_events_accepted_total"] == 2
     assert metrics["konvox_redis_up"] == 1
     page = await admin.get("/")
     assert (page.header("Content-Type") or "").startswith("text/html")
@@ -91,13 +95,13 @@ async def test_without_redis_it_says_so(admin: Admin, own_valkey: ValkeyServer) 
     assert answer.status == 503
     assert answer.json == {"status": "not ready", "reason": "Redis: ConnectionError"}
     assert (await admin.get("/healthz")).status == 200
-    assert await admin.metrics() == {"konvox_redis_up": 0, "konvox_receiver_accepted": 2}
+    assert await admin.metrics() == {"konvox_redis_up": 0, "konvox_receiver_events_accepted_total": 2}
     page = await admin.get("/")
     assert page.status == 200
     assert b"<th>Redis<td>cannot be reached" in page.body
     own_valkey.start()
     assert (await admin.get("/readyz")).status == 200
-    assert (await admin.metrics())["konvox_ledger_accepted"] == 2
+    assert (await admin.metrics())["konvox_ledger_accepted_total"] == 2
 
 
 async def test_nothing_of_an_event_is_shown(admin: Admin) -> None:

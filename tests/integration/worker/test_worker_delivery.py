@@ -319,7 +319,7 @@ async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: s
         await worker.async_run()
         await worker.close()
         assert (dispatcher.threads.left_behind, dispatcher.threads.going_on) == (6, 6)
-        assert [line["handler"] for line in log.of("thread.left_behind")] == ["hang"] * 6
+        assert [line["handler"] for line in log.of("thread.abandoned")] == ["hang"] * 6
         let_go.set()
         await log.until("thread.ended_late", times=6)
     assert dispatcher.threads.going_on == 0

@@ -201,10 +201,10 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
         let_go.set()
         await log.until("handler.ended_late", times=4)
     assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
-    assert (worker.tasks_left_behind, len(log.of("handler.left_behind"))) == (4, 4)
+    assert (worker.tasks_left_behind, len(log.of("handler.abandoned"))) == (4, 4)
     letters = [letter async for letter in list_dead_letters(server)]
     assert {letter.event_id for letter in letters} == {job.record.id for job in alone + among}
     assert all("swallows its cancellation" in letter.error for letter in letters)
-    assert not log.of("job.fault")
+    assert not log.of("job.failed")
     ledger = await audit(server)
     assert (ledger.dead, ledger.pending, ledger.balanced) == (2, 0, True)

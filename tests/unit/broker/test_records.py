@@ -124,7 +124,7 @@ def test_the_time_of_a_line(received_at: str | None, expected_ms: int) -> None:
     ],
 )
 def test_a_line_that_is_no_event_says_why(line: bytes, says: str) -> None:
-    """One error for all, with a reason that its reader can mend."""
+    """One error for all, with a reason that its reader can fix."""
     with pytest.raises(MalformedRecordError) as caught:
         Record.from_line(line, now_ms=NOW_MS)
     assert says in str(caught.value)

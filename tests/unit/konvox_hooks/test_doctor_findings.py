@@ -11,7 +11,7 @@ import pytest
 from konvox_hooks.config.settings import Settings, examine_settings
 from konvox_hooks.doctor import examination
 from konvox_hooks.doctor.examination import admit, examine
-from konvox_hooks.doctor.findings import Check, Finding, Findings, Patient, ok
+from konvox_hooks.doctor.findings import Check, Finding, Findings, Subject, ok
 from konvox_hooks.doctor.local import check_data_folder, check_settings, check_way_in
 from konvox_hooks.doctor.store import compare_clocks, judge_version
 
@@ -19,7 +19,7 @@ TOKEN = "a-token-0123456789"
 SECRET = "a-signing-secret"
 
 
-async def found(check: Check, patient: Patient) -> list[Finding]:
+async def found(check: Check, patient: Subject) -> list[Finding]:
     """All that a check finds."""
     return [finding async for finding in check(patient)]
 
@@ -80,7 +80,7 @@ async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch)
     """With the nearest that there is."""
     monkeypatch.setenv("KONVOX_REDIS_ULR", "redis://elsewhere")
     findings = await found(check_settings, admit()[0])
-    assert [(finding.state, finding.mend) for finding in findings] == [
+    assert [(finding.state, finding.hint) for finding in findings] == [
         ("warning", "did you mean KONVOX_REDIS_URL?"),
         ("ok", ""),
     ]
@@ -111,10 +111,10 @@ async def test_an_env_file_that_cannot_be_read_is_a_fault(clean_environment: Pat
 )
 async def test_the_way_in(fields: dict[str, str], states: list[str], message: str) -> None:
     """A token, a signature or both; and a token that is worth its name."""
-    findings = await found(check_way_in, Patient(Settings.model_validate(fields)))
+    findings = await found(check_way_in, Subject(Settings.model_validate(fields)))
     assert [finding.state for finding in findings] == states
     assert findings[0].message.startswith(message)
-    assert all(finding.mend for finding in findings if finding.state != "ok")
+    assert all(finding.hint for finding in findings if finding.state != "ok")
 
 
 async def test_what_depends_on_a_faulty_setting_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ async def test_what_depends_on_a_faulty_setting_is_not_checked(monkeypatch: pyte
 
 async def test_the_data_folder_need_not_exist(tmp_path: Path) -> None:
     """It is not made by being looked at."""
-    [finding] = await found(check_data_folder, Patient(Settings(data_dir=tmp_path / "a" / "b")))
+    [finding] = await found(check_data_folder, Subject(Settings(data_dir=tmp_path / "a" / "b")))
     assert finding.state != "fault"
     assert "can be made" in finding.message
     assert list(tmp_path.iterdir()) == []
@@ -139,16 +139,16 @@ async def test_the_data_folder_need_not_exist(tmp_path: Path) -> None:
 async def test_a_data_folder_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     """Here because a file is in its way."""
     (tmp_path / "file").touch()
-    [finding] = await found(check_data_folder, Patient(Settings(data_dir=tmp_path / "file" / "data")))
+    [finding] = await found(check_data_folder, Subject(Settings(data_dir=tmp_path / "file" / "data")))
     assert (finding.state, "cannot be written" in finding.message) == ("fault", True)
-    assert "KONVOX_DATA_DIR" in finding.mend
+    assert "KONVOX_DATA_DIR" in finding.hint
 
 
 @pytest.mark.parametrize(("free_bytes", "state"), [(10**6, "fault"), (10**9 // 2, "warning"), (10**10, "ok")])
 async def test_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, state: str) -> None:
     """What will soon be full is a warning, what is full a fault."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_bytes))
-    [finding] = await found(check_data_folder, Patient(Settings(data_dir=tmp_path)))
+    [finding] = await found(check_data_folder, Subject(Settings(data_dir=tmp_path)))
     assert finding.state == state
     assert list(tmp_path.iterdir()) == []
 
@@ -156,13 +156,13 @@ async def test_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_
 async def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it had found stays, its error's text does not show, and the others go on."""
 
-    async def broken(_: Patient) -> Findings:
+    async def broken(_: Subject) -> Findings:
         """Find something, and break."""
         yield ok("redis", "found before")
         raise ZeroDivisionError("a-secret")
 
     monkeypatch.setattr(examination, "check_store", broken)
-    findings = await examine(Patient(examine_settings()[0]))
+    findings = await examine(Subject(examine_settings()[0]))
     at = [finding.check for finding in findings].index("redis")
     assert findings[at].message == "found before"
     assert findings[at + 1].state == "fault"

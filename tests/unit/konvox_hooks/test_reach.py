@@ -100,7 +100,7 @@ async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "fault", "mend"),
+    ("status", "body", "fault", "hint"),
     [
         (404, b'{"error":"not found"}', "does not hold this token", "start the receiver again"),
         (404, b"<h1>Not Found</h1>", "not this receiver", "POST /hooks/konvox"),
@@ -111,12 +111,12 @@ async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
         (502, b"", "no receiver behind it", "start the receiver"),
     ],
 )
-def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, mend: str) -> None:
-    """Each has a mend of its own."""
+def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, hint: str) -> None:
+    """Each has a hint of its own."""
     with pytest.raises(ReachError) as failed:
         judge(Heard(status, body), make_challenge("token", "a-token-0123456789"))
     assert fault in failed.value.fault
-    assert mend in failed.value.mend
+    assert hint in failed.value.hint
     assert failed.value.exit_code == 1
 
 

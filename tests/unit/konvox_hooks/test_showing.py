@@ -32,7 +32,7 @@ def test_a_line_is_one_line_and_a_block_keeps_its_lines(text: str) -> None:
 
 
 def test_a_body_is_indented_and_otherwise_as_it_came() -> None:
-    """Order of keys, large numbers and letters beyond ASCII stay."""
+    """RegistrationRequest of keys, large numbers and letters beyond ASCII stay."""
     assert shown_body('{"z":12345678901234567890123,"a":"ü\\u009b"}') == (
         '{\n  "z": 12345678901234567890123,\n  "a": "ü "\n}'
     )

@@ -14,15 +14,15 @@ from broker.records import Job, Record
 from konvox.samples import sample_body
 from konvox.signatures import sign_hmac_sha256
 from receiver.errors import RefusedError, not_found
-from receiver.verification import KEPT_HEADERS, Gate, Gatehouse, check_body, masked_path
+from receiver.verification import KEPT_HEADERS, AccountPolicy, AccountRouter, check_body, masked_path
 
 TOKEN, SECRET, HEADER = "a-token-0123456789", "the-signing-secret", "X-Konvox-Signature"
 BODY = sample_body("contact.replied", timestamp="2026-05-20T14:32:00.000Z")
 LIMIT_BYTES = 1000
 NOW_MS = 1_700_000_000_000
 
-OPEN = Gate(tokens=[TOKEN], max_body_bytes=LIMIT_BYTES)
-SIGNED = Gate(scheme="hmac-sha256", signing_secrets=[SECRET, "old-secret"], max_body_bytes=LIMIT_BYTES)
+OPEN = AccountPolicy(tokens=[TOKEN], max_body_bytes=LIMIT_BYTES)
+SIGNED = AccountPolicy(scheme="hmac-sha256", signing_secrets=[SECRET, "old-secret"], max_body_bytes=LIMIT_BYTES)
 
 HEADER_VALUES = st.text(st.characters())
 HEADERS = st.lists(
@@ -58,13 +58,13 @@ def headers(*pairs: tuple[str, str]) -> CIMultiDict[str]:
         (OPEN, None, 404),
         (SIGNED, None, 200),
         (SIGNED, TOKEN, 404),
-        (Gate(tokens=[TOKEN, "old"], scheme="hmac-sha256", signing_secrets=[SECRET]), "old", 200),
-        (Gate(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET]), "old", 404),
-        (Gate(), None, 404),
-        (Gate(), "", 404),
+        (AccountPolicy(tokens=[TOKEN, "old"], scheme="hmac-sha256", signing_secrets=[SECRET]), "old", 200),
+        (AccountPolicy(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET]), "old", 404),
+        (AccountPolicy(), None, 404),
+        (AccountPolicy(), "", 404),
     ],
 )
-def test_the_token(gate: Gate, token: str | None, status: int) -> None:
+def test_the_token(gate: AccountPolicy, token: str | None, status: int) -> None:
     """Any configured one; a path without a token only where there is a signature to come."""
     assert status_of(gate.check_token, token) == status
 
@@ -115,7 +115,7 @@ def test_the_headers(pairs: list[tuple[str, str]], status: int) -> None:
 @given(pairs=HEADERS, body=st.sampled_from([BODY, b"", gzip.compress(BODY), b"x" * 1001]) | st.binary(max_size=50))
 @example(pairs=headers(("Content-Length", "²")), body=BODY)
 @example(pairs=headers(("User-Agent", "\udcff")), body=BODY)
-def test_no_request_raises_anything_but_a_refusal(gate: Gate, pairs: CIMultiDict[str], body: bytes) -> None:
+def test_no_request_raises_anything_but_a_refusal(gate: AccountPolicy, pairs: CIMultiDict[str], body: bytes) -> None:
     """Whatever its headers and its body are; and what gets in can be stored."""
     try:
         gate.check_headers(pairs)
@@ -148,7 +148,7 @@ def test_the_signature_is_over_the_raw_body() -> None:
 
 def test_the_signature_header_can_be_another() -> None:
     """And then the usual one does not count."""
-    gate = Gate(scheme="hmac-sha256", signing_secrets=[SECRET], signature_header="X-Hub-Signature-256")
+    gate = AccountPolicy(scheme="hmac-sha256", signing_secrets=[SECRET], signature_header="X-Hub-Signature-256")
     signature = sign_hmac_sha256(BODY, secret=SECRET)
     gate.check_body(BODY, headers(("x-hub-signature-256", signature)), received_at_ms=NOW_MS)
     assert status_of(gate.check_body, BODY, headers((HEADER, signature)), received_at_ms=NOW_MS) == 401
@@ -159,13 +159,13 @@ def test_the_signature_header_can_be_another() -> None:
 )
 def test_the_company(companies: tuple[str, ...], status: int) -> None:
     """One of those that are listed; any where none is."""
-    gate = Gate(tokens=[TOKEN], company_ids=frozenset(companies))
+    gate = AccountPolicy(tokens=[TOKEN], company_ids=frozenset(companies))
     assert status_of(lambda: gate.read_event(BODY, headers(), received_at_ms=1)) == status
 
 
 def test_a_company_by_another_name_is_none() -> None:
     """The company that counts is that of `companyId`, whatever else the body says."""
-    gate = Gate(tokens=[TOKEN], company_ids=frozenset({"mine"}))
+    gate = AccountPolicy(tokens=[TOKEN], company_ids=frozenset({"mine"}))
     body = b'{"event": "a", "company_id": "mine", "companyid": "mine", "data": {"companyId": "mine"}}'
     assert status_of(lambda: gate.read_event(body, headers(), received_at_ms=1)) == 401
 
@@ -195,7 +195,7 @@ def test_a_header_that_is_no_utf8_is_captured_as_well_as_it_can_be() -> None:
 
 def test_no_secret_shows_in_the_gates_repr() -> None:
     """It may end up in a log or in a traceback."""
-    shown = repr(Gate(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET]))
+    shown = repr(AccountPolicy(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET]))
     assert TOKEN not in shown
     assert SECRET not in shown
 
@@ -226,7 +226,12 @@ def test_nothing_unknown_is_left_in_a_masked_path(path: str) -> None:
 
 def test_an_endpoint_is_found_by_its_token() -> None:
     """Each token leads to its own endpoint, and what leads to none is not found."""
-    house = Gatehouse([Gate(endpoint="acme", tokens=["acme-token"]), Gate(endpoint="globex", tokens=["globex-token"])])
+    house = AccountRouter(
+        [
+            AccountPolicy(endpoint="acme", tokens=["acme-token"]),
+            AccountPolicy(endpoint="globex", tokens=["globex-token"]),
+        ]
+    )
     assert [gate.endpoint for gate in house.candidates("globex-token")] == ["globex"]
     assert status_of(house.candidates, "other") == 404
     assert status_of(house.candidates, None) == 404
@@ -234,8 +239,8 @@ def test_an_endpoint_is_found_by_its_token() -> None:
 
 def test_without_a_token_the_signature_finds_the_endpoint() -> None:
     """Whose secret verifies is whose event it is; a signature of nobody's is refused."""
-    gates = [Gate(endpoint=name, scheme="hmac-sha256", signing_secrets=[name]) for name in ("acme", "globex")]
-    candidates = Gatehouse(gates).candidates(None)
+    gates = [AccountPolicy(endpoint=name, scheme="hmac-sha256", signing_secrets=[name]) for name in ("acme", "globex")]
+    candidates = AccountRouter(gates).candidates(None)
     for name in ("acme", "globex"):
         signed = headers((HEADER, sign_hmac_sha256(BODY, secret=name)))
         gate = check_body(candidates, BODY, signed, received_at_ms=NOW_MS)
@@ -246,7 +251,7 @@ def test_without_a_token_the_signature_finds_the_endpoint() -> None:
 
 def test_a_token_can_be_required_beside_the_signature() -> None:
     """With `needs_token`, a path without a token is not found, whoever signed."""
-    gate = Gate(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET], needs_token=True)
+    gate = AccountPolicy(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET], needs_token=True)
     assert status_of(gate.check_token, None) == 404
     assert status_of(gate.check_token, TOKEN) == 200
 
@@ -254,7 +259,7 @@ def test_a_token_can_be_required_beside_the_signature() -> None:
 def test_with_standard_webhooks_the_id_is_minted_from_the_webhook_id() -> None:
     """The same message id is the same event, whatever the body says; without the scheme the header is not believed."""
     named = headers(("webhook-id", "msg_1"))
-    gate = Gate(scheme="standard-webhooks", signing_secrets=["whsec_c2VjcmV0"])
+    gate = AccountPolicy(scheme="standard-webhooks", signing_secrets=["whsec_c2VjcmV0"])
     other = sample_body("contact.replied", timestamp="2026-01-01T00:00:00.000Z")
     first, second = (gate.read_event(body, named, received_at_ms=NOW_MS).id for body in (BODY, other))
     assert first == second

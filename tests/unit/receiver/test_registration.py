@@ -131,7 +131,7 @@ def test_an_unknown_url_is_to_be_created() -> None:
 
 
 def test_the_same_url_and_events_are_as_wanted() -> None:
-    """Order and repetition do not matter."""
+    """RegistrationRequest and repetition do not matter."""
     plan = plan_registration([Known(["b", "a", "b"])], url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("registered", URL, ("a", "b"), webhook_ids=("wh1",))
 
@@ -167,7 +167,7 @@ def test_what_counts_is_what_all_registrations_of_the_url_deliver() -> None:
 def test_what_a_wildcard_takes_is_not_too_much() -> None:
     """An event that is subscribed by hand for a wildcard is no difference; another one is."""
     existing = [Known(["a.1", "a.2", "b.1"])]
-    plan = plan_registration(existing, url=URL, events=["a.1"], welcome=lambda name: name.startswith("a."))
+    plan = plan_registration(existing, url=URL, events=["a.1"], is_wanted=lambda name: name.startswith("a."))
     assert (plan.state, plan.extra) == ("differs", ("b.1",))
 
 
@@ -233,7 +233,7 @@ async def test_the_missing_events_are_registered_beside() -> None:
 
 def look(*existing: Known, urls: Sequence[str] = (URL, OLD_URL)) -> Survey:
     """What a receiver that wants `a` and `b`, and takes `w`, finds."""
-    return survey(existing, public_url=ORIGIN, urls=urls, events=["a", "b"], welcome=lambda name: name == "w")
+    return survey(existing, public_url=ORIGIN, urls=urls, events=["a", "b"], is_wanted=lambda name: name == "w")
 
 
 @pytest.mark.parametrize(
