@@ -35,7 +35,8 @@ class Admin:
         assert (answer.header("Content-Type") or "").startswith("text/plain")
         lines = answer.body.decode().splitlines()
         values = {name: float(value) for name, value in (line.split() for line in lines[1::2])}
-        assert lines[::2] == [f"# TYPE {name} gauge" for name in values]
+        kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in values}
+        assert lines[::2] == [f"# TYPE {name} {kind}" for name, kind in kinds.items()]
         return values
 
 
