@@ -383,12 +383,12 @@ async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: Shell, redis
 
 async def test_several_endpoints_are_examined_each(shell: Shell, redis_url: str) -> None:
     """Under their names; Redis and handlers once."""
-    (shell.folder / "endpoints.toml").write_text(
+    (shell.folder / "accounts.toml").write_text(
         f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "{FULL}"\n'
         f'[other]\nhook_tokens = "{OLD_TOKEN}"\napi_key = "wrong"\n'
     )
     async with healthy(shell, redis_url):
-        shell.configure(ENDPOINTS_FILE="endpoints.toml", HOOK_TOKENS=None, API_KEY=None)
+        shell.configure(ACCOUNTS_FILE="accounts.toml", HOOK_TOKENS=None, API_KEY=None)
         _, lines = await examined(shell)
     assert lines["[acme] konvox api"][0]["state"] == lines["[acme] registration"][0]["state"] == "ok"
     assert lines["[other] konvox api"][0]["state"] == "fault"
