@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Self
 import orjson
 
 from konvox_hooks.errors import Failed
+from konvox_hooks.service.own_command import own_command
 
 WAIT_SECONDS = 20.0
 """How long a line, or the end of a process, is waited for."""
@@ -50,8 +50,7 @@ class OurProcess:
             cwd: the working directory; its `.env` counts.
         """
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "konvox_hooks", *arguments),
+            *own_command(*arguments),
             env=env,
             cwd=cwd,
             stdout=asyncio.subprocess.PIPE,

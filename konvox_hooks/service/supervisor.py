@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from konvox_hooks.errors import UsageError
+from konvox_hooks.service.own_command import own_command
 from konvox_hooks.service.process import bound_to_parent, with_signals
 
 _CONFIGURATION_FAULT = 2
@@ -48,11 +48,7 @@ class Child:
 async def start(child: Child) -> asyncio.subprocess.Process:
     """Start a command of ours in a process of its own, in the same Python; it stops when we are gone."""
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "konvox_hooks",
-        *child.arguments,
-        f"--with-parent={os.getpid()}",
+        *own_command(*child.arguments, f"--with-parent={os.getpid()}"),
         env={**os.environ, **child.environment},
         start_new_session=True,  # Ctrl-C reaches us alone, and we pass it on once
     )
