@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from handlers import Context, on
-from konvox.events import EnrollmentCreated, EnrollmentUnsubscribed, Event
+from konvox_hooks import Context, on
+from konvox_hooks.events import EnrollmentCreated, EnrollmentUnsubscribed, Event
 
 FLAKY_CONTACT = "contact-flaky"
 """The enrollment of this contact is taken by the CRM at the third attempt."""
