@@ -1,6 +1,6 @@
 """From a name in `KONVOX_HANDLERS` to a module: imports a module by its name, or a file by its path.
 
-Called by the loader. What goes wrong is said as the user sees it: with their own frames, and how to fix it.
+Called by the loader. An error says how to fix it, with a traceback that starts in the user's own code.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from types import ModuleType
 
 from handlers import own_names
 from handlers.errors import HandlerError, HandlerLoadError
-from handlers.own_names import UserFileLoader, use_own_names
+from handlers.own_names import UserFileLoader, use_own_names, user_name
 
 _user_folders: list[str] = []
-"""What we put on the path, last."""
+"""The folders that we added to the end of `sys.path`."""
 
 
 def make_importable(folder: Path) -> None:
@@ -112,7 +112,7 @@ def _execute_file(name: str, path: Path) -> ModuleType:
 
 @contextmanager
 def _before_other_folders(folder: Path) -> Iterator[None]:
-    # A file's neighbours are those beside it, whatever else was loaded. What is installed still comes first.
+    # Whatever else was loaded, a file imports its own neighbours. What is installed still comes first.
     position = min((sys.path.index(entry) for entry in _user_folders if entry in sys.path), default=len(sys.path))
     sys.path.insert(position, str(folder))
     try:
@@ -123,7 +123,7 @@ def _before_other_folders(folder: Path) -> Iterator[None]:
 
 def _import_fault(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"it imports {error.name}, which is not installed in this environment: install it, or fix the import"
+        return f"it imports {user_name(error.name)}, which is not installed in this environment: install it, or fix the import"
     return f"importing it fails with {type(error).__name__}: fix what the traceback shows"
 
 

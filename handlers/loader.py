@@ -20,6 +20,7 @@ from typing import Any, cast
 from handlers.decorator import mark_of, source_of
 from handlers.errors import HandlerLoadError
 from handlers.importing import import_handlers, is_file_of, make_importable
+from handlers.own_names import user_name
 from handlers.registry import Handler, Registry
 from handlers.signature import check_annotation, wants_plain_event
 from handlers.stubs import handler_stub
@@ -28,7 +29,7 @@ ENTRY_POINT_GROUP = "konvox_hooks.handlers"
 """Installed packages name their modules of handlers in this group."""
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
-"""What a module's `lifespan` is: entered when the worker starts, left when it stops."""
+"""A module's `lifespan`: the worker enters it when it starts, and leaves it when it stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class LoadedHandlers:
 
     Attributes:
         registry: the handlers.
-        lifespans: by the `state_key` of the handlers that find in `ctx.state` what it yields.
+        lifespans: by the `state_key` of the handlers that get what it yields as `ctx.state`.
     """
 
     registry: Registry
@@ -49,11 +50,11 @@ def load(specs: Sequence[str], *, entry_points: bool = True) -> LoadedHandlers:
 
     Args:
         specs: module names (`myapp.hooks`) and paths of `.py` files (`./my_handlers.py`, from the current directory).
-            One that stands twice is loaded once.
-        entry_points: whether to load what installed packages offer, too.
+            One that is listed twice is loaded once.
+        entry_points: whether to load what installed packages offer as well.
 
     Raises:
-        HandlerError: a module does not import, holds no handler, or holds one that cannot work.
+        HandlerError: a module does not import, has no handler, or has one that cannot work.
     """
     importlib.invalidate_caches()
     make_importable(Path.cwd())
@@ -96,12 +97,12 @@ def _handlers_of(module: ModuleType, spec: str) -> list[FunctionType]:
     if own:
         return own
     if marked:
-        others = ", ".join(sorted({function.__module__ for function in marked}))
-        reason = f"it holds no handler of its own, and only imports those of {others}: list that instead"
+        others = ", ".join(sorted({user_name(function.__module__) for function in marked}))
+        reason = f"it has no handler of its own, and only imports those of {others}: list that instead"
     elif hasattr(module, "__path__"):
-        reason = "it is a package whose __init__.py holds no handler: import them there, or list its modules"
+        reason = "it is a package whose __init__.py has no handler: import them there, or list its modules"
     else:
-        reason = f"it holds no handler. Write one:\n\n{handler_stub('contact.replied')}"
+        reason = f"it has no handler. Write one:\n\n{handler_stub('contact.replied')}"
     raise HandlerLoadError(spec, reason)
 
 
@@ -119,7 +120,7 @@ def _handler(function: FunctionType, modules: Iterable[str]) -> Handler:
         patterns=mark.patterns,
         state_key=_state_key(function.__module__, modules),
         source=source_of(function),
-        # A plain wrapper around an async function returns its coroutine, which must be awaited all the same.
+        # A plain wrapper around an async function returns its coroutine, which must be awaited as well.
         is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function)))),
         takes_plain_event=wants_plain_event(function, mark.patterns),
         when=mark.when,
@@ -150,7 +151,7 @@ def _checked_lifespan(module: ModuleType) -> Lifespan:
     lifespan: Any = module.lifespan
     hint = "write it with @asynccontextmanager, as async def lifespan() with one yield, or give it another name"
     if not callable(lifespan) or inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
-        raise HandlerLoadError(module.__name__, f"its lifespan is no async context manager: {hint}")
+        raise HandlerLoadError(module.__name__, f"its lifespan is not an async context manager: {hint}")
     try:
         inspect.signature(lifespan).bind()
     except TypeError:

@@ -55,6 +55,12 @@ def use_own_names(folder: Path) -> None:
         del sys.path_importer_cache[path]  # made when the folder had no aliases
 
 
+def user_name(module: str) -> str:
+    """The name under which a user's module imports this one: without the number that an alias has."""
+    top, dot, rest = module.partition(".")
+    return top.partition("@")[0] + dot + rest
+
+
 class UserFileLoader(SourceFileLoader):
     """Executes a module of the user's, whose imports mean the user's own files."""
 

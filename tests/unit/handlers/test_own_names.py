@@ -172,6 +172,20 @@ def test_a_fault_in_it_is_shown_as_the_users(write: Write) -> None:
     assert [line for line in lines if "worker.py" in line and "line 3" in line]
 
 
+def test_messages_have_the_name_that_the_user_wrote(write: Write) -> None:
+    """The alias is ours, and is not shown."""
+    write("mine_alpha.py", "from handlers import on\nimport worker.missing\n")
+    write("mine_beta.py", "from worker import tell\n")
+    write("worker/__init__.py", "from handlers import on\n\n@on('*')\ndef tell(event, ctx): ...\n")
+    for spec, reason in (
+        ("mine_alpha", "it imports worker.missing, which"),
+        ("mine_beta", "only imports those of worker:"),
+    ):
+        with pytest.raises(HandlerLoadError) as caught:
+            load([spec], entry_points=False)
+        assert reason in caught.value.reason
+
+
 def test_neighbours_come_before_those_of_other_folders(write: Write) -> None:
     """A file's own folder is looked into before the working directory, and after what is installed."""
     write(
