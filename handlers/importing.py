@@ -123,7 +123,8 @@ def _before_other_folders(folder: Path) -> Iterator[None]:
 
 def _import_fault(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"it imports {user_name(error.name)}, which is not installed in this environment: install it, or fix the import"
+        missing = user_name(error.name)
+        return f"it imports {missing}, which is not installed in this environment: install it, or fix the import"
     return f"importing it fails with {type(error).__name__}: fix what the traceback shows"
 
 

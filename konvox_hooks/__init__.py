@@ -23,7 +23,7 @@ import sys
 # `python -m konvox_hooks` puts the working directory first on the path, and a user's `worker.py` or `redis.py` there
 # would be executed in the place of ours. It goes before anything is imported. While this file runs, `sys.argv[0]` is
 # still `-m`; the name after it tells `python -m konvox_hooks` from a user's `python -m theirs` that imports us.
-if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].endswith(__name__) and not sys.flags.safe_path:
+if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] in {__name__, f"-m{__name__}"} and not sys.flags.safe_path:
     del sys.path[0]
 
 from importlib import import_module

@@ -14,21 +14,21 @@ from konvox_hooks.errors import Failed
 from konvox_hooks.service.own_command import own_command
 
 WAIT_SECONDS = 20.0
-"""How long a line, or the end of a process, is waited for."""
+"""How long to wait for a line, or for the end of a process."""
 
 Line = dict[str, Any]
 
 
 class OurProcess:
-    """`konvox-hooks …` under way, with what it writes read line by line.
+    """A running `konvox-hooks …`, with its output read line by line.
 
-    Use it as `async with await OurProcess.start("worker", …) as worker:`; what still runs at the end is killed.
+    Use it as `async with await OurProcess.start("worker", …) as worker:`. If it still runs at the end, it is killed.
 
     Attributes:
         process: the process.
-        stdout: all that it wrote there so far.
+        stdout: all that it has written there so far.
         stderr: likewise.
-        lines: the lines of both that are JSON objects: its log, and its results.
+        lines: the lines of both that are JSON objects: its log and its results.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -55,7 +55,7 @@ class OurProcess:
             cwd=cwd,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for whoever started it, who stops it in order
+            start_new_session=True,  # Ctrl-C is for the process that started it, which stops it in order
         )
         return cls(process)
 
@@ -97,7 +97,7 @@ class OurProcess:
         """
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                # Shielded: whoever still holds its output is waited for again, once this has been reported.
+                # Shielded, because the streams are waited for again after a time-out has been reported.
                 await asyncio.shield(self._reading)
                 return await self.process.wait()
         except TimeoutError:

@@ -23,7 +23,7 @@ _CONFIGURATION_FAULT = 2
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 _STEADY_SECONDS = 30.0
-"""A child that ran that long had a good start: the next pause is the first one again."""
+"""After a child has run that long, the pause before its next start is the first one again."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -35,8 +35,8 @@ class Child:
     Attributes:
         name: for the log.
         arguments: of `konvox-hooks`.
-        environment: on top of ours.
-        ends: whether it is done when it ends well, as with `--burst`; otherwise it is started again then too.
+        environment: variables in addition to ours.
+        ends: whether it is done when it ends with 0, as with `--burst`; otherwise it is started again then too.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Child:
 
 
 async def start(child: Child) -> asyncio.subprocess.Process:
-    """Start a command of ours in a process of its own, in the same Python; it stops when we are gone."""
+    """Start a command of ours in a process of its own, in the same Python. It stops when this process is gone."""
     return await asyncio.create_subprocess_exec(
         *own_command(*child.arguments, f"--with-parent={os.getpid()}"),
         env={**os.environ, **child.environment},
@@ -64,13 +64,13 @@ class Supervisor:
         self._misconfigured: str | None = None
 
     async def run(self, *, parent_pid: int | None = None) -> None:
-        """Run until SIGTERM or SIGINT; a second one is passed on as well, and stops the children at once.
+        """Run until SIGTERM or SIGINT. A second signal is passed on as well, and stops the children at once.
 
         Args:
             parent_pid: our own parent process, if we are to stop when it is gone.
 
         Raises:
-            UsageError: a child found its configuration wrong; it has said what, and starting it again would not help.
+            UsageError: a child found its configuration wrong. It has said what; another start would not help.
         """
         with_signals(self._stop)
         async with bound_to_parent(self._stop, parent_pid), asyncio.TaskGroup() as group:
@@ -80,7 +80,7 @@ class Supervisor:
             raise UsageError(f"the {self._misconfigured} did not start, see above; nothing is running any more")
 
     def _stop(self) -> None:
-        # The second is another signal: two SIGTERMs would be one to a child that is yet to get round to the first.
+        # The second is another signal: a child that has not yet handled the first SIGTERM would see two as one.
         signum = signal.SIGINT if self._stopping.is_set() else signal.SIGTERM
         self._stopping.set()
         for process in self._running.values():
@@ -100,7 +100,7 @@ class Supervisor:
             del self._running[child.name]
             if self._stopping.is_set() or (code == 0 and child.ends):
                 return
-            if code == _CONFIGURATION_FAULT and first_start:  # later on, the others had better go on without it
+            if code == _CONFIGURATION_FAULT and first_start:  # later, the others run on without it
                 self._misconfigured = child.name
                 self._stop()
                 return

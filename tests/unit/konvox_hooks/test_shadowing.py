@@ -82,12 +82,13 @@ def test_a_command_says_it_without_a_traceback(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_a_module_of_the_users_that_is_run_by_name_keeps_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["theirs", "my_konvox_hooks"])
+def test_a_module_of_the_users_that_is_run_by_name_keeps_its_folder(tmp_path: Path, name: str) -> None:
     """`python -m theirs` imports us while `sys.argv[0]` is `-m`, and goes on to import what stands beside it."""
-    write(tmp_path, "theirs/__init__.py", "import konvox_hooks\n")
-    write(tmp_path, "theirs/__main__.py", "import beside\n")
+    write(tmp_path, f"{name}/__init__.py", "import konvox_hooks\n")
+    write(tmp_path, f"{name}/__main__.py", "import beside\n")
     write(tmp_path, "beside.py", "print('beside')\n")
-    done = run("-m", "theirs", folder=tmp_path)
+    done = run("-m", name, folder=tmp_path)
     assert (done.stdout, done.stderr) == ("beside\n", "")
 
 
