@@ -11,7 +11,7 @@ from typing import Final
 from konvox_hooks.config.accounts import ACCOUNT_FIELDS, load_accounts
 from konvox_hooks.config.load import examine_settings
 from konvox_hooks.doctor.findings import Check, Finding, Subject, fault
-from konvox_hooks.doctor.local import check_data_folder, check_handlers, check_settings, check_way_in
+from konvox_hooks.doctor.local import check_data_folder, check_handlers, check_names, check_settings, check_way_in
 from konvox_hooks.doctor.remote import check_api, check_public_url
 from konvox_hooks.doctor.store import check_store
 from konvox_hooks.errors import UsageError
@@ -19,6 +19,7 @@ from konvox_hooks.errors import UsageError
 _HERE: Final[tuple[tuple[str, Check], ...]] = (
     ("settings", check_settings),
     ("handlers", check_handlers),
+    ("names", check_names),
     ("data folder", check_data_folder),
 )
 """One after the other: the handlers are the users' code, and what they load is needed further down."""
