@@ -80,8 +80,8 @@ async def _read(ours: Service, sending: Load, course: Course, readings: list[Rea
         reading = {"seconds": time.perf_counter() - started}
         for role, process in ours.processes.items():  # before their metrics, which open a connection
             reading[f"{role}_rss_mib"] = process.rss_mib()
-            reading[f"{role}_open_files"] = process.usage.num_fds()
-            reading[f"{role}_threads"] = process.usage.num_threads()
+            reading[f"{role}_open_files"] = process.handle.num_fds()
+            reading[f"{role}_threads"] = process.handle.num_threads()
         reading["in_flight"] = (await ours.metrics("worker"))[product.IN_FLIGHT_METRIC]
         reading["spooled"] = (await ours.metrics("receiver"))[product.SPOOLED_METRIC]
         reading["queued"] = await product.queued(ours.store.client)

@@ -32,13 +32,12 @@ async def compute(event: ContactReplied, ctx: Context) -> None:
         pass
 
 
+_name = os.environ.get("BENCH_HANDLER", "noop")
 for _number in range(int(os.environ.get("BENCH_HANDLER_COUNT", "1"))):
 
     async def noop(event: ContactReplied, ctx: Context) -> None:
         """Do nothing."""
 
     noop.__name__ = noop.__qualname__ = f"noop_{_number}"
-    _chosen = {"noop": noop, "mark": mark_start, "hang": hang, "compute": compute}[
-        os.environ.get("BENCH_HANDLER", "noop")
-    ]
-    globals()[f"handler_{_number}"] = on("contact.replied")(_chosen)
+    _handlers = {"noop": noop, "mark": mark_start, "hang": hang, "compute": compute}
+    globals()[f"handler_{_number}"] = on("contact.replied")(_handlers[_name])

@@ -22,20 +22,20 @@ _STOP_SECONDS = 20.0
 
 
 class MeasuredProcess:
-    """A process under measurement. `usage` reads its memory, open files and threads."""
+    """A process under measurement. `handle` is what psutil knows about it."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process, self._log = process, log
-        self.usage = psutil.Process(process.pid)
+        self.handle = psutil.Process(process.pid)
 
     def cpu_seconds(self) -> float:
         """The CPU time that it and its children have used since their start."""
-        times = [member.cpu_times() for member in (self.usage, *self.usage.children(recursive=True))]
+        times = [member.cpu_times() for member in (self.handle, *self.handle.children(recursive=True))]
         return sum(time.user + time.system for time in times)
 
     def rss_mib(self) -> float:
         """How much memory it has, in MiB."""
-        return float(self.usage.memory_info().rss) / 2**20
+        return float(self.handle.memory_info().rss) / 2**20
 
     def log(self) -> str:
         """What it has written to standard output and standard error."""

@@ -56,7 +56,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the load generator says: how many requests were answered, all with 200, how long that took, latencies."""
+    """What the load generator found: how many requests were answered, all with 200, in what time, the latencies."""
 
     answered: int
     seconds: float
@@ -79,11 +79,11 @@ class Load:
 
     def start(self) -> None:
         """Let it send."""
-        self.process.usage.send_signal(signal.SIGUSR1)
+        self.process.handle.send_signal(signal.SIGUSR1)
 
     def send_no_more(self) -> None:
         """Make the open loop end with what it has sent."""
-        self.process.usage.send_signal(signal.SIGUSR2)
+        self.process.handle.send_signal(signal.SIGUSR2)
 
     async def outcome(self) -> Outcome:
         """Wait for the outcome; NotMeasuredError if not every request was answered with 200."""

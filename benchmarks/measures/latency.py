@@ -45,9 +45,9 @@ async def measure(system: System, requests: int, folder: Path) -> Sample:
         async with both.metered() as usage:
             outcome = await sending.run()
         await both.has_marked(marks, _WARM_UP + requests)
-    started, runs = read_marks(marks), [len(times) for times in read_marks(marks).values()]
-    if max(runs) != 1:
-        raise NotMeasuredError(f"the handler of one event ran {max(runs)} times")
+    started = read_marks(marks)
+    if (most := max(map(len, started.values()))) > 1:
+        raise NotMeasuredError(f"the handler of one event ran {most} times")
     latencies_ms = sorted((started[contact][0] - sent_ns) / 1e6 for contact, [sent_ns] in read_marks(sent).items())
     p50_ms, p99_ms = percentile(latencies_ms, 50), percentile(latencies_ms, 99)
     more = {"p50_ms": p50_ms, "p99_ms": p99_ms, "max_ms": latencies_ms[-1], "answer_p99_ms": outcome.p99_ms}

@@ -64,7 +64,7 @@ async def test_an_open_loop_sends_at_its_rate(tmp_path: Path) -> None:
 
 
 async def test_an_open_loop_ends_when_enough_is_sent(tmp_path: Path) -> None:
-    """A load that is told to send no more waits for the answers to what it has sent."""
+    """A load that should send no more waits for the answers to what it has sent."""
     received: list[bytes] = []
     ten = asyncio.Event()
     async with (
