@@ -112,7 +112,7 @@ def on(
         backoff_cap: the longest wait between two attempts in seconds.
 
     Raises:
-        InvalidHandlerError: the arguments or the function cannot work; the message says where and how to mend it.
+        InvalidHandlerError: the arguments or the function cannot work; the message says where and how to fix it.
     """
     for target in targets:
         if inspect.isfunction(target):
@@ -159,9 +159,9 @@ def is_nameable(name: str) -> bool:
     return bool(name) and "," not in name and not any(character.isspace() for character in name)
 
 
-def _invalid(function: object, fault: str, mend: str) -> InvalidHandlerError:
+def _invalid(function: object, fault: str, hint: str) -> InvalidHandlerError:
     name = getattr(function, "__qualname__", None) or repr(type(function).__name__)
-    return InvalidHandlerError(name, source_of(function), fault, mend)
+    return InvalidHandlerError(name, source_of(function), fault, hint)
 
 
 def _pattern(target: str | type[Event]) -> str:

@@ -25,7 +25,7 @@ class HandlerLoadError(HandlerError):
 
     Attributes:
         source: what was to be loaded, as it was configured.
-        reason: what is wrong with it, and how to mend it.
+        reason: what is wrong with it, and how to fix it.
         traceback: where it failed, from the user's own code onwards; empty where no code of theirs was running.
     """
 
@@ -57,15 +57,15 @@ class InvalidHandlerError(HandlerError):
         function: the function's name.
         source: `file:line` of the function.
         fault: what is wrong.
-        mend: what to write instead.
+        hint: what to write instead.
     """
 
-    def __init__(self, function: str, source: str, fault: str, mend: str) -> None:
-        super().__init__(f"{source}: {function}: {fault}; {mend}")
+    def __init__(self, function: str, source: str, fault: str, hint: str) -> None:
+        super().__init__(f"{source}: {function}: {fault}; {hint}")
         self.function = function
         self.source = source
         self.fault = fault
-        self.mend = mend
+        self.hint = hint
 
 
 class Retry(Exception):  # noqa: N818 - raised to ask for something, as StopIteration is; it is no fault

@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
-from handlers.annotations import check_annotation, wants_plain_event
 from handlers.decorator import mark_of, source_of
 from handlers.errors import HandlerError, HandlerLoadError
-from handlers.hints import handler_stub
 from handlers.registry import Handler, Registry
+from handlers.signature import check_annotation, wants_plain_event
+from handlers.stubs import handler_stub
 
 ENTRY_POINT_GROUP = "konvox_hooks.handlers"
 """Installed packages name their modules of handlers in this group."""
@@ -177,8 +177,8 @@ def _make_importable(folder: Path) -> None:
 
 def _import_fault(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"it imports {error.name}, which is not installed in this environment: install it, or mend the import"
-    return f"importing it fails with {type(error).__name__}: mend what the traceback shows"
+        return f"it imports {error.name}, which is not installed in this environment: install it, or fix the import"
+    return f"importing it fails with {type(error).__name__}: fix what the traceback shows"
 
 
 def _users_traceback(error: BaseException) -> str:
@@ -255,11 +255,11 @@ def _lifespans(names: Iterable[str]) -> dict[str, Lifespan]:
 
 def _checked_lifespan(module: ModuleType) -> Lifespan:
     lifespan: Any = module.lifespan
-    mend = "write it with @asynccontextmanager, as async def lifespan() with one yield, or give it another name"
+    hint = "write it with @asynccontextmanager, as async def lifespan() with one yield, or give it another name"
     if not callable(lifespan) or inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
-        raise HandlerLoadError(module.__name__, f"its lifespan is no async context manager: {mend}")
+        raise HandlerLoadError(module.__name__, f"its lifespan is no async context manager: {hint}")
     try:
         inspect.signature(lifespan).bind()
     except TypeError:
-        raise HandlerLoadError(module.__name__, f"its lifespan takes arguments: {mend}") from None
+        raise HandlerLoadError(module.__name__, f"its lifespan takes arguments: {hint}") from None
     return cast(Lifespan, lifespan)

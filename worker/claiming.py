@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import Server
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
+from broker.redis.client import Server
+from broker.redis.pipelined import Pipe
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
@@ -109,7 +109,7 @@ class Claimer:
         if self._is_too_late():
             # A handler blocked the loop while the answer lay there. Nobody has renewed these leases: somebody else may
             # be running these jobs by now. What is still ours is handed back before the next claim.
-            logger.warning("claim.too_late", events=len(claims.jobs))
+            logger.warning("claim.expired", events=len(claims.jobs))
             self.lost()
             return False
         self.under_way = False
@@ -125,7 +125,7 @@ class Claimer:
         jobs = queue.handed_over(message)
         if jobs[0].token != self._offer_token or self._is_too_late():
             # As for an answer that comes too late; or handed back already, or about to be.
-            logger.warning("claim.too_late", events=len(jobs))
+            logger.warning("claim.expired", events=len(jobs))
             self.doubt()
             return
         self._offer_stands = False

@@ -108,8 +108,8 @@ class BoundedLifespan:
             if not self._left.is_set():
                 patience.reschedule(loop.time())
 
-        mend = "let the code behind its yield end soon: close connections with a time limit"
-        logger.error("lifespan.left_behind", module=self._module, mend=mend)
+        hint = "let the code behind its yield end soon: close connections with a time limit"
+        logger.error("lifespan.abandoned", module=self._module, hint=hint)
         loop.call_soon_threadsafe(cancel)
         if not self._left.wait(CANCELLED_SECONDS):
             self._end(exit_code)

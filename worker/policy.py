@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from broker.deadletters import DeadLetter, Reason
+from broker.dead_letters import DeadLetter, Reason
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 
@@ -41,7 +41,7 @@ class HandlerRun(NamedTuple):
     Attributes:
         handler: the handler's name.
         ended: `done`; `skipped` by its own `when`; `dropped` by `raise Drop`; `failed`, to be tried again; `unfit`: the
-            event does not fit its model, which no second attempt can mend.
+            event does not fit its model, which no second attempt can fix.
         duration_ms: how long it ran.
         error: the error in one line; the reason of a drop.
         traceback: the traceback as text.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES, connect_blocking
 from broker.queue import Claimed
+from broker.redis.client import OUTAGES, connect_blocking
 from worker.once import OnceBlocks
 
 logger = structlog.get_logger("worker")
@@ -57,7 +57,9 @@ class LeaseRenewal:
                     logger.warning("lease.renewal_failed", error=type(error).__name__)
                 away = True
             except Exception:
-                logger.exception("lease.fault")  # without this thread, every event that takes long would run twice
+                logger.exception(
+                    "lease.renewal_crashed"
+                )  # without this thread, every event that takes long would run twice
             else:
                 away = False
         server.close()

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES
-from broker.pipe import Pipe
 from broker.queue import Claims, Settlement
+from broker.redis.client import OUTAGES
+from broker.redis.outage import Outage
+from broker.redis.pipelined import Pipe
 from worker.claiming import Claimer
-from worker.outage import Outage
 
 logger = structlog.get_logger("worker")
 
@@ -98,7 +98,7 @@ class Settler:
                     await self._write_batch(batch)
                 except Exception:
                     # A fault of ours. Whoever is let go of unwritten is run again when its lease lapses.
-                    logger.exception("settle.fault", jobs=len(batch))
+                    logger.exception("settlement.failed", jobs=len(batch))
                     self._settled(batch, {settlement.claim.job_id for settlement in batch})
         finally:
             self._writer = None

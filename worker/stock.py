@@ -19,9 +19,9 @@ import structlog
 from arq.worker import Function
 
 from broker import queue
-from broker.connection import OUTAGES
 from broker.queue import Claimed
 from broker.records import FUNCTION_NAME, Job
+from broker.redis.client import OUTAGES
 from worker.dispatch import Dispatcher
 from worker.policy import settlement_of
 
@@ -60,7 +60,7 @@ def arq_function(dispatcher: Dispatcher) -> Function:
             with suppress(*OUTAGES):
                 await asyncio.shield(queue.release(server, [claim]))
         except Exception:
-            logger.exception("job.fault", job_id=job_id)  # it is run again when its lease lapses
+            logger.exception("job.failed", job_id=job_id)  # it is run again when its lease lapses
         if not written:
             raise arq.Retry
 

@@ -61,7 +61,7 @@ class Threads:
             if answer.cancelled():
                 self.left_behind += 1
                 self.going_on += 1
-                logger.warning("thread.left_behind", handler=handler, going_on=self.going_on)
+                logger.warning("thread.abandoned", handler=handler, going_on=self.going_on)
 
 
 def _start(

@@ -22,9 +22,9 @@ from typing import NoReturn, TypeVar
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES, connect_blocking
 from broker.queue import Claimed
 from broker.records import Job
+from broker.redis.client import OUTAGES, connect_blocking
 from handlers.registry import Handler
 from worker import dispatch
 from worker.once import OnceBlocks
@@ -175,9 +175,9 @@ class Watchdog:
                     if block.seconds >= WARN_SECONDS and not self._stopped.is_set():
                         self._judge(block)
                 except Exception:
-                    logger.exception("watchdog.fault")  # it must not end: nobody would watch any more
+                    logger.exception("watchdog.failed")  # it must not end: nobody would watch any more
             if block.seconds >= WARN_SECONDS:
-                logger.warning("loop.free", handler=block.culprit.name, blocked_seconds=block.seconds)
+                logger.warning("loop.unblocked", handler=block.culprit.name, blocked_seconds=block.seconds)
 
     def _judge(self, block: _Block) -> None:
         self._count(block)
@@ -201,13 +201,15 @@ class Watchdog:
             handler=culprit.name,
             delivery=culprit.job and culprit.job.delivery,
             blocked_seconds=block.seconds,
-            mend="await what takes long, or write the handler as a plain def: those run in threads",
+            hint="await what takes long, or write the handler as a plain def: those run in threads",
             stack=culprit.stack,
         )
 
     def _leave(self, block: _Block) -> None:
         """The worker was asked to stop: hand back everything, for nobody is to blame for that."""
-        logger.warning("worker.stopped_blocked", handler=block.culprit.name, handed_back=self._hand_back(self._held()))
+        logger.warning(
+            "worker.stopped_while_blocked", handler=block.culprit.name, handed_back=self._hand_back(self._held())
+        )
         self._end(0)
 
     def _give_up(self, block: _Block) -> None:
@@ -215,7 +217,7 @@ class Watchdog:
         job = block.culprit.job
         innocent = [claim for claim in self._held() if claim.job_id != job.id] if job else []
         logger.error(
-            "loop.blocked_for_ever",
+            "worker.aborted",
             handler=block.culprit.name,
             delivery=job and job.delivery,
             blocked_seconds=block.seconds,

@@ -20,16 +20,16 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from broker import keys, queue
-from broker.connection import OUTAGES
 from broker.errors import MalformedRecordError
-from broker.pipe import Pipe
 from broker.queue import Claimed, Settlement
 from broker.records import Job
+from broker.redis.client import OUTAGES
+from broker.redis.outage import Outage
+from broker.redis.pipelined import Pipe
 from worker.claiming import CLAIM_JOBS, Claimer
 from worker.dispatch import Dispatcher
 from worker.in_hand import Held, JobsInHand
 from worker.once import OnceBlocks
-from worker.outage import Outage
 from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
 from worker.settling import Settler
@@ -295,7 +295,7 @@ class HookWorker(arq.Worker):
                     _log_failure(job, run)
         except Exception:
             # A fault of ours, not of a handler: the lease lapses, somebody tries again, and in the end it is poison.
-            logger.exception("job.fault", job_id=held.claim.job_id)
+            logger.exception("job.failed", job_id=held.claim.job_id)
             self._forget([held.claim])
 
     def _job_of(self, claim: Claimed) -> Job | None:
@@ -316,7 +316,7 @@ class HookWorker(arq.Worker):
         for held, job in self._in_hand.overdue(self._dispatcher.time_limit_seconds, now=time.monotonic()):
             runs = self._dispatcher.given_up(job)
             failed = [run.handler for run in runs if run.ended == "failed"]
-            logger.error("handler.left_behind", delivery=job.delivery, handlers=failed)
+            logger.error("handler.abandoned", delivery=job.delivery, handlers=failed)
             self._in_hand.leave_behind(held)
             self._settler.add(settlement_of(held.claim, job, runs, now_ms=_now_ms()))
 
@@ -355,7 +355,7 @@ class HookWorker(arq.Worker):
         await asyncio.wait([finished], timeout=CANCELLED_SECONDS)
         if not finished.done():
             finished.cancel()
-            logger.warning("handler.will_not_stop", events=sum(not task.done() for task in running))
+            logger.warning("handler.not_stopped", events=sum(not task.done() for task in running))
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._settler.drain()
@@ -365,10 +365,10 @@ class HookWorker(arq.Worker):
                 if unfinished:
                     await self._once.release(self._server)
                     released = await queue.release(self._server, unfinished)
-                    logger.info("worker.handed_back", events=released)
+                    logger.info("jobs.released", events=released)
         except (TimeoutError, *OUTAGES) as error:
             # Nothing is lost: what could not be written is run again when its lease lapses.
-            logger.warning("worker.left_in_outage", events=self.in_flight, error=type(error).__name__)
+            logger.warning("worker.stopped_during_outage", events=self.in_flight, error=type(error).__name__)
         self._settler.abandon()  # a handler that would not stop may still come to an end
 
 
@@ -388,6 +388,6 @@ def _log_failure(job: Job, run: HandlerRun) -> None:
 def _log_trouble(settlement: Settlement) -> None:
     delivery = settlement.delivery
     for job, delay_ms in settlement.follow_ups:
-        logger.warning("handler.retrying", delivery=delivery, handler=job.handler, attempt=job.attempt, in_ms=delay_ms)
+        logger.warning("retry.scheduled", delivery=delivery, handler=job.handler, attempt=job.attempt, in_ms=delay_ms)
     for letter_id in settlement.dead_letters:
-        logger.error("handler.dead", dead_letter=letter_id)
+        logger.error("handler.dead_lettered", dead_letter=letter_id)

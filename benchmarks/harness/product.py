@@ -12,25 +12,25 @@ from benchmarks.harness.figures import NotMeasuredError
 from benchmarks.harness.workload import SECRET, SIGNATURE_HEADER
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import close, connect
-from broker.embedded import embedded_server
 from broker.ledger import audit, read_ledger
-from broker.pipe import Pipe
 from broker.records import Job, Record
-from console.roles import SPOOL
+from broker.redis.client import close, connect
+from broker.redis.embedded import embedded_server
+from broker.redis.pipelined import Pipe
+from konvox_hooks.service.receiver import SPOOL
 from receiver.spool import spooled_events
 
 __all__ = ["Pipe", "close", "connect", "embedded_server"]
 
-CLI_MODULE = "console.cli"
+CLI_MODULE = "konvox_hooks"
 CONCURRENCY = 100
 """Events that a worker has in flight; the default."""
 
 WORKER_STARTED = "worker.started"
 """The log event."""
 
-SPOOLED_METRIC = "konvox_receiver_spooled_events"
-IN_FLIGHT_METRIC = "konvox_worker_in_flight"
+SPOOLED_METRIC = "konvox_spool_events"
+IN_FLIGHT_METRIC = "konvox_worker_jobs_in_flight"
 Client: TypeAlias = ArqRedis
 
 _HANDLERS = Path(__file__).parent / "measured_handlers.py"

@@ -7,9 +7,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from broker.connection import Server
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
 
@@ -68,10 +68,10 @@ async def test_whoever_lost_the_lease_settles_nothing(server: Server, redis_url:
         os.kill(suspended.process.pid, signal.SIGCONT)
         for job in jobs:
             await suspended.logged("job.fenced", job_id=job.id)
-        assert not [line for line in suspended.log if line["event"] == "loop.blocked_for_ever"]
+        assert not [line for line in suspended.log if line["event"] == "worker.aborted"]
         assert await suspended.terminate() == 0
     assert (before.delivered, before.balanced) == (3, True)
     assert await audit(server) == before
     assert await queued_ids(server) == set()
-    assert [letter async for letter in dead_letters(server)] == []
+    assert [letter async for letter in list_dead_letters(server)] == []
     assert Counter((tmp_path / "effects").read_text().split()) == dict.fromkeys(TYPES, 2)

@@ -28,7 +28,7 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 
 
 SCRIPT = [str(Path(sys.executable).with_name("konvox-hooks"))]
-MODULE = [sys.executable, "-m", "console.cli"]
+MODULE = [sys.executable, "-m", "konvox_hooks"]
 
 
 def konvox_hooks(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -147,7 +147,7 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "console.cli", "config"],
+            [sys.executable, "-m", "konvox_hooks", "config"],
             cwd=tmp_path,
             env=environment({}),
             stdout=writing,

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from worker import dispatch, lifespans, outage, renewal, settling, stock, threads, watchdog, worker
+from broker.redis import outage
+from worker import dispatch, lifespans, renewal, settling, stock, threads, watchdog, worker
 
 
 @pytest.fixture(autouse=True)

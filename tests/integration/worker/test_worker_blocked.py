@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from broker import keys, queue
-from broker.connection import Server
 from broker.ledger import audit
 from broker.queue import Claims
+from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due
 from tests.support.logwatch import watching
@@ -51,7 +51,7 @@ async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url
     with watching() as log:
         async with running(redis_url, handler(careless)) as worker:
             await until(lambda: _delivered(server, 1))
-        free = await log.until("loop.free")
+        free = await log.until("loop.unblocked")
     warnings = log.of("loop.blocked")
     assert {line["handler"] for line in (*warnings, free)} == {"careless"}
     assert {line["delivery"] for line in warnings} == {job.delivery}
@@ -142,7 +142,7 @@ async def test_one_that_blocks_for_ever_is_let_go_of(server: Server, redis_url: 
     with watching() as log:
         await blocked.run(jobs[0], timeout_seconds=0.1)
     assert blocked.exit_codes == [1]
-    (line,) = log.of("loop.blocked_for_ever")
+    (line,) = log.of("worker.aborted")
     assert (line["handler"], line["delivery"], line["handed_back"]) == ("block", jobs[0].delivery, 2)
     assert line["blocked_seconds"] == pytest.approx(0.2, abs=1 / 64)
     assert set(await server.hkeys(keys.LEASES)) == {jobs[0].id.encode()}
@@ -160,7 +160,7 @@ async def test_one_that_cannot_be_told_leaves_all_as_suspects(server: Server, re
     with watching() as log:
         blocking_until(blocked._ended)
     assert blocked.exit_codes == [1]
-    (line,) = log.of("loop.blocked_for_ever")
+    (line,) = log.of("worker.aborted")
     assert (line["handler"], line["handed_back"]) == (None, 0)
     assert "blocking_until" in line["stack"]
     assert await server.hlen(keys.LEASES) == 2
@@ -174,7 +174,7 @@ async def test_without_redis_it_is_let_go_of_all_the_same(server: Server) -> Non
     with watching() as log:
         await blocked.run(jobs[0], timeout_seconds=0.1)
     assert blocked.exit_codes == [1]
-    assert log.of("loop.blocked_for_ever")[0]["handed_back"] == 0
+    assert log.of("worker.aborted")[0]["handed_back"] == 0
 
 
 async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: Server) -> None:
@@ -253,4 +253,4 @@ async def test_claims_that_waited_behind_a_blocked_loop_are_not_run(
             await until(lambda: _delivered(server, 2))
     assert len(claims_seen) == 2
     assert crashes == [0] * 4
-    assert [line["events"] for line in log.of("claim.too_late")] == [2]
+    assert [line["events"] for line in log.of("claim.expired")] == [2]

@@ -11,11 +11,11 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, connect
-from broker.deadletters import DeadLetter, dead_letters, retry
-from broker.eventlog import events
+from broker.dead_letters import DeadLetter, list_dead_letters, retry
+from broker.event_log import events
 from broker.ledger import audit
 from broker.records import Job
+from broker.redis.client import Server, connect
 from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
@@ -28,7 +28,7 @@ from worker.worker import HookWorker, WorkerConfig
 
 async def letters(server: Server) -> list[DeadLetter]:
     """All dead letters."""
-    return [letter async for letter in dead_letters(server)]
+    return [letter async for letter in list_dead_letters(server)]
 
 
 async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: str) -> None:
@@ -319,7 +319,7 @@ async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: s
         await worker.async_run()
         await worker.close()
         assert (dispatcher.threads.left_behind, dispatcher.threads.going_on) == (6, 6)
-        assert [line["handler"] for line in log.of("thread.left_behind")] == ["hang"] * 6
+        assert [line["handler"] for line in log.of("thread.abandoned")] == ["hang"] * 6
         let_go.set()
         await log.until("thread.ended_late", times=6)
     assert dispatcher.threads.going_on == 0

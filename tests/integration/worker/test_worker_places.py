@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from broker import keys, queue
-from broker.connection import Server
 from broker.ledger import audit
 from broker.queue import Claims
+from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching
@@ -151,7 +151,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     with watching() as log:
         await worker.async_run()
         await worker.close()
-    assert [line["events"] for line in log.of("claim.too_late")] == [len(late[0].jobs)]
+    assert [line["events"] for line in log.of("claim.expired")] == [len(late[0].jobs)]
     assert not {(claim.job_id, claim.token) for claim in late[0].jobs} & set(tokens.items())
     assert set(runs.values()) == {1}
     assert ((await audit(server)).delivered, await server.exists(keys.LEASES, keys.CRASHES)) == (8, 0)

@@ -102,7 +102,7 @@ def test_wrong_arguments_are_refused(targets: tuple[Any, ...], options: dict[str
 
 
 def test_the_message_says_where_and_how_to_mend_it() -> None:
-    """File and line, function, fault, mend."""
+    """File and line, function, fault, hint."""
     function = fresh()
     line = inspect.getsourcelines(function)[1]
     with pytest.raises(InvalidHandlerError) as caught:

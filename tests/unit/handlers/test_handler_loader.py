@@ -1,4 +1,4 @@
-"""From names and paths to handlers: what is found, what is refused, and that every refusal says how to mend it."""
+"""From names and paths to handlers: what is found, what is refused, and that every refusal says how to fix it."""
 
 from __future__ import annotations
 

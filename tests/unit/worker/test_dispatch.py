@@ -246,7 +246,7 @@ async def test_an_async_handler_is_stopped_at_its_time_limit() -> None:
 
 
 async def test_a_dead_letter_shows_what_a_slow_handler_was_waiting_for() -> None:
-    """That it was too slow is no news to whoever has to mend it; where it stood is."""
+    """That it was too slow is no news to whoever has to fix it; where it stood is."""
 
     async def slow(event: Any, ctx: Any) -> None:
         await asyncio.Event().wait()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.deadletters import DeadLetter
+from broker.dead_letters import DeadLetter
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import job_of, outcome_of
@@ -141,7 +141,7 @@ def test_endless_errors_are_cut() -> None:
 
 @pytest.mark.parametrize("handler", [None, "h"])
 def test_poison_is_put_aside(handler: str | None) -> None:
-    """With its job, for whoever has mended what it kills; and its handler is not shown as waiting for a retry."""
+    """With its job, for whoever has fixed what it kills; and its handler is not shown as waiting for a retry."""
     job = JOB if handler is None else JOB.for_handler(handler, attempt=2)
     settlement = poison_settlement(Claimed(job.id, "a:1", CRASH_LIMIT, job.to_bytes()), job, now_ms=NOW_MS)
     letter = letter_of(settlement)

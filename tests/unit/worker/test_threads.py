@@ -87,7 +87,7 @@ async def test_whoever_waits_can_be_cancelled() -> None:
         await asyncio.sleep(0)  # its answer is delivered here, to nobody
     assert (threads.left_behind, threads.going_on) == (1, 0)
     assert [(line["event"], line["handler"]) for line in lines] == [
-        ("thread.left_behind", "of one that waits"),
+        ("thread.abandoned", "of one that waits"),
         ("thread.ended_late", "of one that waits"),
     ]
 
