@@ -46,6 +46,7 @@ def _roles(command: Command) -> dict[Role, Command]:
 
 
 def _app(peer: str, interpreter: str = "") -> Command:
+    """The program of a peer, in the peer's own Python unless another one is given."""
     return (interpreter or python_of(peer), "-m", f"benchmarks.peers.{peer}_app")
 
 
@@ -101,5 +102,5 @@ TASKIQ = _peer(
     left=_taskiq_left,
     peer="taskiq",
 )
-SAQ = _peer(commands=_roles(_app("saq")), environment=_environment, peer="saq")
-STREAQ = _peer(commands=_roles(_app("streaq")), environment=_environment, peer="streaq")
+SAQ = _peer(commands=_roles(_app("saq")), peer="saq")
+STREAQ = _peer(commands=_roles(_app("streaq")), peer="streaq")
