@@ -32,9 +32,9 @@ from receiver.gate import Gate
 from receiver.intake import Intake
 from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
-from worker.dispatch import Dispatcher
-from worker.once import OnceBlocks, OnceGate
-from worker.surroundings import KonvoxAccess, surroundings
+from worker.running.context import KonvoxAccess, surroundings
+from worker.running.dispatcher import Dispatcher
+from worker.running.once import OnceBlocks, OnceGate
 from worker.worker import HookWorker, WorkerConfig
 
 PARENT_CHECK_SECONDS = 1.0

@@ -25,17 +25,17 @@ from broker.errors import MalformedRecordError
 from broker.pipe import Pipe
 from broker.queue import Claimed, Settlement
 from broker.records import Job
-from worker.claiming import CLAIM_JOBS, Claimer
-from worker.dispatch import Dispatcher
-from worker.in_hand import Held, JobsInHand
-from worker.once import OnceBlocks
+from worker.arq_function import arq_function
+from worker.leasing.claimer import CLAIM_JOBS, Claimer
+from worker.leasing.inflight import Held, JobsInHand
+from worker.leasing.notifications import end, listen
+from worker.leasing.renewal import RENEWALS_PER_LEASE, LeaseRenewal
+from worker.leasing.settler import Settler
 from worker.outage import Outage
-from worker.policy import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
-from worker.renewal import RENEWALS_PER_LEASE, LeaseRenewal
-from worker.settling import Settler
-from worker.stock import arq_function
-from worker.wakeup import end, listen
-from worker.watchdog import Patience, Watchdog
+from worker.running.dispatcher import Dispatcher
+from worker.running.once import OnceBlocks
+from worker.running.verdicts import CRASH_LIMIT, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
+from worker.running.watchdog import Patience, Watchdog
 
 POLL_SECONDS = 1.0
 """How often to look without having been woken: the net below pub/sub, and the grain of delayed retries."""

@@ -28,9 +28,9 @@ from console.store import open_store
 from handlers.loader import LoadedHandlers
 from handlers.once import InMemoryOnce
 from handlers.registry import Handler, Registry, matches
-from worker.dispatch import Dispatcher
-from worker.policy import HandlerRun
-from worker.surroundings import surroundings
+from worker.running.context import surroundings
+from worker.running.dispatcher import Dispatcher
+from worker.running.verdicts import HandlerRun
 
 _EVENT_ID_START = "evt_"
 _FAILED = {"failed", "unfit"}

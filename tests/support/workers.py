@@ -13,7 +13,7 @@ from broker.records import Job
 from handlers import Context
 from handlers.registry import Handler, Registry
 from handlers.testkit import make_context
-from worker.dispatch import ContextFactory, Dispatcher
+from worker.running.dispatcher import ContextFactory, Dispatcher
 from worker.worker import HookWorker, WorkerConfig
 
 

@@ -26,7 +26,7 @@ from broker.ledger import audit
 from broker.queue import settle
 from broker.records import Job
 from tests.support.events import admitted, claimed, delivered, job_of, make_due, queued_ids, record_of, settled
-from worker.policy import HandlerRun, RetryPolicy, settlement_of
+from worker.running.verdicts import HandlerRun, RetryPolicy, settlement_of
 
 POLICY = AdmissionPolicy()
 CONFIRMED = AdmissionPolicy(confirmation=BY_WAITAOF)

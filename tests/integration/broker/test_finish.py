@@ -25,7 +25,7 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
-from worker.policy import HandlerRun, settlement_of
+from worker.running.verdicts import HandlerRun, settlement_of
 
 DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
 OUTCOMES = keys.outcomes_key(RECEIVED_AT_MS)

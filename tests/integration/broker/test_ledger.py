@@ -27,7 +27,7 @@ from tests.support.events import (
     record_of,
     settled,
 )
-from worker.policy import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
+from worker.running.verdicts import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
 
 HANDLERS = ("a", "b", "c")
 

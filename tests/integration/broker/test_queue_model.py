@@ -33,7 +33,7 @@ from broker.records import Job
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
 from tests.support.queue_model import QueueModel, StandingOffer
 from tests.support.valkey import ValkeyServer
-from worker.policy import CRASH_LIMIT, HandlerRun, RetryPolicy, poison_settlement, settlement_of
+from worker.running.verdicts import CRASH_LIMIT, HandlerRun, RetryPolicy, poison_settlement, settlement_of
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from handlers.registry import Handler, Registry
 from konvox.samples import sample_body
 from konvox.sandbox import SandboxConfig, create_sandbox
 from tests.integration.konvox.scripted_konvox import KEY, ScriptedKonvox, envelope, failure, json_reply, scripted
-from worker.surroundings import surroundings
+from worker.running.context import surroundings
 
 READ_KEY, OTHER_KEY = "kvx_live_read_key", "kvx_live_other_key"
 TOKEN = "s3cret-token-0123456789"

@@ -22,7 +22,7 @@ from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, run_burst, running, until
 from worker import worker as worker_module
-from worker.policy import settlement_of
+from worker.running.verdicts import settlement_of
 from worker.worker import HookWorker, WorkerConfig
 
 

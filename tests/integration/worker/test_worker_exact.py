@@ -21,9 +21,9 @@ from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, 
 from tests.support.logwatch import watching
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until, worker_of
-from worker import in_hand
 from worker import worker as worker_module
-from worker.policy import CRASH_LIMIT
+from worker.leasing import inflight
+from worker.running.verdicts import CRASH_LIMIT
 
 HOUR_SECONDS = 3600
 
@@ -179,8 +179,8 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At its time limit it is left behind: its attempt has failed, its place is free, and the others are done once."""
-    monkeypatch.setattr(in_hand, "OVERDUE_SECONDS", 0.05)
-    monkeypatch.setattr(in_hand, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(inflight, "OVERDUE_SECONDS", 0.05)
+    monkeypatch.setattr(inflight, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
     alone, among = await admitted(server, 1, "test.alone"), await admitted(server, 1, "test.among")
     let_go = asyncio.Event()

@@ -22,9 +22,9 @@ from broker.queue import ClaimRequest
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
-from worker import renewal
-from worker.once import OnceBlocks
-from worker.policy import CRASH_LIMIT
+from worker.leasing import renewal
+from worker.running.once import OnceBlocks
+from worker.running.verdicts import CRASH_LIMIT
 
 LEASE_SECONDS = 1.0
 LONGER_SECONDS = 1.6

@@ -20,7 +20,7 @@ from konvox.events import Event
 from tests.support.events import admitted
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst
-from worker.once import OnceBlocks, OnceGate
+from worker.running.once import OnceBlocks, OnceGate
 
 LEASE_MS, DONE_MS = 60_000, 3_600_000
 

@@ -20,7 +20,7 @@ from tests.support.logwatch import watching
 from tests.support.refusals import Refusal, cannot_save, lacks_its_master, lacks_replicas
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
-from worker import renewal
+from worker.leasing import renewal
 
 BACK_SECONDS = 5.0
 """In what time the worker must have noticed that Redis is back."""

@@ -15,7 +15,7 @@ from console.errors import UsageError
 from console.roles import konvox_access
 from console.settings import Settings, load_settings
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
-from worker.surroundings import KonvoxAccess
+from worker.running.context import KonvoxAccess
 
 
 def load(**variables: str) -> Settings:

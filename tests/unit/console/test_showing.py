@@ -11,7 +11,7 @@ from console.showing import shown_block, shown_body, shown_line, shown_time, use
 from handlers.registry import Handler, Registry
 from handlers.testkit import make_context
 from konvox.samples import sample_body
-from worker.dispatch import Dispatcher
+from worker.running.dispatcher import Dispatcher
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import threading
 import pytest
 import structlog
 
-from worker.threads import Threads
+from worker.running.threads import Threads
 
 setting: contextvars.ContextVar[str] = contextvars.ContextVar("setting", default="unset")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from worker.wakeup import end
+from worker.leasing.notifications import end
 
 
 async def test_a_cancellation_that_is_lost_is_said_again() -> None:

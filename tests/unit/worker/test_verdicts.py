@@ -13,7 +13,7 @@ from broker.deadletters import DeadLetter
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import job_of, outcome_of
-from worker.policy import (
+from worker.running.verdicts import (
     CRASH_LIMIT,
     HandlerRun,
     RetryPolicy,

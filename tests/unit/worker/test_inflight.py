@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from broker.queue import Claimed
 from broker.records import Job, Record
 from konvox.samples import sample_body
-from worker.in_hand import LOOK_SECONDS, OVERDUE_SECONDS, Held, JobsInHand
+from worker.leasing.inflight import LOOK_SECONDS, OVERDUE_SECONDS, Held, JobsInHand
 
 JOB = Job.first(Record.capture(sample_body("contact.replied"), received_at_ms=1_779_287_520_000))
 LIMIT_SECONDS = 30.0

@@ -19,7 +19,7 @@ from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching
 from tests.support.workers import handler, run_burst, worker_of
-from worker import settling
+from worker.leasing import settler
 from worker.worker import HookWorker
 
 _mine: contextvars.ContextVar[str] = contextvars.ContextVar("_mine")
@@ -49,7 +49,7 @@ async def test_a_full_queue_takes_one_round_trip_a_batch(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
     """The claims come along with the settlements; by halves where writing is quick, else with all there is."""
-    monkeypatch.setattr(settling, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
+    monkeypatch.setattr(settler, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
     await admitted(server, 100)
     await server.config_resetstat()
 

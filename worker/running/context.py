@@ -21,9 +21,9 @@ from handlers.registry import Handler
 from konvox.api.transport import AuthScheme
 from konvox.client import KonvoxClient
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
-from worker.dispatch import ContextFactory
 from worker.errors import NoKonvoxAccessError
-from worker.lifespans import BoundedLifespan, SecondsLeft
+from worker.running.dispatcher import ContextFactory
+from worker.running.lifespans import BoundedLifespan, SecondsLeft
 
 HTTP_TIMEOUT_SECONDS = 30.0
 """The time limit of `ctx.http` where a handler sets none."""

@@ -20,9 +20,9 @@ from handlers.hints import handler_stub
 from handlers.registry import Handler, Registry
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
-from worker.limits import LimitedRun, TimeLimit
-from worker.policy import HandlerRun, RetryPolicy
-from worker.threads import Threads
+from worker.running.threads import Threads
+from worker.running.timeouts import LimitedRun, TimeLimit
+from worker.running.verdicts import HandlerRun, RetryPolicy
 
 ContextFactory = Callable[[Job, Handler], Context]
 """Makes the context with which a handler sees an event."""

@@ -10,7 +10,7 @@ import structlog
 from broker import queue
 from broker.connection import OUTAGES, connect_blocking
 from broker.queue import Claimed
-from worker.once import OnceBlocks
+from worker.running.once import OnceBlocks
 
 logger = structlog.get_logger("worker")
 

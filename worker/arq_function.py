@@ -22,8 +22,8 @@ from broker import queue
 from broker.connection import OUTAGES
 from broker.queue import Claimed
 from broker.records import FUNCTION_NAME, Job
-from worker.dispatch import Dispatcher
-from worker.policy import settlement_of
+from worker.running.dispatcher import Dispatcher
+from worker.running.verdicts import settlement_of
 
 LEASE_SECONDS = 310
 """Stock arq's own: its longest job and ten seconds; longer where a handler may take longer. It renews nothing."""

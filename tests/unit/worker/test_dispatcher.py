@@ -18,7 +18,7 @@ from konvox.errors import EventDoesNotFitError
 from konvox.events import ContactReplied, Event
 from tests.support.events import job_of
 from tests.support.workers import dispatcher_of, handler
-from worker.policy import HandlerRun, settlement_of
+from worker.running.verdicts import HandlerRun, settlement_of
 
 
 async def run(function: Callable[..., Any], **options: Any) -> HandlerRun:

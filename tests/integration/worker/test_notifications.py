@@ -12,19 +12,21 @@ from broker import keys
 from broker.connection import Server, close, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
-from worker import wakeup
+from worker.leasing import notifications
 
 
 async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
     own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence alone is no reason to connect again, but a machine that is gone does not close its connections."""
-    monkeypatch.setattr(wakeup, "_QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(wakeup, "_AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr(wakeup, "COMMAND_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(notifications, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "COMMAND_TIMEOUT_SECONDS", 0.2)
     server = connect(own_valkey.url(), timeout_seconds=0.2)
     woken = asyncio.Event()
-    listener = asyncio.create_task(wakeup.listen(server, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear))
+    listener = asyncio.create_task(
+        notifications.listen(server, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear)
+    )
     try:
         await until(lambda: _listens(server))
         (first,) = await _listeners(server)

@@ -24,7 +24,7 @@ from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled
 from tests.support.workers import dispatcher_of, handler, run_burst, until
-from worker.stock import LEASE_SECONDS, arq_function
+from worker.arq_function import LEASE_SECONDS, arq_function
 
 
 @pytest.fixture

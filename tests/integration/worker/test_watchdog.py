@@ -17,9 +17,9 @@ from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, running, until
-from worker import watchdog
-from worker.once import OnceBlocks
-from worker.watchdog import Culprit, Patience, Watchdog, culprit_of
+from worker.running import watchdog
+from worker.running.once import OnceBlocks
+from worker.running.watchdog import Culprit, Patience, Watchdog, culprit_of
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ from broker.ledger import audit
 from konvox.events import Event
 from tests.support.events import admitted, job_of
 from tests.support.workers import handler, running, until
-from worker import wakeup
 from worker import worker as worker_module
+from worker.leasing import notifications
 
 
 async def _offers(server: Server) -> bool:
@@ -91,7 +91,7 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not the lease, after which the event would be taken for one that has killed a worker."""
-    monkeypatch.setattr(wakeup, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "_AGAIN_SECONDS", 0.01)
     ran = asyncio.Event()
     crashes: list[int] = []
 

@@ -17,7 +17,7 @@ import structlog
 
 from handlers.loader import Lifespan
 from worker.errors import LifespanError
-from worker.watchdog import end_process
+from worker.running.watchdog import end_process
 
 LEAST_SECONDS = 1.0
 """How long leaving one may take although no time is left: most only close a connection."""

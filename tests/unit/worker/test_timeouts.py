@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.limits import LimitedRun, TimeLimit
+from worker.running.timeouts import LimitedRun, TimeLimit
 
 
 async def limited(limit: TimeLimit, work: Coroutine[Any, Any, Any]) -> str:

@@ -16,7 +16,7 @@ from broker import queue
 from broker.connection import OUTAGES
 from broker.pipe import Pipe
 from broker.queue import Claims, Settlement
-from worker.claiming import Claimer
+from worker.leasing.claimer import Claimer
 from worker.outage import Outage
 
 logger = structlog.get_logger("worker")

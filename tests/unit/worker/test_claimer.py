@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from broker.queue import Claimed, ClaimRequest, Claims
-from worker.claiming import CLAIM_JOBS, Claimer
+from worker.leasing.claimer import CLAIM_JOBS, Claimer
 
 
 def claimer(

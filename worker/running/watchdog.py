@@ -26,8 +26,8 @@ from broker.connection import OUTAGES, connect_blocking
 from broker.queue import Claimed
 from broker.records import Job
 from handlers.registry import Handler
-from worker import dispatch
-from worker.once import OnceBlocks
+from worker.running import dispatcher
+from worker.running.once import OnceBlocks
 
 LOOK_SECONDS = 0.25
 """How often the loop is asked for a sign of life."""
@@ -245,7 +245,7 @@ def culprit_of(frame: FrameType | None) -> Culprit:
     while frame is not None and job is None:
         module = frame.f_globals.get("__name__", "")
         debugged = debugged or module.partition(".")[0] in _DEBUGGERS
-        if module == dispatch.__name__:
+        if module == dispatcher.__name__:
             values = frame.f_locals
             handler = handler or _of_type(Handler, values.get("handler"))
             job = _of_type(Job, values.get("job")) if handler else None

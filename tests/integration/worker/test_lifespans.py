@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.logwatch import LogWatch, watching
 from tests.support.processes import OurProcess, worker_environment
-from worker import lifespans
-from worker.lifespans import BoundedLifespan
+from worker.running import lifespans
+from worker.running.lifespans import BoundedLifespan
 
 MOMENT_SECONDS = 0.05
 
