@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from console.endpoints import ACCOUNT_FIELDS
 from console.errors import UsageError
 from console.settings import Settings, example_of, variable_of
-from konvox.client import KonvoxClient, RetryPolicy
+from konvox.client import CallRetries, KonvoxClient
 
 API_SETTINGS = ("api_url", "api_key")
 """What must be set to call the API."""
@@ -34,7 +34,7 @@ def _missing(name: str, purpose: str, endpoint: str) -> str:
     return f"{variable}: not set, and needed {purpose} (example: {variable}={example_of(name)})"
 
 
-def konvox_client(settings: Settings, *, retry: RetryPolicy | None = None, endpoint: str = "") -> KonvoxClient:
+def konvox_client(settings: Settings, *, retry: CallRetries | None = None, endpoint: str = "") -> KonvoxClient:
     """The client of the company's Konvox, to be used with `async with`.
 
     Args:

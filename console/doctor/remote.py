@@ -10,7 +10,7 @@ from console.reach import ReachError, check_reach
 from console.settings import Settings, variable_of
 from console.subscriptions import wanted_events
 from handlers.registry import Registry
-from konvox.api.backoff import RetryPolicy
+from konvox.api.backoff import CallRetries
 from konvox.api.transport import Transport, access
 from konvox.errors import (
     BadRequestError,
@@ -25,7 +25,7 @@ from konvox.resources import Webhook
 from receiver.registration import Survey, hook_url, registered_webhooks, survey
 
 _WAY_IN = ("hook_tokens", "signature", "signing_secrets")
-_ONCE = RetryPolicy(attempts=1)
+_ONCE = CallRetries(attempts=1)
 
 
 async def check_api(patient: Patient) -> Findings:

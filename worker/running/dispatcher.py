@@ -22,7 +22,7 @@ from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
 from worker.running.threads import Threads
 from worker.running.timeouts import LimitedRun, TimeLimit
-from worker.running.verdicts import HandlerRun, RetryPolicy
+from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
 """Makes the context with which a handler sees an event."""
@@ -88,7 +88,7 @@ class Dispatcher:
 
     def _never_ended(self, name: str) -> HandlerRun:
         handler = self._registry.get(name)
-        policy = _policy(handler) if handler else RetryPolicy()
+        policy = _policy(handler) if handler else AttemptPolicy()
         error = "TimeoutError: the handler swallows its cancellation at its time limit; it was left behind"
         return HandlerRun(name, "failed", error=error, policy=policy)
 
@@ -160,7 +160,7 @@ class _Views:
         return self._plain
 
 
-def _unfinished(name: str, error: BaseException, duration_ms: float, policy: RetryPolicy) -> HandlerRun:
+def _unfinished(name: str, error: BaseException, duration_ms: float, policy: AttemptPolicy) -> HandlerRun:
     match error:
         case Drop():
             # Users may derive from it without calling its constructor, or give it something that is no text.
@@ -185,8 +185,8 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _policy(handler: Handler) -> RetryPolicy:
-    return RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
+def _policy(handler: Handler) -> AttemptPolicy:
+    return AttemptPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
 
 
 def _not_loaded(name: str) -> HandlerRun:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from broker.deadletters import DeadLetter
 from broker.queue import Claimed, Settlement
@@ -15,9 +11,8 @@ from broker.records import Job
 from tests.support.events import job_of, outcome_of
 from worker.running.verdicts import (
     CRASH_LIMIT,
+    AttemptPolicy,
     HandlerRun,
-    RetryPolicy,
-    backoff_seconds,
     poison_settlement,
     settlement_of,
     unreadable_settlement,
@@ -27,37 +22,9 @@ NOW_MS = 1_800_000_000_000
 JOB = job_of(1)
 CLAIM = Claimed(JOB.id, token="a:1", crashes=0, payload=JOB.to_bytes())
 
-policies = st.builds(
-    RetryPolicy,
-    attempts=st.integers(1, 10_000),
-    base_seconds=st.floats(0, 1e6),
-    cap_seconds=st.floats(0, 1e6),
-)
-
-
-@given(policies, st.integers(1, sys.maxsize), st.floats(0, 1))
-def test_backoff_stays_within_its_bounds(policy: RetryPolicy, attempt: int, chance: float) -> None:
-    """However many attempts there were: no overflow, and never longer than the cap."""
-    assert 0 <= backoff_seconds(policy, attempt, chance=chance) <= policy.cap_seconds
-
-
-@given(policies, st.integers(1, 1000))
-def test_backoff_never_shrinks(policy: RetryPolicy, attempt: int) -> None:
-    """With the same chance, a later attempt waits at least as long."""
-    waits = [backoff_seconds(policy, number, chance=1) for number in (attempt, attempt + 1)]
-    assert waits == sorted(waits)
-
-
-@pytest.mark.parametrize(("attempt", "ceiling"), [(1, 1.0), (2, 2.0), (5, 16.0), (10, 512.0), (11, 600.0), (99, 600.0)])
-def test_backoff_doubles_up_to_the_cap(attempt: int, ceiling: float) -> None:
-    """With full jitter below it."""
-    assert backoff_seconds(RetryPolicy(), attempt, chance=1) == ceiling
-    assert backoff_seconds(RetryPolicy(), attempt, chance=0.25) == ceiling / 4
-    assert backoff_seconds(RetryPolicy(), attempt, chance=0) == 0
-
 
 def settle(*runs: HandlerRun, attempt: int = 1) -> Settlement:
-    """What becomes of the job after these runs, of its one handler where it is not the first attempt."""
+    """What follows for the job from these runs, and of its one handler where it is not the first attempt."""
     job = JOB if attempt == 1 else JOB.for_handler(runs[0].handler, attempt=attempt)
     return settlement_of(CLAIM, job, runs, now_ms=NOW_MS)
 
@@ -74,7 +41,7 @@ def letter_of(settlement: Settlement) -> DeadLetter:
 )
 def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: int) -> None:
     """No follow-up, and a dead letter only where the event does not fit."""
-    settlement = settle(HandlerRun("h", ended, error="why", policy=RetryPolicy(8)), attempt=attempt)  # type: ignore[arg-type]
+    settlement = settle(HandlerRun("h", ended, error="why", policy=AttemptPolicy(8)), attempt=attempt)  # type: ignore[arg-type]
     outcome = outcome_of(settlement, "h")
     assert (outcome["state"], outcome["attempts"], outcome["at_ms"]) == (state, attempt, NOW_MS)
     assert settlement.follow_ups == []
@@ -84,7 +51,7 @@ def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: in
 @pytest.mark.parametrize(("attempt", "state"), [(1, "retrying"), (7, "retrying"), (8, "dead"), (9, "dead")])
 def test_a_failure_is_retried_until_the_attempts_are_used_up(attempt: int, state: str) -> None:
     """Then it is a dead letter; a handler whose `attempts` was lowered meanwhile is one at once."""
-    settlement = settle(HandlerRun("h", "failed", error="boom", policy=RetryPolicy(8)), attempt=attempt)
+    settlement = settle(HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(8)), attempt=attempt)
     assert outcome_of(settlement, "h")["state"] == state
     if state == "dead":
         assert settlement.follow_ups == []
@@ -96,6 +63,16 @@ def test_a_failure_is_retried_until_the_attempts_are_used_up(attempt: int, state
         assert (job.handler, job.attempt, job.delivery) == ("h", attempt + 1, JOB.delivery)
         assert 0 <= delay_ms <= 1000 * 2 ** (attempt - 1)
         assert settlement.dead_letters == {}
+
+
+@pytest.mark.parametrize(("attempt", "ceiling_ms"), [(1, 1_000), (3, 4_000), (99, 600_000)])
+def test_what_failed_together_is_not_retried_together(attempt: int, ceiling_ms: int) -> None:
+    """The waits after a failure are random, and spread from almost nothing up to the ceiling of that attempt."""
+    failed = HandlerRun("h", "failed", policy=AttemptPolicy(100))
+    waits_ms = [settle(failed, attempt=attempt).follow_ups[0][1] for _ in range(300)]
+    assert len(set(waits_ms)) > 200
+    assert 0 <= min(waits_ms) < ceiling_ms / 5
+    assert ceiling_ms * 4 / 5 < max(waits_ms) <= ceiling_ms
 
 
 def test_a_handler_says_when_to_retry() -> None:
@@ -110,7 +87,7 @@ def test_each_handler_has_a_fate_of_its_own() -> None:
         HandlerRun("a", "done"),
         HandlerRun("b", "failed"),
         HandlerRun("c", "unfit"),
-        HandlerRun("d", "failed", policy=RetryPolicy(attempts=1)),
+        HandlerRun("d", "failed", policy=AttemptPolicy(attempts=1)),
     )
     states = {name: outcome_of(settlement, name)["state"] for name in settlement.outcomes}
     assert states == {"a": "done", "b": "retrying", "c": "dead", "d": "dead"}
