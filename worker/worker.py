@@ -180,7 +180,7 @@ class HookWorker(arq.Worker):
 
     async def main(self) -> None:
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
-        heard = {keys.WAKE_CHANNEL: self._wake, keys.hand_over_channel(self._claimer.name): self._handed_over}
+        heard = {keys.WAKE_CHANNEL: self._wake, keys.push_channel(self._claimer.name): self._handed_over}
         listener = asyncio.create_task(listen(self._server, heard, lost=self._lost))
         self._renewal.start()
         self.watchdog.start()

@@ -18,7 +18,7 @@ import structlog
 from broker import queue
 from broker.connection import Server
 from broker.pipe import Pipe
-from broker.queue import Claimed, ClaimRequest, Claims, Offer
+from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
@@ -115,14 +115,14 @@ class Claimer:
         self.under_way = False
         self.in_doubt = self._doubts > self._doubts_before_request
         self._more_is_due = claims.next_due_ms == 0
-        self._offer_stands = claims.offer_stands and not self.in_doubt
+        self._offer_stands = claims.claim_stands and not self.in_doubt
         self._next_due_at = math.inf if claims.next_due_ms is None else self._asked_at + claims.next_due_ms / 1000
         self._take(claims.jobs)
         return True
 
     def handed_over(self, message: bytes) -> None:
         """Take what an admission has leased to this worker."""
-        jobs = queue.handed_over(message)
+        jobs = queue.pushed(message)
         if jobs[0].token != self._offer_token or self._is_too_late():
             # As for an answer that comes too late; or handed back already, or about to be.
             logger.warning("claim.too_late", events=len(jobs))
@@ -189,7 +189,7 @@ class Claimer:
 
     @property
     def _offer_token(self) -> str:
-        return f"{self.name}:offer-{self._doubts}"
+        return f"{self.name}:standing-{self._doubts}"
 
     def _request(self, count: int, *, free: int) -> ClaimRequest:
         self._made += 1
@@ -200,8 +200,8 @@ class Claimer:
         token = f"{self.name}:{self._made}"
         return ClaimRequest(count, self._lease_ms, token, self._suspect_wanted(), self._offer(free))
 
-    def _offer(self, free: int) -> Offer | None:
+    def _offer(self, free: int) -> StandingClaim | None:
         idle = self._is_idle(free) and not self._closed
         if not idle and not self._offer_stands:
             return None
-        return Offer(self.name, self._offer_token, min(self._places, CLAIM_JOBS) if idle else 0, self._offer_stands)
+        return StandingClaim(self.name, self._offer_token, min(self._places, CLAIM_JOBS) if idle else 0, self._offer_stands)

@@ -231,7 +231,7 @@ class Watchdog:
         try:
             with connect_blocking(self._redis_url) as server:
                 self._once.release_blocking(server)
-                return queue.hand_back(server, claims)
+                return queue.release_blocking(server, claims)
         except OUTAGES:
             return 0  # they run again when their leases lapse
 

@@ -44,7 +44,7 @@ async def test_an_idle_worker_runs_what_it_is_handed(
             assert await admit(server, [job_of(number)], AdmissionPolicy()) == [True]
             await until(partial(_delivered, server, number + 1))
     assert len(holders) == 3
-    assert all(b":offer-" in holder for holder in holders)
+    assert all(b":standing-" in holder for holder in holders)
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (3, True)
 
@@ -119,7 +119,7 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
 
 
 async def _channels_of(server: Server) -> str:
-    return " ".join(channel.decode() for channel in await server.pubsub_channels(keys.HAND_OVER_PREFIX + "*"))
+    return " ".join(channel.decode() for channel in await server.pubsub_channels(keys.PUSH_PREFIX + "*"))
 
 
 async def test_more_than_there_are_places_for_is_handed_back(server: Server, redis_url: str) -> None:

@@ -60,31 +60,31 @@ def test_there_is_one_claim_at_a_time() -> None:
 
 def message_of(request: ClaimRequest, job_id: str = "evt_1", payload: str = "{}") -> bytes:
     """What an admission says that has taken the offer of this request."""
-    assert request.offer is not None
-    return f"{request.offer.token} {len(job_id)} {len(payload)}\n{job_id}{payload}".encode()
+    assert request.standing is not None
+    return f"{request.standing.token} {len(job_id)} {len(payload)}\n{job_id}{payload}".encode()
 
 
 def offering(one: Claimer) -> ClaimRequest:
     """Make an offer along with the settlement of all that is in hand, and hear that it stands."""
     request = one.along(5)
     assert request is not None
-    one.answered(Claims([], next_due_ms=None, offer_stands=True))
+    one.answered(Claims([], next_due_ms=None, claim_stands=True))
     return request
 
 
 def test_an_offer_is_made_only_if_nothing_is_left_in_hand() -> None:
     """A handler that runs could block the loop, and with it the message."""
-    assert offering(claimer(free=95)).offer is not None
+    assert offering(claimer(free=95)).standing is not None
     busy = claimer(free=94).along(5)
     assert busy is not None
-    assert busy.offer is None
+    assert busy.standing is None
 
 
 def test_without_places_no_offer_is_made() -> None:
     """A worker that ends when the queue is empty waits for nothing."""
     request = claimer(free=95, places=0).along(5)
     assert request is not None
-    assert request.offer is None
+    assert request.standing is None
 
 
 def test_what_is_handed_over_is_taken_once_and_ends_the_offer() -> None:
@@ -128,7 +128,7 @@ def test_a_doubt_outlives_the_answer_that_was_under_way() -> None:
     offering(one)
     one.along(5)
     one.doubt_offer()
-    one.answered(Claims([], next_due_ms=None, offer_stands=True))
+    one.answered(Claims([], next_due_ms=None, claim_stands=True))
     assert one.in_doubt
     assert one.rest_seconds(1.0) == 0.0
 
@@ -143,7 +143,7 @@ def test_a_wake_up_ends_the_rest() -> None:
     assert one.rest_seconds(1.0) > 0.0
     one.along(5)
     one.woken()
-    one.answered(Claims([], next_due_ms=None, offer_stands=True))
+    one.answered(Claims([], next_due_ms=None, claim_stands=True))
     assert one.rest_seconds(1.0) == 0.0
 
 
@@ -151,5 +151,5 @@ def test_the_rest_ends_when_something_falls_due() -> None:
     """A delayed attempt is handed over by nobody."""
     one = claimer(free=95)
     one.along(5)
-    one.answered(Claims([], next_due_ms=200, offer_stands=True))
+    one.answered(Claims([], next_due_ms=200, claim_stands=True))
     assert 0.0 < one.rest_seconds(1.0) <= 0.2
