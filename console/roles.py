@@ -32,10 +32,11 @@ from receiver.gate import Gate
 from receiver.intake import Intake
 from receiver.listener import PublicListener
 from receiver.spool import SpoolFolder
-from worker.running.context import KonvoxAccess, surroundings
+from worker.config import WorkerConfig
+from worker.running.context import KonvoxAccess, handler_contexts
 from worker.running.dispatcher import Dispatcher
 from worker.running.once import OnceBlocks, OnceGate
-from worker.worker import HookWorker, WorkerConfig
+from worker.worker import HookWorker
 
 PARENT_CHECK_SECONDS = 1.0
 """How often a child process looks whether its parent is still there."""
@@ -162,6 +163,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         lease_seconds=settings.lease_seconds,
         stop_seconds=settings.stop_seconds,
         retention_seconds=settings.log_retention_seconds,
+        once_ttl_seconds=settings.log_retention_seconds,
         burst=burst,
     )
     server = connect(redis_url)
@@ -172,13 +174,13 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
 
     try:
         once = OnceBlocks(config.lease_ms)
-        done_ms = settings.log_retention_seconds * 1000
+        ttl_ms = config.once_ttl_seconds * 1000
 
         def once_gate(job: Job, handler: Handler) -> OnceGate:
-            return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
+            return OnceGate(server, once, job.record.id, handler.name, ttl_ms=ttl_ms)
 
         access = konvox_access(settings)
-        async with surroundings(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
+        async with handler_contexts(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
             worker = HookWorker(server, dispatcher, config, once=once)
             readings = partial(_readings, worker, dispatcher)
@@ -281,9 +283,9 @@ def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
         "dead": worker.jobs_failed,
         "loop_blocks": worker.watchdog.blocks,
         "loop_blocked_seconds": worker.watchdog.blocked_seconds,
-        "tasks_left_behind": worker.tasks_left_behind,
-        "threads_left_behind": dispatcher.threads.left_behind,
-        "threads_going_on": dispatcher.threads.going_on,
+        "tasks_left_behind": worker.handlers_abandoned,
+        "threads_left_behind": dispatcher.threads.abandoned,
+        "threads_going_on": dispatcher.threads.still_running,
     }
 
 

@@ -28,7 +28,7 @@ from console.store import open_store
 from handlers.loader import LoadedHandlers
 from handlers.once import InMemoryOnce
 from handlers.registry import Handler, Registry, matches
-from worker.running.context import surroundings
+from worker.running.context import handler_contexts
 from worker.running.dispatcher import Dispatcher
 from worker.running.verdicts import HandlerRun
 
@@ -139,7 +139,7 @@ async def _run_handlers(settings: Settings, loaded: LoadedHandlers, records: Ite
     def once_gate(job: Job, handler: Handler) -> InMemoryOnce:
         return gates[job.record.id, handler.name]
 
-    async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
+    async with handler_contexts(loaded, konvox_access(settings), once_gate) as make_context:
         dispatcher = Dispatcher(loaded.registry, make_context)
         for record in records:
             wanted = loaded.registry.matching(record.type)

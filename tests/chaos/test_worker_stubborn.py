@@ -138,7 +138,7 @@ async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
             await worker.logged("loop.blocked", handler="mine.block")  # by then the first has been taken in
             os.kill(worker.process.pid, signal.SIGTERM)
         assert await worker.ended() == 0, worker.stderr
-    assert [line["handed_back"] for line in worker.log if line["event"] == "worker.stopped_blocked"] == [3]
+    assert [line["released"] for line in worker.log if line["event"] == "worker.stopped_while_blocked"] == [3]
     claims = (await claimed(server, token="next")).jobs
     assert [claim.crashes for claim in claims] == [0, 0, 0]
 
@@ -173,9 +173,9 @@ async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url
     )
     async with await OurProcess.start("worker", env=worker_environment(redis_url), cwd=tmp_path) as worker:
         await admitted(server, 1, "test.blocks")
-        await worker.logged("loop.free", handler="mine.block")
+        await worker.logged("loop.unblocked", handler="mine.block")
         await admitted(server, 1, "test.hangs")
-        await worker.logged("handler.dead")
+        await worker.logged("handler.dead_lettered")
         url = await worker.listening("worker.admin")
         async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
             metrics = dict(line.split() for line in (await answer.text()).splitlines() if not line.startswith("#"))

@@ -68,7 +68,7 @@ async def test_whoever_lost_the_lease_settles_nothing(server: Server, redis_url:
         os.kill(suspended.process.pid, signal.SIGCONT)
         for job in jobs:
             await suspended.logged("job.fenced", job_id=job.id)
-        assert not [line for line in suspended.log if line["event"] == "loop.blocked_for_ever"]
+        assert not [line for line in suspended.log if line["event"] == "worker.aborted"]
         assert await suspended.terminate() == 0
     assert (before.delivered, before.balanced) == (3, True)
     assert await audit(server) == before

@@ -13,8 +13,9 @@ from broker.records import Job
 from handlers import Context
 from handlers.registry import Handler, Registry
 from handlers.testkit import make_context
+from worker.config import WorkerConfig
 from worker.running.dispatcher import ContextFactory, Dispatcher
-from worker.worker import HookWorker, WorkerConfig
+from worker.worker import HookWorker
 
 
 def handler(function: Callable[..., Any], *patterns: str, **options: Any) -> Handler:

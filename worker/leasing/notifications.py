@@ -1,4 +1,4 @@
-"""Hear of new work at once, instead of polling for it: the admission publishes, the worker listens."""
+"""Hear of new work at once instead of polling for it: admissions publish, the worker listens."""
 
 from __future__ import annotations
 
@@ -9,41 +9,47 @@ from typing import Any
 from broker.connection import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
 
 _QUIET_SECONDS = 5.0
-"""How long nothing is heard before the connection is tried. A machine that is gone does not close it: after a failover
-the admissions publish elsewhere, and the silence would last for as long as TCP has patience."""
+"""After so long without a message the connection is tested. A machine that is gone does not close it: after a failover
+the admissions publish elsewhere, and the silence would last until TCP gives up."""
 
-_AGAIN_SECONDS = 1.0
+_RECONNECT_SECONDS = 1.0
 _CANCEL_SECONDS = 0.1
 
+Listeners = Mapping[str, Callable[[bytes], object]]
 
-async def listen(server: Server, heard: Mapping[str, Callable[[bytes], object]], *, lost: Callable[[], object]) -> None:
+
+async def listen(server: Server, listeners: Listeners, *, lost: Callable[[], object]) -> None:
     """Listen until cancelled. An outage is not reported here: the claims meet it as well.
 
     Args:
         server: Redis.
-        heard: by channel, what is called with each message.
+        listeners: what is called with each message, by channel.
         lost: called when messages may have been lost, as they are while there is no connection.
     """
     while True:
         try:
-            async with server.pubsub() as subscription:
-                await subscription.subscribe(*heard)
-                while True:
-                    told = await _next_message(subscription)
-                    if told["type"] == "message":
-                        heard[told["channel"].decode()](told["data"])
-                    elif told["type"] == "subscribe":
-                        lost()  # redis-py subscribes anew by itself when it has lost the connection
+            await _listen_on_one_connection(server, listeners, lost)
         except OUTAGES:
             lost()
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+
+async def _listen_on_one_connection(server: Server, listeners: Listeners, lost: Callable[[], object]) -> None:
+    async with server.pubsub() as subscription:
+        await subscription.subscribe(*listeners)
+        while True:
+            message = await _next_message(subscription)
+            if message["type"] == "message":
+                listeners[message["channel"].decode()](message["data"])
+            elif message["type"] == "subscribe":
+                lost()  # what was published before; redis-py also subscribes by itself when it has reconnected
 
 
 async def end(listener: asyncio.Task[None]) -> None:
     """Cancel the listener, and wait until it has ended.
 
-    Asked again if need be: `asyncio.wait_for` of Python 3.11, which redis-py uses, loses a cancellation that comes just
-    when the command is sent, as it does in a worker that is stopped the moment it has started.
+    It is cancelled repeatedly: `asyncio.wait_for` of Python 3.11, which redis-py uses, loses a cancellation that comes
+    just when the command is sent, as it does in a worker that is stopped the moment it has started.
     """
     while not listener.done():
         listener.cancel()
@@ -51,15 +57,15 @@ async def end(listener: asyncio.Task[None]) -> None:
 
 
 async def _next_message(subscription: Server) -> dict[str, Any]:
-    """Wait for a message, or for the word that a channel is subscribed to.
+    """Wait for a message, or for the confirmation of a subscription.
 
     Raises:
         TimeoutError: nothing is heard, and nobody answers.
     """
-    told: dict[str, Any] | None = await subscription.get_message(timeout=_QUIET_SECONDS)
-    if told is None:
+    message: dict[str, Any] | None = await subscription.get_message(timeout=_QUIET_SECONDS)
+    if message is None:
         await subscription.ping()
-        told = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)
-    if told is None:
+        message = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)
+    if message is None:
         raise TimeoutError("the connection is silent")
-    return told
+    return message

@@ -1,4 +1,4 @@
-"""What handlers find around them: the shared HTTP session, the Konvox client, their module's state, `ctx.once`.
+"""What handlers are called with: the shared HTTP session, the Konvox client, their module's state, `ctx.once`.
 
 Made once per worker process; local replay makes it with gates in memory instead of Redis.
 """
@@ -53,7 +53,7 @@ class KonvoxAccess:
 
 
 class _NoClient:
-    """Stands in for the client where there is no access: the handler that uses it fails, and no other."""
+    """Takes the place of the client where there is no access: only a handler that uses it fails."""
 
     def __getattr__(self, name: str) -> Any:
         raise NoKonvoxAccessError
@@ -77,9 +77,9 @@ def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
 
 
 class _WorkerContext(Context):
-    """Makes the logger and the gate when a handler first asks for them.
+    """Makes the logger and the gate when a handler first uses them.
 
-    Most ask for neither, and the two cost as much as the event itself.
+    Most use neither, and the two cost as much as all the rest of the event.
     """
 
     __slots__ = ("_gate_of", "_handler", "_job")
@@ -111,20 +111,20 @@ class _WorkerContext(Context):
 
 
 @asynccontextmanager
-async def surroundings(
+async def handler_contexts(
     loaded: LoadedHandlers,
     access: Mapping[str, KonvoxAccess],
     once_gate: GateFactory,
     *,
     seconds_left: SecondsLeft | None = None,
 ) -> AsyncIterator[ContextFactory]:
-    """Open all that handlers share, run the modules' `lifespan`s around it, and yield what makes contexts.
+    """Open what handlers share, enter the modules' `lifespan`s, and yield what makes the contexts.
 
     Args:
         loaded: the handlers.
-        access: to the Konvox API, by the endpoint that an event came in by.
+        access: to the Konvox API, by the account that an event came in for.
         once_gate: makes `ctx.once`.
-        seconds_left: how long leaving the `lifespan`s may take; asked meanwhile. Without it, for ever.
+        seconds_left: how long leaving the `lifespan`s may take, asked repeatedly. None for no limit.
 
     Raises:
         LifespanError: a module's `lifespan` failed.

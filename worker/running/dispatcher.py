@@ -1,7 +1,7 @@
-"""Run the handlers of one event, all at once, and say how each of them ended.
+"""Run the handlers of one event at the same time, and say how each of them ended.
 
-Called by the worker for every job, and by local replay; no Redis in here. Nothing that a handler does (raise whatever
-it likes, exit, hang, cancel itself) goes beyond its own `HandlerRun`.
+Called by the worker for every job, and by local replay; no Redis in here. Whatever a handler does (raise anything,
+exit, hang, cancel itself), only its own `HandlerRun` tells of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -25,7 +26,10 @@ from worker.running.timeouts import LimitedRun, TimeLimit
 from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
-"""Makes the context with which a handler sees an event."""
+"""Makes the `Context` that a handler is called with."""
+
+Run = tuple[Handler, Job]
+"""A handler, and the job that it runs for."""
 
 logger = structlog.get_logger("worker")
 
@@ -34,7 +38,7 @@ class Dispatcher:
     """Finds the handlers of an event and runs them.
 
     Attributes:
-        threads: runs the plain ones; tells how many overran their time and go on.
+        threads: runs the plain ones; counts those that overran their time limit.
     """
 
     def __init__(self, registry: Registry, make_context: ContextFactory) -> None:
@@ -43,7 +47,8 @@ class Dispatcher:
         self._make_context = make_context
         self._hinted_types: set[str] = set()
         self._limits: dict[float, TimeLimit] = {}
-        self._at_once: dict[str, list[asyncio.Task[HandlerRun]]] = {}
+        self._several: dict[str, list[asyncio.Task[HandlerRun]]] = {}
+        self._runs: dict[asyncio.Task[Any] | None, Run] = {}
 
     @property
     def longest_run_seconds(self) -> float:
@@ -54,7 +59,7 @@ class Dispatcher:
         """Run the handlers of a job: all that match its event, or the one that it names.
 
         Raises:
-            asyncio.CancelledError: the worker is stopping. Nothing else, whatever the handlers do.
+            asyncio.CancelledError: the worker is stopping. Nothing else is raised, whatever the handlers do.
         """
         views = _Views(job)
         if job.handler is not None:
@@ -66,21 +71,25 @@ class Dispatcher:
         if not matching:
             self._hint(job.record.type)
         tasks = [asyncio.create_task(self._run(handler, views, job), name=handler.name) for handler in matching]
-        self._at_once[job.id] = tasks
+        self._several[job.id] = tasks
         try:
             return await asyncio.gather(*tasks)
         finally:
-            del self._at_once[job.id]
+            del self._several[job.id]
 
     def time_limit_seconds(self, job: Job) -> float:
-        """How long the handlers of a job may take."""
+        """The longest time limit of the handlers of a job."""
         named = self._registry.get(job.handler) if job.handler else None
         handlers = [named] if named else self._registry.matching(job.record.type)
         return max((handler.timeout_seconds for handler in handlers), default=0.0)
 
-    def given_up(self, job: Job) -> list[HandlerRun]:
-        """How the handlers of a job ended that is under way for too long: what will not end has failed."""
-        tasks = self._at_once.get(job.id)
+    def run_in(self, task: asyncio.Task[Any]) -> Run | None:
+        """What runs in a task: for the watchdog, which asks from its thread. None if that is no task of ours."""
+        return self._runs.get(task)
+
+    def abandoned_runs(self, job: Job) -> list[HandlerRun]:
+        """How the handlers of a job ended that is to be abandoned: those that still run have failed."""
+        tasks = self._several.get(job.id)
         if tasks is None:
             (name,) = [job.handler] if job.handler else [each.name for each in self._registry.matching(job.record.type)]
             return [self._never_ended(name)]
@@ -89,7 +98,7 @@ class Dispatcher:
     def _never_ended(self, name: str) -> HandlerRun:
         handler = self._registry.get(name)
         policy = _policy(handler) if handler else AttemptPolicy()
-        error = "TimeoutError: the handler swallows its cancellation at its time limit; it was left behind"
+        error = "TimeoutError: the handler swallows its cancellation at its time limit; it was abandoned"
         return HandlerRun(name, "failed", error=error, policy=policy)
 
     def _hint(self, event_type: str) -> None:
@@ -99,6 +108,8 @@ class Dispatcher:
 
     async def _run(self, handler: Handler, views: _Views, job: Job) -> HandlerRun:
         started = time.perf_counter()
+        task = asyncio.current_task()
+        self._runs[task] = handler, job
         run = LimitedRun(self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds))
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
@@ -115,6 +126,8 @@ class Dispatcher:
                 raise
             ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
             return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
+        finally:
+            del self._runs[task]
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
 
     def _new_limit(self, seconds: float) -> TimeLimit:
@@ -123,20 +136,20 @@ class Dispatcher:
 
 
 async def _call_plain(threads: Threads, handler: Handler, event: Event, context: Context) -> None:
-    answer = await threads.run(handler.name, handler.function, event, context)
-    if inspect.isawaitable(answer):
-        await answer  # a plain wrapper around an async function: unawaited, its work would be lost
+    result = await threads.run(handler.name, handler.function, event, context)
+    if inspect.isawaitable(result):
+        await result  # a plain wrapper around an async function: unawaited, its work would be lost
 
 
 def _too_slow(handler: Handler, error: TimeoutError) -> TimeoutError:
-    note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
+    note = "" if handler.is_async else "; it still runs in its thread, which cannot be stopped"
     too_slow = TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}")
     too_slow.__cause__ = error.__cause__  # its traceback shows what the handler was waiting for
     return too_slow
 
 
 class _Views:
-    """The event in its two forms, each made when the first handler wants it."""
+    """The event as a model and as a plain one, each made when the first handler needs it."""
 
     __slots__ = ("_job", "_plain", "_typed")
 
@@ -163,7 +176,7 @@ class _Views:
 def _unfinished(name: str, error: BaseException, duration_ms: float, policy: AttemptPolicy) -> HandlerRun:
     match error:
         case Drop():
-            # Users may derive from it without calling its constructor, or give it something that is no text.
+            # Users may derive from it without calling its constructor, or pass something that is not text.
             return HandlerRun(name, "dropped", duration_ms, _storable(f"{getattr(error, 'reason', '')}"), policy=policy)
         case EventDoesNotFitError():
             return HandlerRun(name, "unfit", duration_ms, _storable(str(error)), policy=policy)

@@ -1,7 +1,13 @@
-"""The time limits of what runs, at a price that a handler which never waits does not notice. Used by dispatch.
+"""The time limits of handlers: what runs too long is cancelled, and ends with a TimeoutError. Used by the dispatcher.
 
-`asyncio.timeout` makes and removes a timer for each run, which costs more than all the rest of running a handler that
-does nothing. The runs of one limit are due in the order in which they began: one timer, set to the oldest, is enough.
+One timer serves all runs under the same limit: they are due in the order in which they began, so it is set to the
+oldest. `asyncio.timeout` makes and removes a timer for each run, which costs more than all the rest of running a
+handler that does nothing.
+
+What happens at a time limit: an `async def` handler is cancelled, and its attempt has failed. A plain `def` runs in a
+thread, which cannot be stopped: nobody waits for it any more (`threads.py`). A handler that swallows its cancellation
+is abandoned some seconds later (`worker/runner.py`). One that blocks the event loop keeps the timer from firing: that
+is the watchdog's business.
 """
 
 from __future__ import annotations
@@ -40,7 +46,7 @@ class TimeLimit:
         self._running.pop(run, None)
 
     def _look(self) -> None:
-        """Stop what is due to end, and set the timer to whatever is the oldest then."""
+        """Cancel what is due to end, and set the timer to the oldest that is left."""
         self._timer = None
         loop = asyncio.get_running_loop()
         for run in list(self._running):
@@ -54,8 +60,8 @@ class TimeLimit:
 class LimitedRun:
     """One run in the current task: `with LimitedRun(limit): await …`.
 
-    It is cancelled at its limit, which then comes out as a TimeoutError. As with `asyncio.timeout`, whoever else
-    cancels the task meanwhile is heard as well.
+    It is cancelled at its limit, which comes out as a TimeoutError. As with `asyncio.timeout`, a cancellation by anyone
+    else meanwhile counts as well.
 
     Attributes:
         due: when it is to end, by the loop's clock.
@@ -91,7 +97,7 @@ class LimitedRun:
         self._limit.end(self)
         if not self.expired:
             return
-        # Our own cancellation is taken back, whatever the run made of it; what is above it is somebody else's.
+        # Our own cancellation is taken back, whatever the run made of it; any beyond that is somebody else's.
         only_ours = self._task.uncancel() <= self._cancelled_before
         if only_ours and kind is asyncio.CancelledError:
             raise TimeoutError(f"it took longer than {self._limit.seconds:g} s") from error

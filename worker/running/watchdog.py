@@ -1,8 +1,8 @@
-"""Notice a handler that blocks the event loop: say which and where, count it, and let go of what blocks for ever.
+"""Notice a handler that blocks the event loop: name and count it, and end the process if it blocks for ever.
 
-A daemon thread beside the renewal of leases. It asks the loop for a sign of life four times a second, and looks at the
-stacks only when there is none: the way of an event costs nothing more for it. As long as the loop is blocked nothing
-else can run there, so the thread does by itself what must be done: it ends the process, and hands back the innocent.
+A daemon thread beside the lease renewal. It asks the loop for a sign of life four times a second, and looks at tasks
+and stacks only if there is none: an event costs nothing more for that. While the loop is blocked nothing else runs
+there, so the thread itself releases the jobs that are not to blame, and ends the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import structlog
 
@@ -33,24 +33,25 @@ LOOK_SECONDS = 0.25
 """How often the loop is asked for a sign of life."""
 
 WARN_SECONDS = 1.0
-"""How long the loop is blocked before it is worth a word; after that at double the time, and double again."""
+"""How long the loop is blocked before that is logged; again after double the time, and double again."""
 
 _DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "debugpy"})
 
-T = TypeVar("T")
+RunIn = Callable[[asyncio.Task[Any]], dispatcher.Run | None]
+"""Tells which handler runs in a task, and for which job; see `Dispatcher.run_in`."""
 
 logger = structlog.get_logger("worker")
 
 
 @dataclass(frozen=True, slots=True)
-class Culprit:
-    """Who blocks the loop.
+class BlockingHandler:
+    """The handler that blocks the loop.
 
     Attributes:
-        handler: the handler, or None where its code cannot be told from others': it runs in a task of its own making.
+        handler: the handler; None if it is unknown, because it blocks in a task that it has made itself.
         job: the job that it runs for.
-        stack: where it is, as text.
-        debugged: whether somebody looks at it with a debugger, and blocks the loop on purpose.
+        stack: where it is, as text; it begins in the user's code.
+        debugged: whether somebody is in a debugger there, and blocks the loop on purpose.
     """
 
     handler: Handler | None = None
@@ -65,35 +66,35 @@ class Culprit:
 
     @property
     def run(self) -> tuple[str | None, str | None]:
-        """What tells one run from another."""
+        """What distinguishes one run from another."""
         return self.name, self.job.id if self.job else None
 
 
 @dataclass(slots=True)
 class _Block:
-    """One time that the loop was blocked. Counted in looks, so that a process that was suspended is not accused."""
+    """One time that the loop was blocked, counted in looks: a process that was suspended is not blamed."""
 
     seconds: float = 0.0
-    culprit: Culprit = field(default_factory=Culprit)
-    culprits_seconds: float = 0.0
+    by: BlockingHandler = field(default_factory=BlockingHandler)
+    by_this_seconds: float = 0.0
     signalled_seconds: float = 0.0
     warnings: int = 0
 
-    def goes_on(self, culprit: Culprit) -> None:
-        if culprit.run != self.culprit.run:
-            self.culprits_seconds = 0.0
-        self.culprit = culprit
+    def lasts(self, by: BlockingHandler) -> None:
+        if by.run != self.by.run:
+            self.by_this_seconds = 0.0
+        self.by = by
         self.seconds += LOOK_SECONDS
-        self.culprits_seconds += LOOK_SECONDS
+        self.by_this_seconds += LOOK_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a blocked loop is borne.
+class BlockLimits:
+    """How long the loop may be blocked before the process ends.
 
     Attributes:
         lease_seconds: a handler may block for its own time limit and this.
-        longest_run_seconds: the time limit of a handler that cannot be told.
+        longest_run_seconds: taken for the time limit of a handler that is unknown.
         stop_seconds: how long handlers may take once the worker is asked to stop.
     """
 
@@ -101,9 +102,9 @@ class Patience:
     longest_run_seconds: float
     stop_seconds: float
 
-    def with_culprit(self, culprit: Culprit) -> float:
-        """How long this one may block."""
-        limit_seconds = culprit.handler.timeout_seconds if culprit.handler else self.longest_run_seconds
+    def seconds_for(self, by: BlockingHandler) -> float:
+        """How long this handler may block."""
+        limit_seconds = by.handler.timeout_seconds if by.handler else self.longest_run_seconds
         return limit_seconds + self.lease_seconds
 
 
@@ -111,11 +112,12 @@ class Watchdog:
     """Watches the event loop of the thread that makes it, from `start` to `stop`.
 
     Args:
-        redis_url: a connection of its own is made to it when something must be handed back.
-        held: what is in hand; called from the thread.
+        redis_url: the thread connects there by itself to release jobs.
+        claims: the jobs in flight; called from the thread.
+        run_in: tells what runs in a task; called from the thread.
         once: the blocks of `ctx.once` that are running.
-        patience: see `Patience`.
-        end: ends the process with an exit code; other than `end_process` in tests.
+        limits: how long the loop may be blocked.
+        end: ends the process with an exit code; tests replace it.
 
     Attributes:
         blocks: how often the loop was blocked for `WARN_SECONDS` or longer.
@@ -126,17 +128,19 @@ class Watchdog:
         self,
         redis_url: str,
         *,
-        held: Callable[[], Sequence[Claimed]],
+        claims: Callable[[], Sequence[Claimed]],
+        run_in: RunIn,
         once: OnceBlocks,
-        patience: Patience,
+        limits: BlockLimits,
         end: Callable[[int], object] | None = None,
     ) -> None:
         self.blocks = 0
         self.blocked_seconds = 0.0
         self._redis_url = redis_url
-        self._held = held
+        self._claims = claims
+        self._run_in = run_in
         self._once = once
-        self._patience = patience
+        self._limits = limits
         self._end = end or end_process
         self._loop = asyncio.get_running_loop()
         self._loop_thread_id = threading.get_ident()
@@ -151,13 +155,13 @@ class Watchdog:
         """Stop watching; returns at once, the thread ends by itself."""
         self._stopped.set()
 
-    def heed(self, signums: Collection[signal.Signals]) -> None:
+    def watch_signals(self, signums: Collection[signal.Signals]) -> None:
         """Notice these signals while the loop is blocked as well; the loop must have handlers for them already."""
         for signum in signums:
-            signal.signal(signum, self._note)  # the loop hears of it all the same, by way of its wakeup descriptor
+            signal.signal(signum, self._note_signal)  # the loop gets it all the same, through its wakeup descriptor
             signal.siginterrupt(signum, False)  # noqa: FBT003 - takes no keyword
 
-    def _note(self, _signum: int, _frame: FrameType | None) -> None:
+    def _note_signal(self, _signum: int, _frame: FrameType | None) -> None:
         self._signals += 1
 
     def _run(self) -> None:
@@ -170,14 +174,18 @@ class Watchdog:
             block = _Block()
             while not alive.wait(LOOK_SECONDS) and self._loop.is_running():
                 try:
-                    block.goes_on(culprit_of(sys._current_frames().get(self._loop_thread_id)))
+                    block.lasts(self._blocking_handler())
                     block.signalled_seconds += LOOK_SECONDS if self._signals else 0.0
                     if block.seconds >= WARN_SECONDS and not self._stopped.is_set():
                         self._judge(block)
                 except Exception:
-                    logger.exception("watchdog.fault")  # it must not end: nobody would watch any more
+                    logger.exception("watchdog.failed")  # the thread must not end: nobody would watch any more
             if block.seconds >= WARN_SECONDS:
-                logger.warning("loop.free", handler=block.culprit.name, blocked_seconds=block.seconds)
+                logger.warning("loop.unblocked", handler=block.by.name, blocked_seconds=block.seconds)
+
+    def _blocking_handler(self) -> BlockingHandler:
+        task = asyncio.current_task(self._loop)
+        return blocking_handler(self._run_in(task) if task else None, sys._current_frames().get(self._loop_thread_id))
 
     def _judge(self, block: _Block) -> None:
         self._count(block)
@@ -185,47 +193,47 @@ class Watchdog:
             block.warnings += 1
             self._warn(block)
         if self._signals:
-            if self._signals > 1 or block.signalled_seconds >= self._patience.stop_seconds:
-                self._leave(block)
-        elif block.culprits_seconds >= self._patience.with_culprit(block.culprit) and not block.culprit.debugged:
-            self._give_up(block)
+            if self._signals > 1 or block.signalled_seconds >= self._limits.stop_seconds:
+                self._stop_worker(block)
+        elif block.by_this_seconds >= self._limits.seconds_for(block.by) and not block.by.debugged:
+            self._abort_worker(block)
 
     def _count(self, block: _Block) -> None:
         self.blocks += block.warnings == 0
         self.blocked_seconds += block.seconds if block.warnings == 0 else LOOK_SECONDS
 
     def _warn(self, block: _Block) -> None:
-        culprit = block.culprit
         logger.warning(
             "loop.blocked",
-            handler=culprit.name,
-            delivery=culprit.job and culprit.job.delivery,
+            handler=block.by.name,
+            delivery=block.by.job and block.by.job.delivery,
             blocked_seconds=block.seconds,
-            mend="await what takes long, or write the handler as a plain def: those run in threads",
-            stack=culprit.stack,
+            hint="await what takes long, or write the handler as a plain def: those run in threads",
+            stack=block.by.stack,
         )
 
-    def _leave(self, block: _Block) -> None:
-        """The worker was asked to stop: hand back everything, for nobody is to blame for that."""
-        logger.warning("worker.stopped_blocked", handler=block.culprit.name, handed_back=self._hand_back(self._held()))
+    def _stop_worker(self, block: _Block) -> None:
+        """The worker was asked to stop: release everything, and blame no event for it."""
+        released = self._release(self._claims())
+        logger.warning("worker.stopped_while_blocked", handler=block.by.name, released=released)
         self._end(0)
 
-    def _give_up(self, block: _Block) -> None:
-        """A crash, of which only the culprit is guilty. Where it is not known, everything in hand is suspected."""
-        job = block.culprit.job
-        innocent = [claim for claim in self._held() if claim.job_id != job.id] if job else []
+    def _abort_worker(self, block: _Block) -> None:
+        """A crash that only the blocking handler's event counts. If that is unknown, all events in flight do."""
+        job = block.by.job
+        innocent = [claim for claim in self._claims() if claim.job_id != job.id] if job else []
         logger.error(
-            "loop.blocked_for_ever",
-            handler=block.culprit.name,
+            "worker.aborted",
+            handler=block.by.name,
             delivery=job and job.delivery,
             blocked_seconds=block.seconds,
-            handed_back=self._hand_back(innocent),
+            released=self._release(innocent),
             what_happens="this worker ends with exit code 1; the event counts as having crashed it",
-            stack=block.culprit.stack,
+            stack=block.by.stack,
         )
         self._end(1)
 
-    def _hand_back(self, claims: Sequence[Claimed]) -> int:
+    def _release(self, claims: Sequence[Claimed]) -> int:
         if not claims:
             return 0
         try:
@@ -236,33 +244,29 @@ class Watchdog:
             return 0  # they run again when their leases lapse
 
 
-def culprit_of(frame: FrameType | None) -> Culprit:
-    """Find the handler that a thread runs at this moment, from its innermost frame outwards."""
-    stack = traceback.extract_stack(frame) if frame else []
-    handler: Handler | None = None
-    job: Job | None = None
+def blocking_handler(run: dispatcher.Run | None, frame: FrameType | None) -> BlockingHandler:
+    """What is known of a handler that blocks a thread.
+
+    Args:
+        run: what runs in the thread's current task, if that is known.
+        frame: the innermost frame of the thread.
+    """
     debugged, inner_frames = False, 0
-    while frame is not None and job is None:
+    stack = traceback.extract_stack(frame) if frame else []
+    while frame is not None:
         module = frame.f_globals.get("__name__", "")
+        if run and module == dispatcher.__name__:
+            break  # from here outwards, it is not the user's code
         debugged = debugged or module.partition(".")[0] in _DEBUGGERS
-        if module == dispatcher.__name__:
-            values = frame.f_locals
-            handler = handler or _of_type(Handler, values.get("handler"))
-            job = _of_type(Job, values.get("job")) if handler else None
-        elif handler is None:
-            inner_frames += 1
+        inner_frames += 1
         frame = frame.f_back
-    shown = stack[-inner_frames:] if handler else stack
-    return Culprit(handler, job, "".join(traceback.format_list(shown)), debugged)
-
-
-def _of_type(kind: type[T], value: object) -> T | None:
-    return value if isinstance(value, kind) else None
+    handler, job = run or (None, None)
+    return BlockingHandler(handler, job, "".join(traceback.format_list(stack[-inner_frames:])), debugged)
 
 
 def end_process(exit_code: int) -> NoReturn:
-    """End the process at once, waiting for nobody; what was written to stdout and stderr still comes out."""
+    """End the process at once, waiting for nothing; what was written to stdout and stderr still comes out."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+        with suppress(OSError, ValueError):  # closed, or nobody reads it
             stream.flush()
     os._exit(exit_code)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from worker import arq_function, outage, worker
+from worker import arq_function, outage, runner, worker
 from worker.leasing import claimer, renewal, settler
 from worker.running import dispatcher, lifespans, threads, watchdog
 
@@ -17,7 +17,19 @@ def new_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Loggers that can be captured: structlog keeps one as it was configured when another test first used it."""
     before = structlog.get_config()
     structlog.reset_defaults()
-    for module in (arq_function, claimer, dispatcher, lifespans, outage, renewal, settler, threads, watchdog, worker):
+    for module in (
+        arq_function,
+        claimer,
+        dispatcher,
+        lifespans,
+        outage,
+        renewal,
+        runner,
+        settler,
+        threads,
+        watchdog,
+        worker,
+    ):
         monkeypatch.setattr(module, "logger", structlog.get_logger("worker"))
     yield
     structlog.configure(**before)

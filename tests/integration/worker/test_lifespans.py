@@ -87,7 +87,7 @@ async def test_an_exit_that_hangs(leave: Exit, log: LogWatch) -> None:
     ):
         pass
     assert ends == ([0] if leave in {swallows, blocks} else [])
-    assert [line["module"] for line in log.of("lifespan.left_behind")] == ["mine_hanging"]
+    assert [line["module"] for line in log.of("lifespan.abandoned")] == ["mine_hanging"]
     assert left == ["other"]
 
 
@@ -137,5 +137,5 @@ async def test_a_worker_with_such_a_module_ends_in_time(redis_url: str, tmp_path
         worker.process.terminate()
         await worker.logged("worker.stopped")
         assert await worker.terminate() == 0
-    [line] = [line for line in worker.log if line["event"] == "lifespan.left_behind"]
+    [line] = [line for line in worker.log if line["event"] == "lifespan.abandoned"]
     assert line["module"].endswith("mine")

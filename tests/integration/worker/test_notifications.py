@@ -20,7 +20,7 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
 ) -> None:
     """Silence alone is no reason to connect again, but a machine that is gone does not close its connections."""
     monkeypatch.setattr(notifications, "_QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(notifications, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
     monkeypatch.setattr(notifications, "COMMAND_TIMEOUT_SECONDS", 0.2)
     server = connect(own_valkey.url(), timeout_seconds=0.2)
     woken = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Claiming along with settling: places are taken again in the same round trip, and never more than there are."""
+"""Claiming together with settling: places are taken again in the same round trip, and never more than there are."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _mine: contextvars.ContextVar[str] = contextvars.ContextVar("_mine")
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
-async def test_no_more_is_in_hand_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
+async def test_no_more_is_in_flight_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
     """What has ended and is not written down counts, too: it would run again, were the worker to die."""
     await admitted(server, 60)
-    in_hand: list[int] = []
+    in_flight: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
-        in_hand.append(worker.in_flight)
-        if len(in_hand) % 3 == 0:
+        in_flight.append(worker.in_flight)
+        if len(in_flight) % 3 == 0:
             await asyncio.sleep(0)
 
     worker = worker_of(redis_url, handler(note), concurrency=concurrency, burst=True)
@@ -41,14 +41,14 @@ async def test_no_more_is_in_hand_than_may_be(server: Server, redis_url: str, co
     await worker.close()
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (60, True)
-    assert max(in_hand) == concurrency
+    assert max(in_flight) == concurrency
 
 
 @pytest.mark.parametrize(("disk", "batches"), [("fast", 10), ("slow", 5)])
 async def test_a_full_queue_takes_one_round_trip_a_batch(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
-    """The claims come along with the settlements; by halves where writing is quick, else with all there is."""
+    """The claims go with the settlements; by halves where writing is quick, else with all there is."""
     monkeypatch.setattr(settler, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
     await admitted(server, 100)
     await server.config_resetstat()
@@ -63,7 +63,7 @@ async def test_a_full_queue_takes_one_round_trip_a_batch(
     assert stats["cmdstat_zrangebyscore"]["calls"] <= batches + 2  # one by itself begins, and one finds nothing
 
 
-async def test_a_worker_that_stops_hands_back_what_it_has_not_begun(server: Server, redis_url: str) -> None:
+async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: Server, redis_url: str) -> None:
     """Without blame, and without running it."""
     await admitted(server, 40)
     runs = 0
@@ -128,7 +128,7 @@ async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Serv
 async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody renewed them while the loop was blocked: they are handed back, and claimed anew without a crash."""
+    """Nobody renewed them while the loop was blocked: they are released, and claimed again without a crash."""
     await admitted(server, 8)
     original = queue.settle_and_claim
     late: list[Claims] = []
@@ -143,7 +143,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
 
     async def note(event: Event, ctx: Any) -> None:
         runs[event.id] += 1
-        tokens[event.id] = next(claim.token for claim in worker._in_hand.claims() if claim.job_id == event.id)
+        tokens[event.id] = next(claim.token for claim in worker._inflight.claims() if claim.job_id == event.id)
 
     tokens: dict[str, str] = {}
     monkeypatch.setattr(queue, "settle_and_claim", settle_and_claim)
@@ -151,13 +151,13 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     with watching() as log:
         await worker.async_run()
         await worker.close()
-    assert [line["events"] for line in log.of("claim.too_late")] == [len(late[0].jobs)]
+    assert [line["events"] for line in log.of("claim.expired")] == [len(late[0].jobs)]
     assert not {(claim.job_id, claim.token) for claim in late[0].jobs} & set(tokens.items())
     assert set(runs.values()) == {1}
     assert ((await audit(server)).delivered, await server.exists(keys.LEASES, keys.CRASHES)) == (8, 0)
 
 
-async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_handed_back(
+async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_released(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for those leases; what was settled is settled once, and nobody is blamed."""

@@ -21,9 +21,11 @@ from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, run_burst, running, until
+from worker import runner
 from worker import worker as worker_module
+from worker.config import WorkerConfig
 from worker.running.verdicts import settlement_of
-from worker.worker import HookWorker, WorkerConfig
+from worker.worker import HookWorker
 
 
 async def letters(server: Server) -> list[DeadLetter]:
@@ -287,7 +289,7 @@ async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, m
             raise AssertionError("a bug of ours")
         return original(claim, job, *rest, **named)
 
-    monkeypatch.setattr(worker_module, "settlement_of", faulty)
+    monkeypatch.setattr(runner, "settlement_of", faulty)
     async with running(redis_url):
         await until(lambda: _delivered(server, 2))
     assert await queued_ids(server) == {jobs[1].id}
@@ -318,11 +320,11 @@ async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: s
     with watching() as log:
         await worker.async_run()
         await worker.close()
-        assert (dispatcher.threads.left_behind, dispatcher.threads.going_on) == (6, 6)
-        assert [line["handler"] for line in log.of("thread.left_behind")] == ["hang"] * 6
+        assert (dispatcher.threads.abandoned, dispatcher.threads.still_running) == (6, 6)
+        assert [line["handler"] for line in log.of("thread.abandoned")] == ["hang"] * 6
         let_go.set()
         await log.until("thread.ended_late", times=6)
-    assert dispatcher.threads.going_on == 0
+    assert dispatcher.threads.still_running == 0
     assert runs == Counter({job.record.id: 1 for job in fine})
     assert {letter.event_id for letter in await letters(server)} == {job.record.id for job in hanging}
     assert all("cannot be stopped" in letter.error for letter in await letters(server))

@@ -178,7 +178,7 @@ async def test_two_workers_race_for_every_event(server: Server, redis_url: str) 
 async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At its time limit it is left behind: its attempt has failed, its place is free, and the others are done once."""
+    """At its time limit it is abandoned: its attempt has failed, its place is free, and the others are done once."""
     monkeypatch.setattr(inflight, "OVERDUE_SECONDS", 0.05)
     monkeypatch.setattr(inflight, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
@@ -201,10 +201,10 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
         let_go.set()
         await log.until("handler.ended_late", times=4)
     assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
-    assert (worker.tasks_left_behind, len(log.of("handler.left_behind"))) == (4, 4)
+    assert (worker.handlers_abandoned, len(log.of("handler.abandoned"))) == (4, 4)
     letters = [letter async for letter in dead_letters(server)]
     assert {letter.event_id for letter in letters} == {job.record.id for job in alone + among}
     assert all("swallows its cancellation" in letter.error for letter in letters)
-    assert not log.of("job.fault")
+    assert not log.of("job.failed")
     ledger = await audit(server)
     assert (ledger.dead, ledger.pending, ledger.balanced) == (2, 0, True)

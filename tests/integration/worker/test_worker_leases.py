@@ -169,7 +169,7 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
 
     monkeypatch.setattr(queue, "renew", renew)
     claim = queue.Claimed("evt_1", "t", 0, None)
-    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, held=lambda: [claim], once=OnceBlocks(30))
+    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, claims=lambda: [claim], once=OnceBlocks(30))
     thread.start()
     try:
         assert renewals.acquire(timeout=10)
@@ -177,17 +177,17 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
         thread.stop()
 
 
-def test_the_renewal_asks_nothing_while_nothing_is_held(redis_url: str) -> None:
+def test_the_renewal_asks_nothing_while_nothing_is_in_flight(redis_url: str) -> None:
     """An idle worker costs Redis no commands for leases."""
     looks = threading.Semaphore(0)
 
-    def held() -> list[Any]:
+    def claims() -> list[Any]:
         looks.release()
         return []
 
     with connect_blocking(redis_url) as blocking:
         blocking.config_resetstat()
-        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, held=held, once=OnceBlocks(9))
+        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, claims=claims, once=OnceBlocks(9))
         thread.start()
         for _ in range(10):
             assert looks.acquire(timeout=10)

@@ -29,7 +29,7 @@ def gate(
     server: Server, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
 ) -> OnceGate:
     """The gate of a handler for an event, in a worker of its own unless told otherwise."""
-    return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, done_ms=DONE_MS)
+    return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, ttl_ms=DONE_MS)
 
 
 async def enter(once: OnceGate, key: str = "crm") -> bool:
@@ -144,7 +144,7 @@ async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_what_is_left_behind_in_a_block_is_released(server: Server, redis_url: str) -> None:
+async def test_a_block_that_the_process_ends_in_is_released(server: Server, redis_url: str) -> None:
     """When its process ends in order, by the loop or, where that is blocked, by the watchdog."""
     blocks = OnceBlocks(LEASE_MS)
     left = gate(server, blocks)("crm")

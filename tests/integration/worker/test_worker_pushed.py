@@ -91,7 +91,7 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not the lease, after which the event would be taken for one that has killed a worker."""
-    monkeypatch.setattr(notifications, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
     ran = asyncio.Event()
     crashes: list[int] = []
 

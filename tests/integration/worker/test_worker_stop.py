@@ -1,4 +1,4 @@
-"""Stopping: what runs may finish, and what does not is handed back without loss or blame."""
+"""Stopping: what runs may finish, and what does not is released without loss or blame."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_ten_deploys_use_up_no_attempt(server: Server, redis_url: str) -> 
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (1, 0, True)
 
 
-async def test_a_handler_that_takes_too_long_is_handed_back(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_url: str) -> None:
     """After `stop_seconds`; a plain one goes on in its thread, and nobody waits for it."""
     await admitted(server, 1)
     entered, let_go = asyncio.Event(), threading.Event()

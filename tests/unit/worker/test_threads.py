@@ -81,18 +81,18 @@ async def test_whoever_waits_can_be_cancelled() -> None:
     with structlog.testing.capture_logs() as lines:
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert (threads.left_behind, threads.going_on) == (1, 1)
+        assert (threads.abandoned, threads.still_running) == (1, 1)
         go_on.set()
         await asyncio.to_thread(thread.join, 10)
         await asyncio.sleep(0)  # its answer is delivered here, to nobody
-    assert (threads.left_behind, threads.going_on) == (1, 0)
+    assert (threads.abandoned, threads.still_running) == (1, 0)
     assert [(line["event"], line["handler"]) for line in lines] == [
-        ("thread.left_behind", "of one that waits"),
+        ("thread.abandoned", "of one that waits"),
         ("thread.ended_late", "of one that waits"),
     ]
 
 
-async def test_one_that_raises_a_cancellation_is_not_left_behind() -> None:
+async def test_one_that_raises_a_cancellation_is_not_abandoned() -> None:
     """It has ended, in a strange way."""
 
     def function() -> None:
@@ -101,7 +101,7 @@ async def test_one_that_raises_a_cancellation_is_not_left_behind() -> None:
     threads = Threads()
     with pytest.raises(asyncio.CancelledError):
         await threads.run("h", function)
-    assert (threads.left_behind, threads.going_on) == (0, 0)
+    assert (threads.abandoned, threads.still_running) == (0, 0)
 
 
 def test_the_loop_may_be_gone_before_the_thread() -> None:
