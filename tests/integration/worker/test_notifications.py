@@ -1,9 +1,10 @@
-"""The listener for new work: what it does when nothing is heard."""
+"""The listener for new work: what it does when nothing is heard, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -46,6 +47,23 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
         listener.cancel()
         await asyncio.wait([listener])
         await close(server)
+
+
+async def test_a_cancellation_that_is_lost_is_repeated() -> None:
+    """redis-py may lose one in Python 3.11, and the worker would never end."""
+    entered = asyncio.Event()
+
+    async def lose_the_first() -> None:
+        """Ignore the first cancellation."""
+        with suppress(asyncio.CancelledError):
+            entered.set()
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    listener = asyncio.create_task(lose_the_first())
+    await entered.wait()
+    await notifications.end(listener)
+    assert listener.cancelled()
 
 
 async def _listeners(server: Server) -> list[dict[str, Any]]:

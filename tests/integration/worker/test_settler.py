@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from broker.queue import Claims
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching
-from tests.support.workers import handler, run_burst, worker_of
+from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker.leasing import settler
 from worker.worker import HookWorker
 
@@ -155,6 +156,62 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     assert not {(claim.job_id, claim.token) for claim in late[0].jobs} & set(tokens.items())
     assert set(runs.values()) == {1}
     assert ((await audit(server)).delivered, await server.exists(keys.LEASES, keys.CRASHES)) == (8, 0)
+
+
+async def test_a_fault_while_settling_frees_the_places_of_the_batch(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker does not stand still with no place left: the other events run, and then that of the fault."""
+    await admitted(server, 3)
+    runs: Counter[str] = Counter()
+    faults = [RuntimeError("a bug of ours")]
+    for name in ("settle", "settle_and_claim"):
+        monkeypatch.setattr(queue, name, partial(_faulty, getattr(queue, name), faults))
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+
+    with watching() as log:
+        async with asyncio.timeout(20), running(redis_url, handler(note), concurrency=1, lease_seconds=600.0):
+            await until(lambda: _delivered(server, 3))
+    assert [line["jobs"] for line in log.of("settlement.failed")] == [1]
+    assert sorted(runs.values()) == [1, 1, 2]
+    assert (await audit(server)).balanced
+
+
+async def _faulty(original: Any, faults: list[RuntimeError], *arguments: Any, **options: Any) -> Any:
+    if faults:
+        raise faults.pop()
+    return await original(*arguments, **options)
+
+
+async def _delivered(server: Server, count: int) -> bool:
+    return (await audit(server)).delivered == count
+
+
+async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its_own_settlement(
+    server: Server, redis_url: str
+) -> None:
+    """Its place is free before the claimed jobs start: otherwise it would be taken for still running."""
+    (job,) = await admitted(server, 1)
+    runs = 0
+
+    async def lose_the_lease_once(event: Event, ctx: Any) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:  # another worker took it, and released it
+            await server.hdel(keys.LEASES, job.id)
+            await make_due(server, [job.id])
+
+    with watching() as log:
+        async with (
+            asyncio.timeout(20),
+            running(redis_url, handler(lose_the_lease_once), concurrency=1, lease_seconds=600.0),
+        ):
+            await until(lambda: _delivered(server, 1))
+    assert [line["job_id"] for line in log.of("job.fenced")] == [job.id]
+    assert runs == 2
+    assert (await audit(server)).balanced
 
 
 async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_released(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted
 from tests.support.valkey import ValkeyServer
-from tests.support.workers import handler, run_burst
+from tests.support.workers import handler, run_burst, running, until
 from worker.running.once import OnceBlocks, OnceGate
 
 LEASE_MS, DONE_MS = 60_000, 3_600_000
@@ -200,6 +201,33 @@ async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, 
     await run_burst(redis_url, handler(tell), make=make)
     assert runs == [1, 2, 1]
     assert effects == [1]
+
+
+async def test_a_block_longer_than_the_lease_keeps_its_key(server: Server, redis_url: str) -> None:
+    """The thread that renews the worker's leases renews the keys of its blocks: no other run gets into the block."""
+    await admitted(server, 1)
+    blocks, kept = OnceBlocks(1000), asyncio.Event()
+
+    async def long(event: Event, ctx: Context) -> None:
+        async with ctx.once("crm"):
+            name = keys.once_key(event.id, "long", "crm")
+            for _ in range(2):
+                assert await server.pexpire(name, 500)
+                await until(partial(_is_renewed, server, name))
+        kept.set()
+
+    make: Callable[[Job, Handler], Context] = lambda job, handler_: make_context(  # noqa: E731 - short
+        once=gate(server, blocks, event_id=job.record.id, name=handler_.name), attempt=job.attempt
+    )
+    async with running(redis_url, handler(long, attempts=1), make=make, lease_seconds=1.0, once=blocks):
+        async with asyncio.timeout(20):
+            await kept.wait()
+
+
+async def _is_renewed(server: Server, name: str) -> bool:
+    left_ms = await server.pttl(name)
+    assert left_ms > 0, "the key has lapsed"
+    return bool(left_ms > 500)
 
 
 async def test_an_outage_is_a_failure_of_the_handler(own_valkey: ValkeyServer) -> None:
