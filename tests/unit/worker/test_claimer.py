@@ -190,6 +190,18 @@ def test_a_push_for_an_earlier_claim_is_not_started() -> None:
     assert started == []
 
 
+def test_a_push_that_a_later_claim_has_overtaken_is_not_started() -> None:
+    """Of a claim that was used up nothing more is taken once another one is under way: that has another token."""
+    started: list[Claimed] = []
+    one = claimer(inflight_of(0), start_jobs=started.extend)
+    earlier = message_of(standing(one))
+    one._request(1, free=100)
+    one.on_answer(Claims([], next_due_ms=0))
+    one._request(1, free=100)
+    one.on_push(earlier)
+    assert (started, one.is_unsure) == ([], True)
+
+
 def test_a_claim_that_goes_on_standing_keeps_its_token() -> None:
     """The script leaves the one from before in place, so a push for it is still good."""
     started: list[Claimed] = []
