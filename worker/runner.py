@@ -1,4 +1,4 @@
-"""The run of one job: read it, run its handlers, hand over to the settler how they ended. Used by the worker.
+"""The run of one job: read it, run its handlers, give the settler how they ended. Used by the worker.
 
 Jobs come from the claimer, in batches. Those that there is no place for are released at once. A job whose handlers do
 not end although they were cancelled is abandoned.

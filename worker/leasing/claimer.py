@@ -132,7 +132,7 @@ class Claimer:
     def rest_seconds(self, most: float) -> float:
         """For how long there is nothing to ask for, because what comes is pushed; no longer than `most`.
 
-        Nor for so long that it could not be told any more whether this process was suspended while a push lay there.
+        Nor for so long that the next look could miss that this process was suspended while a push lay there.
         """
         if self._state is not State.STANDING or self._woken:
             return 0.0

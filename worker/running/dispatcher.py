@@ -1,7 +1,7 @@
 """Run the handlers of one event at the same time, and say how each of them ended.
 
-Called by the worker for every job, and by local replay; no Redis in here. Whatever a handler does (raise anything,
-exit, hang, cancel itself), only its own `HandlerRun` tells of it.
+Called by the worker for every job, and by local replay; no Redis in here. A handler may raise anything, exit, hang or
+cancel itself: only its own `HandlerRun` tells of it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Dispatcher:
         """Run the handlers of a job: all that match its event, or the one that it names.
 
         Raises:
-            asyncio.CancelledError: the worker is stopping. Nothing else is raised, whatever the handlers do.
+            asyncio.CancelledError: the worker is stopping. No fault of a handler is raised.
         """
         views = _Views(job)
         if job.handler is not None:

@@ -97,7 +97,7 @@ class LimitedRun:
         self._limit.end(self)
         if not self.expired:
             return
-        # Our own cancellation is taken back, whatever the run made of it; any beyond that is somebody else's.
+        # Our own cancellation is taken back, even if the run swallowed it; any beyond that is somebody else's.
         only_ours = self._task.uncancel() <= self._cancelled_before
         if only_ours and kind is asyncio.CancelledError:
             raise TimeoutError(f"it took longer than {self._limit.seconds:g} s") from error

@@ -81,7 +81,7 @@ def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> StockWor
 
 
 async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
-    """With a retry for the handler that failed, a dead letter for the one that gave up, and a ledger that balances."""
+    """A stock worker retries the handler that failed, buries the one that gave up, and the ledger balances."""
     await admitted(server, 5)
     runs: Counter[str] = Counter()
 
@@ -106,7 +106,7 @@ async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
 
 
 async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, redis_url: str) -> None:
-    """Whatever either takes, the other leaves alone."""
+    """A job that a stock worker or ours has taken is left alone by the other."""
     jobs = await admitted(server, 200)
     runs: Counter[str] = Counter()
 
@@ -123,7 +123,7 @@ async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, red
 
 
 async def test_our_jobs_can_be_looked_at_with_arq(server: Server) -> None:
-    """Status and details, while they are queued, leased, and gone."""
+    """Stock arq tells status and details of our jobs while they are queued or leased, and when they are gone."""
     (job,) = await admitted(server, 1)
     arq_job = ArqJob(job.id, server, _queue_name=keys.QUEUE, _deserializer=orjson.loads)
     assert await arq_job.status() == JobStatus.queued
@@ -152,8 +152,8 @@ class Interrupted:
         self.worker.start()
 
 
-async def test_when_it_stops_the_job_is_handed_back(server: Server, pool: ArqRedis) -> None:
-    """At once, without a crash or an attempt."""
+async def test_when_it_stops_the_job_is_released(server: Server, pool: ArqRedis) -> None:
+    """The job is due at once, without a crash or an attempt."""
     (job,) = await admitted(server, 1)
     interrupted = Interrupted(pool)
     await interrupted.entered.wait()
@@ -202,7 +202,7 @@ async def _is_idle(worker: arq.Worker) -> bool:
 
 
 async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqRedis) -> None:
-    """It comes only where a handler will not stop at its own."""
+    """The time-out of arq comes only if a handler does not stop at ours, and the job is kept."""
     (job,) = await admitted(server, 1)
 
     async def never(event: Event, ctx: Any) -> None:
@@ -220,7 +220,7 @@ async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqR
 
 
 def test_its_time_limit_is_longer_than_any_handlers() -> None:
-    """Ours are applied by us."""
+    """The time limit of arq never comes before that of a handler, which we apply."""
 
     async def patient(event: Event, ctx: Any) -> None:
         pass

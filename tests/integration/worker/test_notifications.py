@@ -19,7 +19,7 @@ from worker.leasing import notifications
 async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
     own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Silence alone is no reason to connect again, but a machine that is gone does not close its connections."""
+    """A silent connection is kept if it answers, and otherwise replaced: a machine that is gone does not close it."""
     monkeypatch.setattr(notifications, "_QUIET_SECONDS", 0.05)
     monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
     monkeypatch.setattr(notifications, "COMMAND_TIMEOUT_SECONDS", 0.2)

@@ -28,7 +28,7 @@ _mine: contextvars.ContextVar[str] = contextvars.ContextVar("_mine")
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
 async def test_no_more_is_in_flight_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
-    """What has ended and is not written down counts, too: it would run again, were the worker to die."""
+    """A job that has ended and is not settled keeps its place: it would run again if the worker died."""
     await admitted(server, 60)
     in_flight: list[int] = []
 
@@ -49,7 +49,7 @@ async def test_no_more_is_in_flight_than_may_be(server: Server, redis_url: str, 
 async def test_a_full_queue_takes_one_round_trip_a_batch(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
-    """The claims go with the settlements; by halves where writing is quick, else with all there is."""
+    """Claims go with settlements: half of the places at a time if writing is fast, otherwise all of them."""
     monkeypatch.setattr(settler, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
     await admitted(server, 100)
     await server.config_resetstat()
@@ -65,7 +65,7 @@ async def test_a_full_queue_takes_one_round_trip_a_batch(
 
 
 async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: Server, redis_url: str) -> None:
-    """Without blame, and without running it."""
+    """What was claimed and not begun is due again, without a crash and without having run."""
     await admitted(server, 40)
     runs = 0
     workers: list[HookWorker] = []
@@ -87,7 +87,7 @@ async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: Server
 
 
 async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server, redis_url: str) -> None:
-    """Whichever way they are claimed; the others go on meanwhile."""
+    """Two suspects never run at once, whichever way they are claimed, and other events run meanwhile."""
     await admitted(server, 60)
     await claimed(server, token="of a worker that dies", count=5)
     suspects = {claim_id for claim_id, _ in (await server.hgetall(keys.LEASES)).items()}
@@ -110,7 +110,7 @@ async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server,
 
 
 async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Server, redis_url: str) -> None:
-    """Also those that end in their first step: libraries keep time limits and sessions by the task that they run in."""
+    """Libraries keep time limits and sessions by task, so each run has one, even if it ends in its first step."""
     await admitted(server, 12)
     tasks: list[asyncio.Task[Any] | None] = []
     inherited: list[str] = []
@@ -217,7 +217,7 @@ async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its
 async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_released(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for those leases; what was settled is settled once, and nobody is blamed."""
+    """Nobody waits for those leases, what was settled is settled once, and no crash is counted."""
     await admitted(server, 8)
     original = queue.settle_and_claim
     lost: list[Claims] = []

@@ -40,7 +40,7 @@ async def _delivered(server: Server, count: int) -> bool:
 
 
 async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url: str) -> None:
-    """With its stack and its event; warned of at double the distance each time, counted once, and run once."""
+    """The log shows handler, event and stack, after double the time each; it is one block, and the event runs once."""
     (job,) = await admitted(server, 1)
     runs: list[str] = []
 
@@ -65,7 +65,7 @@ async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url
 
 
 async def test_among_several_handlers_the_one_that_blocks_is_named(server: Server, redis_url: str) -> None:
-    """Also where it is a predicate, or something deep below the handler."""
+    """The handler is found whether its predicate blocks, or something deep below it."""
     await admitted(server, 1)
 
     def wait_for_warnings(count: int) -> bool:
@@ -108,7 +108,7 @@ async def test_a_handler_that_blocks_in_a_task_of_its_own_is_unknown(server: Ser
 
 
 async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: Server, redis_url: str) -> None:
-    """However long it takes."""
+    """A handler in a thread, or one that awaits, may take long without a warning."""
     await admitted(server, 1)
 
     def plain(event: Event, ctx: Any) -> None:
@@ -225,7 +225,7 @@ async def test_what_is_released_can_run_its_once_blocks_at_once(server: Server, 
 
 
 async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: Server) -> None:
-    """Each has its own time; together they may take longer than any of them."""
+    """Each handler has its own time, and together they may take longer than any of them."""
     jobs = await admitted(server, 8)
     blocked = Blocked(redis_url, [], lease_seconds=0.5)
 
@@ -242,7 +242,7 @@ async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, 
 
 
 def test_somebody_with_a_debugger_blocks_on_purpose() -> None:
-    """It may take as long as it likes."""
+    """A stack with a debugger in it is recognised, and one without is not."""
     import bdb  # noqa: PLC0415 - for this test alone
     import sys  # noqa: PLC0415
 
@@ -253,7 +253,7 @@ def test_somebody_with_a_debugger_blocks_on_purpose() -> None:
 
 
 async def test_the_end_of_the_loop_is_no_block() -> None:
-    """A worker that ended without a word is not accused of anything."""
+    """A loop that has ended is not taken for one that is blocked."""
     exit_codes: list[int] = []
 
     async def leave() -> None:

@@ -75,7 +75,7 @@ async def test_crashes_shutdowns_and_failures_are_counted_apart(server: Server, 
 
 
 async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeyServer) -> None:
-    """Attempts, delays and outcomes are in Redis, and on its disk."""
+    """Attempts, delays and outcomes are in Redis and on its disk."""
     server = connect(own_valkey.url())
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
@@ -105,7 +105,7 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
 
 
 async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: Server, redis_url: str) -> None:
-    """For the typed ones it is a dead letter, with what does not fit, after a single attempt."""
+    """For typed handlers it becomes a dead letter after one attempt, with what does not fit; plain ones are done."""
     misfit = job_of(1, channel="pigeon")
     await server.set(keys.job_key(misfit.id), misfit.to_bytes())
     await server.zadd(keys.QUEUE, {misfit.id: 1})
@@ -131,7 +131,7 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: S
 async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
     server: Server, redis_url: str, shift_seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour off in the worker: leases hold, delays are kept, and what is due is run, for Redis' clock decides."""
+    """With a worker whose clock is an hour off leases hold and delays are kept, because Redis' clock decides."""
     true_time, true_time_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: true_time() + shift_seconds)
     monkeypatch.setattr(time, "time_ns", lambda: true_time_ns() + shift_seconds * 10**9)
@@ -158,7 +158,7 @@ async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
 
 
 async def test_two_workers_race_for_every_event(server: Server, redis_url: str) -> None:
-    """Claims, runs and settlements of both at once: each event is run by one of them, once."""
+    """Two workers that claim, run and settle at the same time run each event once between them."""
     total = 4_000
     jobs = await admitted(server, total)
     runs: Counter[str] = Counter()

@@ -103,7 +103,7 @@ async def lose_a_push(server: Server) -> str:
 async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not the lease, after which the event would be taken for one that has killed a worker."""
+    """The event runs at once and without a crash, and does not wait for its lease to lapse."""
     monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
     ran = asyncio.Event()
     crashes: list[int] = []
@@ -128,7 +128,7 @@ async def _channels_of(server: Server) -> str:
 
 
 async def test_more_than_there_are_places_for_is_released(server: Server, redis_url: str) -> None:
-    """Neither lost nor run at once; it is run when there is a place."""
+    """What is pushed beyond the places is neither lost nor run at once; it runs when there is a place."""
     most, running_now = 0, 0
 
     async def count(event: Event, ctx: Any) -> None:

@@ -41,7 +41,7 @@ class Gate:
 
 
 async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> None:
-    """And nothing new is begun meanwhile."""
+    """A worker that was asked to stop finishes what runs, and begins nothing new."""
     await admitted(server, 1)
     gate = Gate()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"), concurrency=1)
@@ -61,7 +61,7 @@ async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> N
 
 
 async def test_asked_twice_it_stops_at_once(server: Server, redis_url: str) -> None:
-    """What ran is due again at once, with its attempt and without a crash; the next worker runs it."""
+    """What ran is due again at once with its attempt and without a crash, and the next worker runs it."""
     await admitted(server, 3)
     gate = Gate()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"))
@@ -103,7 +103,7 @@ async def test_ten_deploys_use_up_no_attempt(server: Server, redis_url: str) -> 
 
 
 async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_url: str) -> None:
-    """After `stop_seconds`; a plain one goes on in its thread, and nobody waits for it."""
+    """After `stop_seconds` its event is due again; a plain handler keeps running, and nobody waits for it."""
     await admitted(server, 1)
     entered, let_go = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -122,7 +122,7 @@ async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_u
 async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is handed back like the others, although it still runs."""
+    """Its event is released like the others, although it still runs."""
     monkeypatch.setattr(worker_module, "CANCELLED_SECONDS", 0.05)
     jobs = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
@@ -148,7 +148,7 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
 async def test_an_outage_does_not_keep_the_worker_from_ending(
     own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be written is run again when its lease lapses."""
+    """What could not be written runs again when its lease lapses."""
     monkeypatch.setattr(worker_module, "FAREWELL_SECONDS", 0.3)
     server = connect(own_valkey.url())
     await admitted(server, 1)

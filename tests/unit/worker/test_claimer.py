@@ -190,6 +190,17 @@ def test_a_push_for_an_earlier_claim_is_not_started() -> None:
     assert started == []
 
 
+def test_after_a_recovery_nothing_is_started_that_was_pushed_before() -> None:
+    """It was released, although no other claim was sent since: a worker that stops sends none."""
+    started: list[Claimed] = []
+    one = claimer(inflight_of(0), start_jobs=started.extend)
+    message = message_of(standing(one))
+    one.on_messages_lost()
+    one._step(Event.RECOVERED)
+    one.on_push(message)
+    assert (started, one.is_unsure) == ([], True)
+
+
 def test_a_push_that_a_later_claim_has_overtaken_is_not_started() -> None:
     """Of a claim that was used up nothing more is taken once another one is under way: that has another token."""
     started: list[Claimed] = []

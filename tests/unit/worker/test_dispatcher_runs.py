@@ -14,7 +14,7 @@ from tests.support.workers import dispatcher_of, handler, until
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("how", ["done", "failed", "cancelled"])
 async def test_after_a_dispatch_nothing_of_the_job_is_kept(count: int, how: str) -> None:
-    """However it ended: what was kept of each job would add up, and name a handler that no longer runs."""
+    """Nothing of a job is kept, however its handlers ended: it would add up, and name a handler that no longer runs."""
     started, let_go = asyncio.Barrier(count + 1), asyncio.Event()
 
     async def wait(event: Any, ctx: Any) -> None:

@@ -78,7 +78,7 @@ def test_one_suspect_at_a_time() -> None:
 
 
 async def test_what_does_not_end_is_overdue_at_the_second_look() -> None:
-    """Not at the first, for the loop may have been blocked; and not before its time limit is well over."""
+    """A job is overdue well after its time limit, and at the second look: the loop may have been blocked."""
     jobs, late = InflightJobs(1), LIMIT_SECONDS + OVERDUE_SECONDS
     async with running(jobs, claim_of("one")):
         assert overdue_at(jobs, late - LOOK_SECONDS) == []

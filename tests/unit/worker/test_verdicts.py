@@ -40,7 +40,7 @@ def letter_of(settlement: Settlement) -> DeadLetter:
     ("ended", "state"), [("done", "done"), ("skipped", "skipped"), ("dropped", "dropped"), ("unfit", "dead")]
 )
 def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: int) -> None:
-    """No follow-up, and a dead letter only where the event does not fit."""
+    """There is no follow-up, and a dead letter only where the event does not fit."""
     settlement = settle(HandlerRun("h", ended, error="why", policy=AttemptPolicy(8)), attempt=attempt)  # type: ignore[arg-type]
     outcome = outcome_of(settlement, "h")
     assert (outcome["state"], outcome["attempts"], outcome["at_ms"]) == (state, attempt, NOW_MS)
@@ -50,7 +50,7 @@ def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: in
 
 @pytest.mark.parametrize(("attempt", "state"), [(1, "retrying"), (7, "retrying"), (8, "dead"), (9, "dead")])
 def test_a_failure_is_retried_until_the_attempts_are_used_up(attempt: int, state: str) -> None:
-    """Then it is a dead letter; a handler whose `attempts` was lowered meanwhile is one at once."""
+    """The last attempt makes it a dead letter; so does the next one if `attempts` was lowered meanwhile."""
     settlement = settle(HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(8)), attempt=attempt)
     assert outcome_of(settlement, "h")["state"] == state
     if state == "dead":
@@ -76,13 +76,13 @@ def test_what_failed_together_is_not_retried_together(attempt: int, ceiling_ms: 
 
 
 def test_a_handler_says_when_to_retry() -> None:
-    """And its own backoff is not asked."""
+    """The wait that `Retry` asks for replaces the backoff."""
     settlement = settle(HandlerRun("h", "failed", retry_after_seconds=90.5))
     assert settlement.follow_ups[0][1] == 90_500
 
 
-def test_each_handler_has_a_fate_of_its_own() -> None:
-    """Only the failed one gets another job; the others are not run again."""
+def test_each_handler_has_an_end_of_its_own() -> None:
+    """Only the handler that failed gets another job, and the others are not run again."""
     settlement = settle(
         HandlerRun("a", "done"),
         HandlerRun("b", "failed"),
@@ -96,18 +96,18 @@ def test_each_handler_has_a_fate_of_its_own() -> None:
 
 
 def test_without_handlers_an_event_is_delivered() -> None:
-    """There is nothing to do."""
+    """An event without handlers is settled without outcomes."""
     assert settle() == Settlement(CLAIM, JOB.delivery, received_at_ms=JOB.record.received_at_ms)
 
 
 def test_a_dead_letter_can_be_tried_again_from_what_it_holds() -> None:
-    """The whole job, as arq keeps it."""
+    """A dead letter holds the whole job, as arq keeps it."""
     job = Job.from_bytes(letter_of(settle(HandlerRun("h", "unfit"))).job.encode())
     assert job == JOB.for_handler("h", attempt=1)
 
 
 def test_endless_errors_are_cut() -> None:
-    """The end of a traceback and the start of an error tell most."""
+    """Of an endless error its start is kept, and of an endless traceback its end."""
     run = HandlerRun("h", "unfit", error="e" * 100_000, traceback="t" * 100_000 + "the end")
     settlement = settle(run)
     letter = letter_of(settlement)
@@ -118,7 +118,7 @@ def test_endless_errors_are_cut() -> None:
 
 @pytest.mark.parametrize("handler", [None, "h"])
 def test_poison_is_put_aside(handler: str | None) -> None:
-    """With its job, for whoever has mended what it kills; and its handler is not shown as waiting for a retry."""
+    """The dead letter holds the job, and its handler is not shown as waiting for a retry."""
     job = JOB if handler is None else JOB.for_handler(handler, attempt=2)
     settlement = poison_settlement(Claimed(job.id, "a:1", CRASH_LIMIT, job.to_bytes()), job, now_ms=NOW_MS)
     letter = letter_of(settlement)
@@ -132,7 +132,7 @@ def test_poison_is_put_aside(handler: str | None) -> None:
 
 @pytest.mark.parametrize("payload", [None, b"\xff nonsense"])
 def test_what_cannot_be_read_is_put_aside(payload: bytes | None) -> None:
-    """Visible under its own id, with whatever there was."""
+    """The dead letter has the id of the job, and holds what there was."""
     claim = Claimed("evt_1~2/h#3", "a:1", 0, payload)
     settlement = unreadable_settlement(claim, error="gone", now_ms=NOW_MS)
     letter = letter_of(settlement)
