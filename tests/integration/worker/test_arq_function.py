@@ -41,7 +41,7 @@ class StockWorker(arq.Worker):
     """Stock arq, which can be ended between two polls."""
 
     polling: asyncio.Lock
-    run: asyncio.Task[None]
+    polling_task: asyncio.Task[None]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -49,7 +49,7 @@ class StockWorker(arq.Worker):
 
     def start(self) -> None:
         """In the background."""
-        self.run = asyncio.create_task(self.main())
+        self.polling_task = asyncio.create_task(self.main())
 
     async def _poll_iteration(self) -> None:
         """As arq's, and never cut short: cancelled during its UNWATCH, redis-py would leave a connection open."""
@@ -59,8 +59,8 @@ class StockWorker(arq.Worker):
     async def end(self) -> None:
         """Stop polling, and interrupt what runs."""
         async with self.polling:
-            self.run.cancel()
-        await asyncio.wait([self.run])
+            self.polling_task.cancel()
+        await asyncio.wait([self.polling_task])
         for task in self.tasks.values():
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)

@@ -97,7 +97,7 @@ async def lose_a_push(server: Server) -> str:
     pipeline.zadd(keys.QUEUE, {job.id: 4_102_444_800_000})
     pipeline.set(keys.job_key(job.id), job.to_bytes())
     await pipeline.execute()
-    return worker.decode()
+    return str(worker.decode())
 
 
 async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
