@@ -22,14 +22,11 @@ from handlers.registry import Handler, Registry
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
 from worker.running.threads import Threads
-from worker.running.timeouts import LimitedRun, TimeLimit
+from worker.running.timeouts import LimitedRun, Run, TimeLimit
 from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
 """Makes the `Context` that a handler is called with."""
-
-Run = tuple[Handler, Job]
-"""A handler, and the job that it runs for."""
 
 logger = structlog.get_logger("worker")
 
@@ -48,7 +45,7 @@ class Dispatcher:
         self._hinted_types: set[str] = set()
         self._limits: dict[float, TimeLimit] = {}
         self._several: dict[str, list[asyncio.Task[HandlerRun]]] = {}
-        self._runs: dict[asyncio.Task[Any] | None, Run] = {}
+        self._deciding: Run | None = None
 
     @property
     def longest_run_seconds(self) -> float:
@@ -84,8 +81,9 @@ class Dispatcher:
         return max((handler.timeout_seconds for handler in handlers), default=0.0)
 
     def run_in(self, task: asyncio.Task[Any]) -> Run | None:
-        """What runs in a task: for the watchdog, which asks from its thread. None if that is no task of ours."""
-        return self._runs.get(task)
+        """What runs in the loop's current task; for the watchdog's thread. None if no handler of ours does."""
+        found = (limit.run_in(task) for limit in list(self._limits.values()))  # copied in one step
+        return self._deciding or next(filter(None, found), None)
 
     def abandoned_runs(self, job: Job) -> list[HandlerRun]:
         """How the handlers of a job ended that is to be abandoned: those that still run have failed."""
@@ -108,12 +106,12 @@ class Dispatcher:
 
     async def _run(self, handler: Handler, views: _Views, job: Job) -> HandlerRun:
         started = time.perf_counter()
-        task = asyncio.current_task()
-        self._runs[task] = handler, job
-        run = LimitedRun(self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds))
+        limit = self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds)
+        what = handler, job
+        run = LimitedRun(limit, what)
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
-            if handler.when is not None and not handler.when(event):
+            if handler.when is not None and not self._asks(handler.when, event, what):
                 return HandlerRun(handler.name, "skipped")
             context = self._make_context(job, handler)
             with run:
@@ -126,9 +124,15 @@ class Dispatcher:
                 raise
             ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
             return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
-        finally:
-            del self._runs[task]
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
+
+    def _asks(self, when: Callable[[Event], bool], event: Event, what: Run) -> bool:
+        """Ask a handler's `when`. That is users' code as well, and may block the loop."""
+        self._deciding = what
+        try:
+            return bool(when(event))
+        finally:
+            self._deciding = None
 
     def _new_limit(self, seconds: float) -> TimeLimit:
         limit = self._limits[seconds] = TimeLimit(seconds)

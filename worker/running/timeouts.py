@@ -14,7 +14,13 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from broker.records import Job
+from handlers.registry import Handler
+
+Run = tuple[Handler, Job]
+"""A handler, and the job that it runs for."""
 
 
 class TimeLimit:
@@ -45,6 +51,10 @@ class TimeLimit:
         """Watch a run no longer."""
         self._running.pop(run, None)
 
+    def run_in(self, task: asyncio.Task[Any]) -> Run | None:
+        """What runs in a task under this limit; may be called from any thread, and looks at all of them."""
+        return next((run.what for run in list(self._running) if run.task is task), None)  # copied in one step
+
     def _look(self) -> None:
         """Cancel what is due to end, and set the timer to the oldest that is left."""
         self._timer = None
@@ -63,17 +73,23 @@ class LimitedRun:
     It is cancelled at its limit, which comes out as a TimeoutError. As with `asyncio.timeout`, a cancellation by anyone
     else meanwhile counts as well.
 
+    Args:
+        limit: the limit.
+        what: the handler, and the job that it runs for.
+
     Attributes:
+        task: the task that it runs in.
         due: when it is to end, by the loop's clock.
         expired: whether it was cancelled at its limit.
     """
 
-    __slots__ = ("_cancelled_before", "_limit", "_task", "due", "expired")
+    __slots__ = ("_cancelled_before", "_limit", "due", "expired", "task", "what")
 
-    _task: asyncio.Task[object]
+    task: asyncio.Task[Any]
 
-    def __init__(self, limit: TimeLimit) -> None:
+    def __init__(self, limit: TimeLimit, what: Run | None = None) -> None:
         self._limit = limit
+        self.what = what
         self.expired = False
         self.due = 0.0
 
@@ -81,7 +97,7 @@ class LimitedRun:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a time limit needs a task that can be cancelled")
-        self._task = task
+        self.task = task
         self._cancelled_before = task.cancelling()
         self.due = self._limit.begin(self)
         return self
@@ -89,7 +105,7 @@ class LimitedRun:
     def expire(self) -> None:
         """Cancel the run."""
         self.expired = True
-        self._task.cancel()
+        self.task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -98,6 +114,6 @@ class LimitedRun:
         if not self.expired:
             return
         # Our own cancellation is taken back, even if the run swallowed it; any beyond that is somebody else's.
-        only_ours = self._task.uncancel() <= self._cancelled_before
+        only_ours = self.task.uncancel() <= self._cancelled_before
         if only_ours and kind is asyncio.CancelledError:
             raise TimeoutError(f"it took longer than {self._limit.seconds:g} s") from error

@@ -28,6 +28,7 @@ from broker.records import Job
 from handlers.registry import Handler
 from worker.running import dispatcher
 from worker.running.once import OnceBlocks
+from worker.running.timeouts import Run
 
 LOOK_SECONDS = 0.25
 """How often the loop is asked for a sign of life."""
@@ -37,7 +38,7 @@ WARN_SECONDS = 1.0
 
 _DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "debugpy"})
 
-RunIn = Callable[[asyncio.Task[Any]], dispatcher.Run | None]
+RunIn = Callable[[asyncio.Task[Any]], Run | None]
 """Tells which handler runs in a task, and for which job; see `Dispatcher.run_in`."""
 
 logger = structlog.get_logger("worker")
@@ -244,7 +245,7 @@ class Watchdog:
             return 0  # they run again when their leases lapse
 
 
-def blocking_handler(run: dispatcher.Run | None, frame: FrameType | None) -> BlockingHandler:
+def blocking_handler(run: Run | None, frame: FrameType | None) -> BlockingHandler:
     """What is known of a handler that blocks a thread.
 
     Args:

@@ -18,8 +18,8 @@ from tests.support.events import LEASE_MS, admitted, claimed, make_due
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, running, until
 from worker.running import watchdog
-from worker.running.dispatcher import Run
 from worker.running.once import OnceBlocks
+from worker.running.timeouts import Run
 from worker.running.watchdog import BlockingHandler, BlockLimits, Watchdog, blocking_handler
 
 

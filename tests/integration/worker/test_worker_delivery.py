@@ -280,7 +280,7 @@ async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url:
 
 
 async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event of the fault is left to its lease, and the others are delivered."""
+    """The event of the fault is left to its lease, and frees its place: the others are delivered."""
     jobs = await admitted(server, 3)
     original = settlement_of
 
@@ -290,7 +290,7 @@ async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, m
         return original(claim, job, *rest, **named)
 
     monkeypatch.setattr(runner, "settlement_of", faulty)
-    async with running(redis_url):
+    async with asyncio.timeout(20), running(redis_url, concurrency=1):
         await until(lambda: _delivered(server, 2))
     assert await queued_ids(server) == {jobs[1].id}
     assert (await audit(server)).balanced

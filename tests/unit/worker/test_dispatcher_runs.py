@@ -26,13 +26,13 @@ async def test_after_a_dispatch_nothing_of_the_job_is_kept(count: int, how: str)
     dispatcher = dispatcher_of(*(handler(wait, name=f"h{number}", timeout_seconds=60) for number in range(count)))
     task = asyncio.create_task(dispatcher.dispatch(job_of(1)))
     await started.wait()
-    assert len(dispatcher._runs) == count
+    assert sum(len(limit._running) for limit in dispatcher._limits.values()) == count
     if how == "cancelled":
         task.cancel()
     let_go.set()
     await asyncio.wait([task])
     await until(_no_other_task)
-    assert (dispatcher._runs, dispatcher._several) == ({}, {})
+    assert dispatcher._several == {}
     assert [limit._running for limit in dispatcher._limits.values()] == [{}]
 
 
@@ -41,19 +41,22 @@ async def _no_other_task() -> bool:
 
 
 async def test_a_task_tells_what_runs_in_it() -> None:
-    """Each handler of an event is found by the task that it runs in; other tasks run nothing of ours."""
-    found: dict[str, Any] = {}
+    """Each handler of an event, and each `when`, is found by its task; other tasks run nothing of ours."""
+    found: list[tuple[str, Any] | None] = []
 
-    async def look(event: Any, ctx: Any) -> None:
+    def note() -> bool:
         task = asyncio.current_task()
         assert task is not None
         run = dispatcher.run_in(task)
-        assert run is not None
-        found[run[0].name] = run[1]
+        found.append(run and (run[0].name, run[1]))
+        return True
 
-    dispatcher = dispatcher_of(handler(look, name="a"), handler(look, name="b"))
-    await dispatcher.dispatch(job_of(1))
-    assert found == {"a": job_of(1), "b": job_of(1)}
-    this_task = asyncio.current_task()
-    assert this_task is not None
-    assert dispatcher.run_in(this_task) is None
+    async def look(event: Any, ctx: Any) -> None:
+        note()
+
+    job = job_of(1)
+    timed = handler(look, name="a", timeout_seconds=7), handler(look, name="b", timeout_seconds=8)
+    dispatcher = dispatcher_of(*timed, handler(look, name="c", when=lambda _: note()))
+    await dispatcher.dispatch(job)
+    note()
+    assert found == [("a", job), ("b", job), ("c", job), ("c", job), None]
