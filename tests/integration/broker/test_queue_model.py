@@ -188,10 +188,10 @@ class QueueMachine(RuleBasedStateMachine):
                 expected = self.model.renew(claims)
                 assert queue.renew(self.blocking, claims, lease_ms=LEASE_MS) == expected
             case "recovers":
-                handed_back = self.model.recover(f"{worker}:", {claim.job_id for claim in claims})
+                released_by_model = self.model.recover(f"{worker}:", {claim.job_id for claim in claims})
                 self.model.standing = None if worker == "left" else self.model.standing
                 recovered = queue.recover(self.server, claims, worker=worker, lease_ms=LEASE_MS)
-                assert self.do(recovered) == handed_back
+                assert self.do(recovered) == released_by_model
             case "dies":
                 claims.clear()
             case "stops":
