@@ -19,6 +19,7 @@ from tests.support.events import admitted, claimed, job_of, queued_ids
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, worker_of
 from worker import worker as worker_module
+from worker.running.once import OnceBlocks
 
 
 class Gate:
@@ -122,12 +123,14 @@ async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_u
 async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its event is released like the others, although it still runs."""
+    """Its event and its `ctx.once` key are released like the others, although it still runs."""
     monkeypatch.setattr(worker_module, "CANCELLED_SECONDS", 0.05)
     jobs = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
+    once, once_key = OnceBlocks(600_000), keys.once_key(jobs[0].record.id, "stubborn", "crm")
 
     async def stubborn(event: Event, ctx: Any) -> None:
+        assert await once.enter(server, once_key) is not None
         entered.set()
         while not let_go.is_set():
             try:
@@ -135,12 +138,13 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
             except asyncio.CancelledError:
                 continue
 
-    async with running(redis_url, handler(stubborn), stop_seconds=0.05):
+    async with running(redis_url, handler(stubborn), stop_seconds=0.05, once=once):
         await entered.wait()
         asyncio.get_running_loop().call_later(20, let_go.set)  # ends the test, were it to wait
     assert not let_go.is_set()
     let_go.set()
     assert await queued_ids(server) == {jobs[0].id}
+    assert not await server.exists(once_key)
     (claim,) = (await claimed(server, token="next")).jobs
     assert claim.crashes == 0
 
