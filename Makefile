@@ -37,7 +37,7 @@ lint: $(READY) ## Check style, formatting and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(READY) ## Format and mend what can be mended by itself
+format: $(READY) ## Format and fix what can be fixed by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

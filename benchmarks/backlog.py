@@ -18,7 +18,7 @@ from benchmarks.processes import running
 from benchmarks.store import Store, fresh_store
 from benchmarks.workload import bodies
 from broker import queue
-from broker.pipe import Pipe
+from broker.redis.pipelined import Pipe
 
 FEW = 1_000
 MANY = 1_000_000

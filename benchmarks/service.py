@@ -15,7 +15,7 @@ from benchmarks.drain import konvox_hooks as our_worker
 from benchmarks.processes import Measured, NotMeasuredError, free_port, running, until
 from benchmarks.receive import konvox_hooks as our_receiver
 from broker.ledger import audit, read_ledger
-from console.roles import SPOOL
+from konvox_hooks.service.receiver import SPOOL
 
 NAME = "konvox-hooks receiver and worker"
 RETENTION_SECONDS = 604_800

@@ -133,8 +133,8 @@ async def _reading(ours: Service, store: Store, session: aiohttp.ClientSession) 
     return {
         **_of_process("receiver", ours.receiver),
         **_of_process("worker", ours.worker),
-        "in_flight": works["konvox_worker_in_flight"],
-        "spooled": receives["konvox_receiver_spooled_events"],
+        "in_flight": works["konvox_worker_jobs_in_flight"],
+        "spooled": receives["konvox_spool_events"],
         "queued": float(await store.client.zcard(keys.QUEUE)),
         "store_mib": await store.used_mib(),
     }

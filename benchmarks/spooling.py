@@ -163,6 +163,6 @@ async def _drained(ours: Service) -> None:
         async def empty() -> bool:
             """Whether nothing waits in the spool any more."""
             ours.check()
-            return (await read_metrics(session, ours.receiver_admin_port))["konvox_receiver_spooled_events"] == 0
+            return (await read_metrics(session, ours.receiver_admin_port))["konvox_spool_events"] == 0
 
         await until(empty, seconds=_LONGEST_SECONDS, look_seconds=_LOOK_SECONDS)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from arq.connections import ArqRedis, RedisSettings
 
 from benchmarks.processes import free_port, until
-from broker.connection import close, connect
-from broker.embedded import embedded_server
+from broker.redis.client import close, connect
+from broker.redis.embedded import embedded_server
 
 _REWRITE_SECONDS = 120.0
 

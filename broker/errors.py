@@ -25,7 +25,7 @@ class BrokerUnavailableError(BrokerError):
         self.reason = reason
 
 
-_MENDS = {
+_HINTS = {
     "MISCONF": "it cannot write to its disk: make room there, and look at its log",
     "NOREPLICAS": "too few replicas follow it for its `min-replicas-to-write`: start them, or lower that",
     "MASTERDOWN": "it is a replica that has lost its master: start that, or name another server in KONVOX_REDIS_URL",
@@ -35,16 +35,16 @@ _MENDS = {
 """What is behind a refusal, and what to do about it, by what its text holds (of a script's it is not the beginning)."""
 
 
-def mend_of(error: BaseException) -> str | None:
+def hint_of(error: BaseException) -> str | None:
     """What is behind a refusal, and what to do about it; None where the error says all that there is to say. Pure."""
     said = f"{type(error).__name__}: {error}"
-    return next((mend for code, mend in _MENDS.items() if code in said), None)
+    return next((hint for code, hint in _HINTS.items() if code in said), None)
 
 
 def refusal_in_words(error: BaseException) -> str:
     """What Redis or the connection said, and what to do about it where that is known. Pure."""
-    mend = mend_of(error)
-    return f"{type(error).__name__}: {error}" + (f" ({mend})" if mend else "")
+    hint = hint_of(error)
+    return f"{type(error).__name__}: {error}" + (f" ({hint})" if hint else "")
 
 
 class UnsafeServerError(BrokerError):
@@ -52,15 +52,15 @@ class UnsafeServerError(BrokerError):
 
     Attributes:
         fault: what is wrong.
-        mend: how to mend it.
+        hint: how to fix it.
     """
 
     exit_code = 2
 
-    def __init__(self, fault: str, mend: str) -> None:
-        super().__init__(f"{fault}. {mend}")
+    def __init__(self, fault: str, hint: str) -> None:
+        super().__init__(f"{fault}. {hint}")
         self.fault = fault
-        self.mend = mend
+        self.hint = hint
 
 
 class EmbeddedServerError(BrokerError):

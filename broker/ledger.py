@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker import keys
-from broker.connection import Server
-from broker.traces import PAGE, untraced
+from broker.audit import PAGE, untraced
+from broker.redis.client import Server
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from broker import keys
-from broker.connection import BlockingServer, Server
-from broker.pipe import Pipe
 from broker.records import Job
-from broker.scripts import Argument, Script, run_together
+from broker.redis.client import BlockingServer, Server
+from broker.redis.pipelined import Pipe
+from broker.redis.scripts import Argument, Script, run_together
 
 # A full Redis must be drained: if these were refused, nothing would ever make room.
 _CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (

@@ -12,12 +12,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
-from receiver.gate import masked_path
+from receiver.verification import masked_path
 
 logger = structlog.get_logger("receiver")
 
 
-def tells_all() -> bool:
+def logs_successes() -> bool:
     """Whether answers of 200 are told as well: at `debug` only."""
     return bool(logger.is_enabled_for(logging.DEBUG))
 
@@ -26,7 +26,7 @@ def tell_request(*, method: str, path: str, status: int, seconds: float, remote:
     """Write the line of one request, without token, query, headers or body."""
     tell = logger.debug if status < 400 else logger.info
     tell(
-        "http.request",
+        "request.answered",
         method=method,
         path=masked_path(path),
         status=status,
@@ -37,12 +37,12 @@ def tell_request(*, method: str, path: str, status: int, seconds: float, remote:
 
 def tell_malformed(error: BaseException) -> None:
     """Tell that what came was no request; its text is left out, because it quotes the request."""
-    logger.info("http.malformed", error=type(error).__name__)
+    logger.info("request.malformed", error=type(error).__name__)
 
 
 def tell_fault(fault: BaseException | None) -> None:
     """Tell of a fault of our own, with its traceback."""
-    logger.error("http.failed", exc_info=fault)
+    logger.error("request.failed", exc_info=fault)
 
 
 class AccessLog(AbstractAccessLogger):
@@ -50,11 +50,11 @@ class AccessLog(AbstractAccessLogger):
 
     def __init__(self, access_log: logging.Logger, log_format: str) -> None:
         super().__init__(access_log, log_format)
-        self._tells_all = tells_all()
+        self._logs_successes = logs_successes()
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line; called by aiohttp after each answer. `time` is in seconds."""
-        if response.status >= 400 or self._tells_all:
+        if response.status >= 400 or self._logs_successes:
             tell_request(
                 method=request.method,
                 path=request.path,

@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from broker.admission import GroupCommit
 from broker.errors import BrokerUnavailableError
 from receiver.access_log import logger
-from receiver.answers import NOT_STORED, RETRY_AFTER, json_answer
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.errors import OverloadedError, RefusedError, not_found
-from receiver.gate import Gate
-from receiver.reception import Reception
+from receiver.group_commit import GroupCommit
+from receiver.reception import Verifier
+from receiver.responses import NOT_STORED, RETRY_AFTER, json_answer
+from receiver.verification import AccountPolicy
 
 BODY_SECONDS = 7.0
 """How long a body may take. One whose chunks break half-way would otherwise be waited for until the sender gives up."""
@@ -29,25 +29,25 @@ MOST_BODIES = 64
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Door:
+class WebhookView:
     """Takes requests to the reception, and events to the broker."""
 
-    def __init__(self, reception: Reception, admission: GroupCommit) -> None:
+    def __init__(self, reception: Verifier, admission: GroupCommit) -> None:
         self._reception = reception
         self._admission = admission
         self._bodies = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one delivery, whatever is the matter with it or with the broker."""
-        tally = self._reception.tally
+        counters = self._reception.counters
         try:
             return await self._receive(request, request.match_info.get("token"))
         except RefusedError as refused:
-            tally.refused += 1
+            counters.refused += 1
             return json_answer(refused.status, {"error": refused.reason})
         except (BrokerUnavailableError, OverloadedError) as outage:
-            tally.unavailable += 1
-            logger.warning("receiver.unavailable", reason=outage.reason)
+            counters.unavailable += 1
+            logger.warning("event.not_stored", reason=outage.reason)
             return json_answer(503, NOT_STORED, RETRY_AFTER)
 
     async def _receive(self, request: web.Request, token: str | None) -> web.StreamResponse:
@@ -55,7 +55,7 @@ class Door:
         challenge = request.headers.get(CHALLENGE_HEADER)
         if challenge is not None and (answer := self._reception.answer_challenge(challenge)):
             return json_answer(200, {"challenge": answer})
-        candidates = self._reception.look_at_head(token, request.headers)
+        candidates = self._reception.check_head(token, request.headers)
         if self._bodies >= MOST_BODIES:
             raise OverloadedError("too many large bodies at a time")
         self._bodies += 1
@@ -68,7 +68,7 @@ class Door:
         return json_answer(200, {"status": status, "id": job.record.id})
 
 
-async def _read_body(request: web.Request, gate: Gate) -> bytes:
+async def _read_body(request: web.Request, gate: AccountPolicy) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
@@ -80,11 +80,11 @@ async def _read_body(request: web.Request, gate: Gate) -> bytes:
         raise RefusedError(400, "the body did not arrive whole") from None
 
 
-def create_app(reception: Reception, admission: GroupCommit) -> web.Application:
+def create_app(reception: Verifier, admission: GroupCommit) -> web.Application:
     """The application of the public listener."""
     # One byte more than the limit, so that it is the gate that finds a body too large.
     app = web.Application(client_max_size=reception.max_body_bytes + 1, middlewares=[_answer_in_json])
-    door = Door(reception, admission)
+    door = WebhookView(reception, admission)
     app.router.add_post("/hooks/konvox/{token}", door.answer)
     app.router.add_post("/hooks/konvox", door.answer)
     app.router.add_get("/healthz", _healthz)

@@ -23,14 +23,14 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web import RequestPayloadError
 
-from broker.admission import GroupCommit, Verdict
 from broker.errors import BrokerUnavailableError
-from receiver.access_log import logger, tell_fault, tell_malformed, tell_request, tells_all
-from receiver.answers import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
+from receiver.access_log import logger, logs_successes, tell_fault, tell_malformed, tell_request
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.errors import RefusedError
-from receiver.gate import Gate
-from receiver.reception import Reception
+from receiver.group_commit import AdmissionResult, GroupCommit
+from receiver.reception import Verifier
+from receiver.responses import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
+from receiver.verification import AccountPolicy
 
 PLAIN_BYTES = 65_536
 """The largest request that is taken here, head and body. Those of Konvox have some hundred bytes."""
@@ -44,13 +44,13 @@ _HEAD_END = b"\r\n\r\n"
 class _Delivery(NamedTuple):
     message: RawRequestMessage
     body: StreamReader
-    gates: Sequence[Gate]
+    gates: Sequence[AccountPolicy]
 
 
-class Front(Protocol):
+class ConnectionOwner(Protocol):
     """What a connection needs of the listener that it belongs to."""
 
-    reception: Reception
+    reception: Verifier
     admission: GroupCommit
 
     @property
@@ -66,7 +66,7 @@ class Front(Protocol):
         """A connection is closed, or aiohttp's from now on."""
         ...
 
-    def usual_way(self) -> asyncio.Protocol:
+    def aiohttp_protocol(self) -> asyncio.Protocol:
         """The protocol of aiohttp, for one connection."""
         ...
 
@@ -79,11 +79,11 @@ class Connection(BaseProtocol):
         since: when the request that is being read began, or the last one was answered, by the loop's clock.
     """
 
-    __slots__ = ("_delivery", "_event_id", "_front", "_http", "_raw", "_tells_all", "_wire", "busy", "since")
+    __slots__ = ("_delivery", "_event_id", "_front", "_http", "_logs_successes", "_raw", "_wire", "busy", "since")
 
     _wire: asyncio.Transport
 
-    def __init__(self, front: Front, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, front: ConnectionOwner, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._front = front
         self._parser = self._http = HttpRequestParser(
@@ -92,7 +92,7 @@ class Connection(BaseProtocol):
         self._raw = b""
         self._delivery: _Delivery | None = None
         self._event_id = ""
-        self._tells_all = tells_all()
+        self._logs_successes = logs_successes()
         self.busy = False
         self.since = loop.time()
 
@@ -106,12 +106,12 @@ class Connection(BaseProtocol):
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
         if not self._front.joined(self):
-            self._front.reception.tally.unavailable += 1
+            self._front.reception.counters.unavailable += 1
             self._end(None, 503, TOO_MANY, RETRY_AFTER)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop. An event that is under way is kept all the same."""
-        self._front.reception.tally.refused += self.reading
+        self._front.reception.counters.refused += self.reading
         self._front.left(self)
         super().connection_lost(exc)
 
@@ -146,13 +146,13 @@ class Connection(BaseProtocol):
         elif len(self._raw) > PLAIN_BYTES:
             self._hand_over()
 
-    def _gates_for(self, message: RawRequestMessage) -> Sequence[Gate] | None:
+    def _gates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
         """The gates by which a plain delivery may come in; None if it is none, or is to be refused."""
         path = _plain_path(message)
         if path is None:
             return None
         try:
-            return self._front.reception.look_at_head(path[1], message.headers)
+            return self._front.reception.check_head(path[1], message.headers)
         except RefusedError:
             return None
 
@@ -173,20 +173,20 @@ class Connection(BaseProtocol):
         self._event_id = job.record.id
         self._raw = b""
 
-    def _answer(self, verdict: Verdict) -> None:
+    def _answer(self, result: AdmissionResult) -> None:
         """Answer the delivery that was taken; called by the group commit."""
         front, delivery = self._front, self._delivery
         self.busy = False
         self._delivery = None
-        if isinstance(verdict, bool):
-            content: dict[str, str] = {"status": front.reception.count(accepted=verdict), "id": self._event_id}
+        if isinstance(result, bool):
+            content: dict[str, str] = {"status": front.reception.count(accepted=result), "id": self._event_id}
             self._end(delivery, 200, content)
-        elif isinstance(verdict, BrokerUnavailableError):
-            front.reception.tally.unavailable += 1
-            logger.warning("receiver.unavailable", reason=verdict.reason)
+        elif isinstance(result, BrokerUnavailableError):
+            front.reception.counters.unavailable += 1
+            logger.warning("event.not_stored", reason=result.reason)
             self._end(delivery, 503, NOT_STORED, RETRY_AFTER)
         else:
-            tell_fault(verdict)
+            tell_fault(result)
             self._end(delivery, 500, FAULT)
 
     def _end(
@@ -202,7 +202,7 @@ class Connection(BaseProtocol):
         close = delivery is None or delivery.message.should_close or self._front.pressed
         self._wire.write(raw_answer(status, content, close=close, headers=headers))
         now = self._loop.time()
-        if status != 200 or self._tells_all:
+        if status != 200 or self._logs_successes:
             self._tell(delivery, status, now - self.since)
         self.since = now
         if close:
@@ -246,7 +246,7 @@ class Connection(BaseProtocol):
         self._refuse(400, "this is no HTTP request")
 
     def _refuse(self, status: int, reason: str) -> None:
-        self._front.reception.tally.refused += 1
+        self._front.reception.counters.refused += 1
         self._delivery = None
         self._raw = b""
         self._end(None, status, {"error": reason})
@@ -255,7 +255,7 @@ class Connection(BaseProtocol):
         """Let aiohttp have the connection, and all that has come by it since the last answer."""
         self._front.left(self)
         self.transport = None
-        usual = self._front.usual_way()
+        usual = self._front.aiohttp_protocol()
         self._wire.set_protocol(usual)
         usual.connection_made(self._wire)
         usual.data_received(self._raw)

@@ -19,9 +19,9 @@ from typing import Final, Literal, Self, TypeVar
 
 import structlog
 
-from broker.connection import COMMAND_TIMEOUT_SECONDS
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS
 from receiver.errors import SpoolError
 from receiver.spool import SpoolBatch, SpoolFolder
 
@@ -163,7 +163,7 @@ class Intake:
                 await self._drain()
             except Exception:
                 # A fault of ours. Live events must not depend on it, and the next look tries again.
-                logger.exception("intake.fault")
+                logger.exception("failover.failed")
                 await self._pause(_LONGEST_WAIT_SECONDS)
                 continue
             with suppress(TimeoutError):
@@ -215,18 +215,18 @@ class Intake:
     def _enter_spooling(self, outage: BrokerUnavailableError) -> None:
         self._failures = min(self._failures + 1, _MOST_FAILURES)
         if self._state != "spooling":
-            logger.warning("intake.spooling", reason=outage.reason, spooled=self._spool.count)
+            logger.warning("spooling.started", reason=outage.reason, spooled=self._spool.count)
             self._state = "spooling"
         self._stirred.set()
 
     def _enter_draining(self) -> None:
         self._failures = max(self._failures - 1, 0)
         if self._state != "draining":
-            logger.info("intake.draining", spooled=self._spool.count)
+            logger.info("drain.started", spooled=self._spool.count)
             self._state = "draining"
 
     def _enter_direct(self) -> None:
-        logger.info("intake.drained", events=self._drained)
+        logger.info("drain.finished", events=self._drained)
         self._state, self._failures, self._drained = "direct", 0, 0
 
     async def _recheck_spool(self) -> None:
@@ -240,9 +240,9 @@ class Intake:
     def _note_spool(self, fault: SpoolError | None) -> None:
         if (fault is None) != (self._spool_fault is None):
             if fault is not None:
-                logger.error("intake.refusing", reason=fault.reason)
+                logger.error("storage.lost", reason=fault.reason)
             else:
-                logger.info("intake.accepting")
+                logger.info("storage.restored")
         self._spool_fault = fault
 
     def _backoff_seconds(self) -> float:

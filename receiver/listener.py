@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from broker.admission import GroupCommit
 from receiver.access_log import AccessLog, ProtocolLog, logger
 from receiver.app import create_app
 from receiver.connection import Connection
-from receiver.gate import Gate
-from receiver.reception import Reception, Tally
+from receiver.group_commit import GroupCommit
+from receiver.reception import Counters, Verifier
+from receiver.verification import AccountPolicy
 
 REQUEST_SECONDS = 7.0
 """How long a request may take to arrive. Konvox itself gives up after 10 s."""
@@ -44,7 +44,7 @@ class PublicListener:
     """Takes deliveries in.
 
     Args:
-        gates: those of all endpoints, at least one.
+        gates: those of all accounts, at least one.
         admission: keeps the events.
         stop_seconds: how long deliveries that are under way are given when it stops.
         most_connections: how many may be open.
@@ -58,14 +58,14 @@ class PublicListener:
 
     def __init__(
         self,
-        gates: Sequence[Gate],
+        gates: Sequence[AccountPolicy],
         admission: GroupCommit,
         *,
         stop_seconds: float,
         most_connections: int = MOST_CONNECTIONS,
         share_port: bool = False,
     ) -> None:
-        self.reception = Reception(gates)
+        self.reception = Verifier(gates)
         self.admission = admission
         self._stopping = False
         self._stop_seconds = stop_seconds
@@ -89,9 +89,9 @@ class PublicListener:
         )
 
     @property
-    def tally(self) -> Tally:
+    def counters(self) -> Counters:
         """How many requests ended how."""
-        return self.reception.tally
+        return self.reception.counters
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port.
@@ -147,7 +147,7 @@ class PublicListener:
         if not self._connections:
             self._all_left.set()
 
-    def usual_way(self) -> asyncio.Protocol:
+    def aiohttp_protocol(self) -> asyncio.Protocol:
         """The protocol of aiohttp, for one connection."""
         return self._aiohttp()
 
@@ -159,7 +159,7 @@ class PublicListener:
 
     async def _sweep_and_tell(self) -> None:
         loop = asyncio.get_running_loop()
-        told, told_at = Tally(), loop.time()
+        told, told_at = Counters(), loop.time()
         while True:
             await asyncio.sleep(min(SWEEP_SECONDS, TALLY_SECONDS))
             now = loop.time()
@@ -171,8 +171,8 @@ class PublicListener:
             if now - told_at >= TALLY_SECONDS:
                 told, told_at = self._tell_tally(told), now
 
-    def _tell_tally(self, told: Tally) -> Tally:
-        accepted, duplicates = self.tally.accepted, self.tally.duplicates
+    def _tell_tally(self, told: Counters) -> Counters:
+        accepted, duplicates = self.counters.accepted, self.counters.duplicates
         if (accepted, duplicates) != (told.accepted, told.duplicates):
             logger.info("events.received", accepted=accepted - told.accepted, duplicates=duplicates - told.duplicates)
-        return Tally(accepted, duplicates)
+        return Counters(accepted, duplicates)

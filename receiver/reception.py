@@ -13,11 +13,11 @@ from multidict import CIMultiDictProxy
 
 from broker.records import Job
 from receiver.challenge import answer_challenge
-from receiver.gate import Gate, Gatehouse, Headers, check_body
+from receiver.verification import AccountPolicy, AccountRouter, Headers, check_body
 
 
 @dataclass(slots=True)
-class Tally:
+class Counters:
     """How many requests ended how, since the start."""
 
     accepted: int = 0
@@ -26,23 +26,23 @@ class Tally:
     unavailable: int = 0
 
 
-class Reception:
+class Verifier:
     """Decides about deliveries.
 
     Args:
-        gates: those of all endpoints, at least one.
+        gates: those of all accounts, at least one.
     """
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
-        self._gatehouse = Gatehouse(gates)
-        self.tally = Tally()
+    def __init__(self, gates: Sequence[AccountPolicy]) -> None:
+        self._gatehouse = AccountRouter(gates)
+        self.counters = Counters()
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body that any endpoint lets in."""
+        """The largest body that any account lets in."""
         return self._gatehouse.max_body_bytes
 
-    def look_at_head(self, token: str | None, headers: Headers) -> Sequence[Gate]:
+    def check_head(self, token: str | None, headers: Headers) -> Sequence[AccountPolicy]:
         """The gates by which a request may come in, before a byte of its body is read.
 
         Raises:
@@ -52,7 +52,7 @@ class Reception:
         candidates[0].check_headers(headers)
         return candidates
 
-    def read(self, candidates: Sequence[Gate], headers: CIMultiDictProxy[str], body: bytes) -> Job:
+    def read(self, candidates: Sequence[AccountPolicy], headers: CIMultiDictProxy[str], body: bytes) -> Job:
         """Verify a body, and read it as an event.
 
         Raises:
@@ -65,9 +65,9 @@ class Reception:
     def count(self, *, accepted: bool) -> str:
         """Count an event that is durable; returns the status to answer with."""
         if accepted:
-            self.tally.accepted += 1
+            self.counters.accepted += 1
             return "accepted"
-        self.tally.duplicates += 1
+        self.counters.duplicates += 1
         return "duplicate"
 
     def answer_challenge(self, header: str) -> str | None:

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from arq.connections import ArqRedis
 
-from broker.connection import close, connect
+from broker.redis.client import close, connect
 from tests.support.valkey import ValkeyServer
 
 _DATABASES = 5_000

@@ -19,9 +19,9 @@ import structlog
 from arq.worker import Function
 
 from broker import queue
-from broker.connection import OUTAGES
 from broker.queue import Claimed
 from broker.records import FUNCTION_NAME, Job
+from broker.redis.client import OUTAGES
 from worker.running.dispatcher import Dispatcher
 from worker.running.verdicts import settlement_of
 

@@ -15,10 +15,10 @@ from contextlib import suppress
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES, Server
 from broker.errors import MalformedRecordError
 from broker.queue import Claimed
 from broker.records import Job
+from broker.redis.client import OUTAGES, Server
 from worker.leasing.inflight import Inflight, InflightJobs
 from worker.leasing.settler import Settler
 from worker.running.dispatcher import Dispatcher

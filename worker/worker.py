@@ -18,9 +18,10 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from broker import keys, queue
-from broker.connection import OUTAGES
-from broker.pipe import Pipe
 from broker.queue import Claimed, Settlement
+from broker.redis.client import OUTAGES
+from broker.redis.outage import Outage
+from broker.redis.pipelined import Pipe
 from worker.arq_function import arq_function
 from worker.config import WorkerConfig
 from worker.leasing.claimer import CLAIM_JOBS, Claimer
@@ -28,7 +29,6 @@ from worker.leasing.inflight import InflightJobs
 from worker.leasing.notifications import end, listen
 from worker.leasing.renewal import LeaseRenewal
 from worker.leasing.settler import Settler
-from worker.outage import Outage
 from worker.runner import JobRunner
 from worker.running.dispatcher import Dispatcher
 from worker.running.once import OnceBlocks

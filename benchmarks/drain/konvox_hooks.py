@@ -54,7 +54,7 @@ async def settled(server: ArqRedis) -> int:
 
 CONTENDER = Worker(
     "konvox-hooks worker",
-    python("console.cli", "worker"),
+    python("konvox_hooks", "worker"),
     environment,
     fill,
     left,

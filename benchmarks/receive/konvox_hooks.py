@@ -32,7 +32,7 @@ async def _stored(server: ArqRedis) -> int:
 
 CONTENDER = Receiver(
     "konvox-hooks receiver",
-    python("console.cli", "receiver"),
+    python("konvox_hooks", "receiver"),
     environment,
     _stored,
     note="verify, parse, dedupe, log, queue, durable",
@@ -40,7 +40,7 @@ CONTENDER = Receiver(
 
 TWO = Receiver(
     "konvox-hooks receiver, 2 processes",
-    python("console.cli", "receiver", "--processes", "2"),
+    python("konvox_hooks", "receiver", "--processes", "2"),
     environment,
     _stored,
     note="the same, `--processes 2`",

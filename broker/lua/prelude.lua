@@ -1,4 +1,4 @@
--- Put before every script by broker/scripts.py.
+-- Put before every script by broker/redis/scripts.py.
 
 -- Unix milliseconds of the server's clock: the only clock that decides what is due, whatever the clients' clocks say.
 local function server_now_ms()

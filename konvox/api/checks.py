@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic.alias_generators import to_camel
 
-from konvox.addresses import is_loopback
 from konvox.errors import InvalidArgumentError
+from konvox.urls import is_loopback
 
 MAX_LIMIT = 200
 """The most records that Konvox returns on one page."""

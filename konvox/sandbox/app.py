@@ -14,7 +14,7 @@ from konvox.sandbox.auth import auth_middleware
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import deliverer_context, stop_deliveries
 from konvox.sandbox.envelope import envelope_middleware
-from konvox.sandbox.life import life_context
+from konvox.sandbox.simulation import life_context
 from konvox.sandbox.state import STATE, SandboxState, open_storage
 
 _RESOURCES = (campaigns, contacts, senders, connections, webhooks, control)

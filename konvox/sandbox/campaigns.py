@@ -11,9 +11,9 @@ from aiohttp import web
 from konvox.resources import CampaignChannel, CampaignStatus, CampaignStatusChange
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
-from konvox.sandbox.life import LIFE
 from konvox.sandbox.records import ACTIVE, Campaign
 from konvox.sandbox.rules import choice_faults, refuse, text_faults
+from konvox.sandbox.simulation import LIFE
 from konvox.sandbox.state import STATE, SandboxState, new_id, now
 
 _ATTRIBUTES = {

@@ -17,8 +17,8 @@ from konvox.sandbox.auth import OWN_PATHS
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import DELIVERER, Delivery
 from konvox.sandbox.envelope import answer, json_object, list_answer
-from konvox.sandbox.life import LIFE
 from konvox.sandbox.rules import refuse
+from konvox.sandbox.simulation import LIFE
 from konvox.sandbox.state import STATE
 
 FIRE_PATH = OWN_PATHS + "fire"

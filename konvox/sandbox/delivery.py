@@ -12,10 +12,10 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from konvox.addresses import masked_url
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.records import RegisteredWebhook
 from konvox.sandbox.state import STATE, Attempt, SandboxState, new_id, now
+from konvox.urls import masked_url
 
 _log = structlog.get_logger()
 

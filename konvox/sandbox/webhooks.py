@@ -8,11 +8,11 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from konvox.addresses import masked_url, url_fault
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import answer, json_object, list_answer
 from konvox.sandbox.rules import refuse
 from konvox.sandbox.state import STATE
+from konvox.urls import masked_url, url_fault
 
 _log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
 from broker.records import Job, Record
 from konvox.samples import sample_body
@@ -83,7 +83,7 @@ async def test_an_event_that_kills_its_worker_is_buried_alone(server: ArqRedis, 
             codes.append(await worker.ended())
         assert len(codes) <= 4, worker.stderr
     assert codes == [13, 13, 13, 0]
-    [letter] = [letter async for letter in dead_letters(server)]
+    [letter] = [letter async for letter in list_dead_letters(server)]
     assert (letter.reason, letter.event_id) == ("poison", jobs[1].record.id)
     ledger = await audit(server)
     assert (ledger.accepted, ledger.delivered, ledger.dead, ledger.balanced) == (4, 3, 1, True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from broker import keys
-from broker.connection import Server
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
@@ -34,7 +34,7 @@ async def fail(event, ctx):
 async def _one_place_each(server: Server, job_ids: set[str]) -> None:
     """Each event is queued or a dead letter, and not both; the ledger says the same."""
     queued = {job_id.split("/")[0] for job_id in await queued_ids(server)}
-    dead = [letter.id.split("/")[0] async for letter in dead_letters(server)]
+    dead = [letter.id.split("/")[0] async for letter in list_dead_letters(server)]
     assert len(dead) == len(set(dead))
     assert queued.isdisjoint(dead)
     assert queued | set(dead) == job_ids
@@ -73,9 +73,9 @@ async def test_a_kill_while_events_die_or_are_brought_back(server: Server, redis
     async with await OurProcess.start("dead", "retry", "--all", env=env, cwd=tmp_path) as retry:
         assert await retry.ended() in {0, 1}, retry.stderr  # 1: the first one had brought them all back
 
-    async def mended(event: Event, ctx: Any) -> None:
+    async def fixed(event: Event, ctx: Any) -> None:
         pass
 
-    await run_burst(redis_url, handler(mended, name="mine.fail"))
+    await run_burst(redis_url, handler(fixed, name="mine.fail"))
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (EVENTS, 0, True)

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
-from console.roles import SPOOL
+from broker.redis.client import Server, close, connect
+from konvox_hooks.service.receiver import SPOOL
 from receiver.spool import spooled_events
 from tests.support.events import body_of, record_of
 from tests.support.http import http_request, read_answer
@@ -105,7 +105,7 @@ async def test_the_batch_under_way_is_drained(own_valkey: ValkeyServer, tmp_path
             own_valkey.process.send_signal(signal.SIGCONT)
     assert spooled_events(tmp_path / ".konvox-hooks" / SPOOL).ids == (record_of(1).id,)
     async with started(own_valkey.url(), tmp_path) as (receiver, _):
-        await receiver.logged("intake.drained")
+        await receiver.logged("drain.finished")
         assert await receiver.terminate() == 0
     server = connect(own_valkey.url())
     assert await queued(server) == {record_of(number).id for number in (0, 1)}
@@ -128,5 +128,5 @@ async def test_a_second_signal_ends_it_at_once(redis_url: str, tmp_path: Path, s
                 receiver.process.send_signal(second)
             assert await receiver.ended() == 0
         assert await reader.read() == b""
-        await receiver.logged("receiver.stopped_at_once")
+        await receiver.logged("receiver.aborted")
     assert "Traceback" not in receiver.stderr

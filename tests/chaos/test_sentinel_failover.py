@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import redis.asyncio
 
-from broker.connection import Server, close, connect
 from broker.ledger import audit
+from broker.redis.client import Server, close, connect
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess
 from tests.support.sentinel import SentinelSet
@@ -95,9 +95,9 @@ async def test_the_master_is_killed_under_load(tmp_path: Path) -> None:
             await worker.logged("seen", id=load.acked[-1])
 
             promoted_at = await _fail_over(redis_set)
-            await asyncio.gather(worker.logged("redis.back"), receiver.logged("intake.draining"))
+            await asyncio.gather(worker.logged("redis.restored"), receiver.logged("drain.started"))
             assert time.monotonic() - promoted_at < BACK_SECONDS
-            await receiver.logged("intake.drained")
+            await receiver.logged("drain.finished")
             await until(partial(_acked, load, len(load.acked) + EVENTS_AFTER))
             load.stop()
 

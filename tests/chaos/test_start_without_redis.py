@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
+from broker.redis.client import Server, close, connect
 from tests.support.events import body_of
 from tests.support.processes import OurProcess
 from tests.support.refusals import lacks_replicas
@@ -91,7 +91,7 @@ async def test_a_receiver_takes_events_before_redis_is_there(
         assert await status_of(http, f"{admin}/healthz") == await status_of(http, f"{public}/healthz") == 200
         with ValkeyServer(tmp_path / "redis") as valkey:
             async with _in_time():
-                await receiver.logged("intake.drained", events=3)
+                await receiver.logged("drain.finished", events=3)
             assert await is_ready(http, admin)
             await sender.deliver(4)
             assert await queued(valkey.url()) == sender.ids
@@ -100,8 +100,8 @@ async def test_a_receiver_takes_events_before_redis_is_there(
             async with _in_time():
                 await until(lambda: is_ready(http, admin))
             assert await receiver.terminate() == 0
-    changes = [line["event"] for line in receiver.log if line["event"].startswith(("intake.", "redis."))]
-    assert changes == ["intake.spooling", "intake.draining", "intake.drained"] * 2
+    changes = [line["event"] for line in receiver.log if line["event"].startswith(("spooling.", "drain.", "redis."))]
+    assert changes == ["spooling.started", "drain.started", "drain.finished"] * 2
 
 
 async def test_a_redis_that_would_lose_events_is_refused_at_the_start(env: dict[str, str], tmp_path: Path) -> None:
@@ -127,15 +127,15 @@ async def test_eviction_is_refused_unless_told(
         async with await OurProcess.start("receiver", env=told, cwd=tmp_path) as receiver:
             await Sender(http, await receiver.listening("receiver")).deliver(1)
             assert await receiver.terminate() == 0
-        [doubt] = [line for line in receiver.log if line["event"] == "redis.doubt"]
-        assert doubt["level"] == "warning"
-        assert "events would disappear" in doubt["doubt"]
+        [warning] = [line for line in receiver.log if line["event"] == "redis.unverified"]
+        assert warning["level"] == "warning"
+        assert "events would disappear" in warning["what"]
 
 
 async def test_a_redis_that_would_lose_events_is_not_written_to_later_either(
     env: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Whoever comes back after an outage may be another one: events stay in the spool until it has been mended."""
+    """Whoever comes back after an outage may be another one: events stay in the spool until it has been fixed."""
     with ValkeyServer(tmp_path / "redis") as good:
         async with await OurProcess.start("receiver", env=env, cwd=tmp_path) as receiver:
             admin = await receiver.listening("receiver.admin")
@@ -144,19 +144,19 @@ async def test_a_redis_that_would_lose_events_is_not_written_to_later_either(
             good.kill()
             await sender.deliver(2)
             with ValkeyServer(tmp_path / "redis", appendonly="no") as unsafe:
-                fault = await receiver.logged("redis.unsafe")
-                assert (fault["level"], fault["mend"][:20]) == ("error", "Set `appendonly yes`")
+                fault = await receiver.logged("redis.refused")
+                assert (fault["level"], fault["hint"][:20]) == ("error", "Set `appendonly yes`")
                 await sender.deliver(3)
                 assert await queued(unsafe.url()) == set()
                 assert not await is_ready(http, admin)
             good.start()
             async with _in_time():
-                await receiver.logged("redis.safe")
-                await receiver.logged("intake.drained", events=2)
+                await receiver.logged("redis.approved")
+                await receiver.logged("drain.finished", events=2)
             assert await is_ready(http, admin)
             assert await queued(good.url()) == sender.ids
             assert await receiver.terminate() == 0
-    assert [line["event"] for line in receiver.log].count("redis.unsafe") == 1
+    assert [line["event"] for line in receiver.log].count("redis.refused") == 1
 
 
 async def test_a_worker_that_starts_without_redis_waits_for_it(
@@ -165,7 +165,7 @@ async def test_a_worker_that_starts_without_redis_waits_for_it(
     """Alive and not ready; it works once Redis is there, and stops when told to while it is not."""
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
         admin = await worker.listening("worker.admin")
-        await worker.logged("redis.away")
+        await worker.logged("redis.lost")
         assert await status_of(http, f"{admin}/healthz") == 200
         assert not await is_ready(http, admin)
         with ValkeyServer(tmp_path / "redis"):
@@ -174,7 +174,7 @@ async def test_a_worker_that_starts_without_redis_waits_for_it(
                 await until(lambda: is_ready(http, admin))
             assert await worker.terminate() == 0
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
-        await worker.logged("redis.away")
+        await worker.logged("redis.lost")
         assert await worker.terminate() == 0
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from broker.connection import Server
-from broker.deadletters import dead_letters
-from broker.eventlog import events
+from broker.dead_letters import list_dead_letters
+from broker.event_log import events
 from broker.ledger import audit
+from broker.redis.client import Server
+from konvox_hooks.service.own_command import own_command
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess
 
@@ -84,7 +84,7 @@ def environment(redis_url: str, folder: Path) -> dict[str, str]:
 async def _start(env: dict[str, str], folder: Path) -> OurProcess:
     """A worker whose stdout nobody reads."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "console.cli", "worker", "--burst"),
+        *own_command("worker", "--burst"),
         env=env,
         cwd=folder,
         stdout=asyncio.subprocess.DEVNULL,
@@ -108,7 +108,7 @@ async def test_a_hostile_handler_hurts_nobody_else(server: Server, redis_url: st
         for name in ("mine.hostile", "mine.hostile_thread"):
             assert logged.outcomes[name]["state"] == ("dead" if expected else "done")
             assert expected in logged.outcomes[name].get("error", "")
-    letters = [letter async for letter in dead_letters(server)]
+    letters = [letter async for letter in list_dead_letters(server)]
     assert len(letters) == 16
     assert all("in misbehave" in letter.traceback for letter in letters)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broker.connection import Server, close, connect
-from broker.deadletters import dead_letters
-from broker.embedded import url_of
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server, close, connect
+from broker.redis.embedded import url_of
 from tests.support.events import admitted, body_of, record_of
 from tests.support.processes import OurProcess
 from tests.support.workers import run_burst, until
@@ -160,7 +160,7 @@ async def test_an_event_that_kills_the_worker_ends_as_a_dead_letter(tmp_path: Pa
         server = connect(url_of(tmp_path / ".konvox-hooks"))
         await until(lambda: _delivered(server, 5))
         await until(lambda: _is_dead(server))
-        (letter,) = [letter async for letter in dead_letters(server)]
+        (letter,) = [letter async for letter in list_dead_letters(server)]
         ledger = await audit(server)
         await close(server)
         assert await serve.terminate() == 0

@@ -10,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broker.connection import Server
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server
 from tests.support.events import admitted, claimed
 from tests.support.processes import OurProcess, worker_environment
 
@@ -113,7 +113,7 @@ async def test_a_handler_that_will_not_end_does_not_keep_the_process(
         assert await worker.ended() == 0, worker.stderr
         assert time.monotonic() - told < 15
     assert [line["event"] for line in worker.log].count("worker.stopped") == 1
-    left = [line for line in worker.log if line["event"] == "process.left_behind"]
+    left = [line for line in worker.log if line["event"] == "exit.forced"]
     place = LEFT_BEHIND[event_type]
     assert len(left) == (place is not None)
     assert all(str(place) in str(line) for line in left)
@@ -158,7 +158,7 @@ async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
         assert len(codes) <= 4, worker.stderr
         assert "Traceback" not in worker.stderr
     assert codes == [1, 1, 1, 0]
-    (letter,) = [letter async for letter in dead_letters(server)]
+    (letter,) = [letter async for letter in list_dead_letters(server)]
     assert (letter.reason, letter.event_id) == ("poison", jobs[0].record.id)
     assert (tmp_path / "effects").read_text().splitlines() == [jobs[0].record.id] * 3
     ledger = await audit(server)
@@ -181,5 +181,6 @@ async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url
             metrics = dict(line.split() for line in (await answer.text()).splitlines() if not line.startswith("#"))
         assert await worker.terminate() == 0
     counts = {name.removeprefix("konvox_worker_"): float(value) for name, value in metrics.items()}
-    assert (counts["loop_blocks"], counts["threads_left_behind"], counts["threads_going_on"]) == (1, 1, 1)
-    assert 1 <= counts["loop_blocked_seconds"] < 4
+    abandoned, still_running = counts["threads_abandoned_total"], counts["threads_still_running"]
+    assert (counts["loop_blocks_total"], abandoned, still_running) == (1, 1, 1)
+    assert 1 <= counts["loop_blocked_seconds_total"] < 4

@@ -7,9 +7,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from broker.connection import Server
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
 
@@ -73,5 +73,5 @@ async def test_whoever_lost_the_lease_settles_nothing(server: Server, redis_url:
     assert (before.delivered, before.balanced) == (3, True)
     assert await audit(server) == before
     assert await queued_ids(server) == set()
-    assert [letter async for letter in dead_letters(server)] == []
+    assert [letter async for letter in list_dead_letters(server)] == []
     assert Counter((tmp_path / "effects").read_text().split()) == dict.fromkeys(TYPES, 2)

@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from konvox_hooks.service.own_command import own_command
+
 PROJECT = Path(__file__).parents[2]
 SECRETS = {
     "KONVOX_API_KEY": "kvx_live_0123456789",
@@ -28,7 +30,7 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 
 
 SCRIPT = [str(Path(sys.executable).with_name("konvox-hooks"))]
-MODULE = [sys.executable, "-m", "console.cli"]
+MODULE = [sys.executable, "-m", "konvox_hooks"]
 
 
 def konvox_hooks(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -147,7 +149,7 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "console.cli", "config"],
+            own_command("config"),
             cwd=tmp_path,
             env=environment({}),
             stdout=writing,

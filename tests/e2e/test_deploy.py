@@ -17,10 +17,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broker.connection import close, connect
-from broker.durability import BY_REPLY, confirmation_for, refuse_eviction
-from console.settings import Settings, known_variables
+from broker.redis.client import close, connect
+from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
 from konvox.samples import sample_body
+from konvox_hooks.config.load import known_variables
+from konvox_hooks.config.settings import Settings
 from tests.support import deploy
 from tests.support.deploy import DEPLOY, PROJECT, Launch, Machine
 

@@ -59,7 +59,7 @@ class Konvox:
 
 
 async def test_a_changed_handler_is_picked_up_and_no_event_is_lost(tmp_path: Path) -> None:
-    """Events come all the while: while the file is replaced, while it is broken, and while it is mended."""
+    """Events come all the while: while the file is replaced, while it is broken, and while it is fixed."""
     mine = tmp_path / "mine.py"
     mine.write_text(source("one"))
     async with developing(tmp_path) as dev, aiohttp.ClientSession() as session:
@@ -78,7 +78,7 @@ async def test_a_changed_handler_is_picked_up_and_no_event_is_lost(tmp_path: Pat
         await dev.logged("handlers.changed", files=["mine.py"])
         await dev.logged("seen", version="two")
         mine.write_text("def broken(:\n")
-        await dev.logged("worker.waits_for_change")
+        await dev.logged("reload.awaited")
         assert "SyntaxError" in dev.stderr
         mine.write_text(source("three"))
         await dev.logged("seen", version="three")

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from console.commands import sandbox as sandbox_command
 from konvox.sandbox.control import DELIVERIES_PATH, FIRE_FIELDS, FIRE_PATH
 from konvox.sandbox.scenarios import SCENARIOS
+from konvox_hooks.commands import sandbox as sandbox_command
 from tests.support import readme
 from tests.support.processes import OurProcess
 from tests.support.terminal import free_port, type_command

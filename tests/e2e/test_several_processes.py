@@ -71,7 +71,9 @@ async def listeners(supervisor: OurProcess, listener: str, count: int) -> set[st
     def urls() -> list[str]:
         """Those that are up."""
         return [
-            line["url"] for line in supervisor.log if (line["event"], line.get("listener")) == ("listening", listener)
+            line["url"]
+            for line in supervisor.log
+            if (line["event"], line.get("listener")) == ("listener.started", listener)
         ]
 
     await supervisor.said(lambda _: len(urls()) >= count, f"{count} listeners {listener}")
@@ -107,7 +109,7 @@ async def accepted_by(admin_url: str) -> float:
     """How many events one receiver has accepted."""
     async with aiohttp.ClientSession() as session, session.get(f"{admin_url}/metrics") as answer:
         counts = dict(line.split() for line in (await answer.text()).splitlines() if line[0] != "#")
-        return float(counts["konvox_receiver_accepted"])
+        return float(counts["konvox_receiver_events_accepted_total"])
 
 
 async def test_receivers_share_one_port(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ async def test_the_first_has_the_configured_admin_port(redis_url: str, tmp_path:
         assert await worker.terminate() == 0, worker.stderr
 
 
-@pytest.mark.parametrize("ready", ["child.started", "listening"])
+@pytest.mark.parametrize("ready", ["child.started", "listener.started"])
 @pytest.mark.parametrize("role", ["receiver", "worker"])
 async def test_nothing_outlives_a_killed_supervisor(role: str, ready: str, redis_url: str, tmp_path: Path) -> None:
     """Not even children that it has only just started."""

@@ -15,10 +15,10 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import close, connect
 from broker.records import Job, Record
-from console.cli import run
+from broker.redis.client import close, connect
 from konvox.samples import sample_body
+from konvox_hooks.cli import run
 
 _FIRST_HAPPENED = datetime(2026, 5, 20, tzinfo=UTC)
 _FIRST_RECEIVED_AT_MS = 1_780_000_000_000

@@ -10,9 +10,9 @@ from arq.connections import ArqRedis
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims, Settlement
 from broker.records import Job, Record
+from broker.redis.pipelined import Pipe
 from konvox.samples import sample_body, sample_data
 
 RECEIVED_AT_MS = 1_779_287_520_000

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from broker.admission import AdmissionPolicy, GroupCommit, to_redis
-from broker.connection import Server
-from receiver.gate import Gate
+from broker.admission import AdmissionPolicy, to_redis
+from broker.redis.client import Server
+from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
-from receiver.reception import Tally
+from receiver.reception import Counters
+from receiver.verification import AccountPolicy
 
 TOKEN = "a-token-of-the-tests-0123456789"
 
@@ -109,11 +110,11 @@ class RunningReceiver:
 
     Attributes:
         port: where.
-        tally: its counts.
+        counters: its counts.
     """
 
     port: int
-    tally: Tally
+    counters: Counters
 
     async def send(self, request: bytes) -> Answer:
         """Send a request as it is."""
@@ -126,12 +127,12 @@ class RunningReceiver:
 
 
 @asynccontextmanager
-async def receiving(gate: Gate, server: Server) -> AsyncIterator[RunningReceiver]:
+async def receiving(gate: AccountPolicy, server: Server) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
     admission = GroupCommit(to_redis(server, AdmissionPolicy()))
     listener = PublicListener([gate], admission, stop_seconds=1)
     try:
-        yield RunningReceiver(await listener.start("127.0.0.1", 0), listener.tally)
+        yield RunningReceiver(await listener.start("127.0.0.1", 0), listener.counters)
     finally:
         await listener.stop()
         await admission.drain()

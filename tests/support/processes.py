@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from console import processes
+from konvox_hooks.demo import command_process
 
 
-class OurProcess(processes.OurProcess):
-    """See `console.processes.OurProcess`."""
+class OurProcess(command_process.OurProcess):
+    """See `konvox_hooks.demo.command_process.OurProcess`."""
 
     @classmethod
     async def start(cls, *arguments: str, env: Mapping[str, str], cwd: Path) -> Self:
@@ -22,7 +22,7 @@ class OurProcess(processes.OurProcess):
 
     async def wrote_lines(self, count: int) -> None:
         """Wait until it has written so many lines to stdout."""
-        async with asyncio.timeout(processes.WAIT_SECONDS), self._news:
+        async with asyncio.timeout(command_process.WAIT_SECONDS), self._news:
             await self._news.wait_for(lambda: self.stdout.count("\n") >= count)
 
     @property

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 import pytest
 
-from broker.connection import close, connect
-from console.cli import run
+from broker.redis.client import close, connect
 from konvox.client import KonvoxClient
 from konvox.resources import Webhook
-from receiver.gate import Gate
+from konvox_hooks.cli import run
+from receiver.verification import AccountPolicy
 from tests.support.http import RunningReceiver, receiving
 
 FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
@@ -92,7 +92,7 @@ class Shell:
         """A real receiver, with both tokens unless told otherwise, at the public URL."""
         server = connect(redis_url)
         try:
-            async with receiving(Gate(**{"tokens": (TOKEN, OLD_TOKEN)} | gate), server) as receiver:
+            async with receiving(AccountPolicy(**{"tokens": (TOKEN, OLD_TOKEN)} | gate), server) as receiver:
                 self.configure(PUBLIC_URL=f"http://127.0.0.1:{receiver.port}")
                 yield receiver
         finally:

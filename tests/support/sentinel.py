@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import redis
 
-from broker.embedded import server_binary
+from broker.redis.embedded import server_binary
 from tests.support.valkey import ValkeyServer
 
 MASTER = "events"

@@ -10,7 +10,7 @@ from typing import Self
 
 import redis
 
-from broker.embedded import server_binary
+from broker.redis.embedded import server_binary
 
 _START_SECONDS = 20.0
 

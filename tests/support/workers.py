@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from broker.connection import COMMAND_TIMEOUT_SECONDS, connect
 from broker.records import Job
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS, connect
 from handlers import Context
 from handlers.registry import Handler, Registry
 from handlers.testkit import make_context

@@ -17,7 +17,7 @@ ALLOWED = {
     "handlers": {"konvox"},
     "worker": {"broker", "handlers", "konvox"},
     "receiver": {"broker", "konvox"},
-    "console": {"receiver", "worker", "broker", "handlers", "konvox"},
+    "konvox_hooks": {"receiver", "worker", "broker", "handlers", "konvox"},
 }
 HEAVY = {"aiohttp", "arq", "orjson", "pydantic", "pydantic_settings", "redis", "rich", "structlog", "tenacity"}
 
@@ -54,19 +54,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from receiver.app import App
 def later():
-    from console import cli
+    from konvox_hooks import cli
 from konvox import events
 from . import worker_like
 """
-    assert rooms_imported(source, room="konvox") == {"worker", "receiver", "console"}
+    assert rooms_imported(source, room="konvox") == {"worker", "receiver", "konvox_hooks"}
 
 
 def test_help_imports_nothing_heavy() -> None:
     """`konvox-hooks --help` answers without aiohttp, arq, pydantic, redis and their like."""
-    script = (
-        "import sys; from console.cli import run; assert run(['--help']) == 0; print(*sys.modules, file=sys.stderr)"
-    )
+    script = """
+import sys
+from konvox_hooks.cli import run
+assert run(["--help"]) == 0
+print(*sys.modules, file=sys.stderr)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PROJECT)
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
-    assert "console" in loaded
-    assert loaded & (HEAVY | ALLOWED.keys()) == {"console"}
+    assert "konvox_hooks" in loaded
+    assert loaded & (HEAVY | ALLOWED.keys()) == {"konvox_hooks"}

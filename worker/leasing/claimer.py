@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import Server
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
+from broker.redis.client import Server
+from broker.redis.pipelined import Pipe
 from worker.leasing.claim_states import ASKING, IN_DOUBT, TRANSITIONS, Action, Event, State
 from worker.leasing.inflight import InflightJobs
 from worker.leasing.renewal import RENEWALS_PER_LEASE

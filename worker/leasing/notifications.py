@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from broker.connection import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
 
 _QUIET_SECONDS = 5.0
 """After so long without a message the connection is tested. A machine that is gone does not close it: after a failover

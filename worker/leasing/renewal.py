@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES, BlockingServer, connect_blocking
 from broker.queue import Claimed
+from broker.redis.client import OUTAGES, BlockingServer, connect_blocking
 from worker.running.once import OnceBlocks
 
 logger = structlog.get_logger("worker")

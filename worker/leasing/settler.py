@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES
-from broker.pipe import Pipe
 from broker.queue import Claims, Settlement
+from broker.redis.client import OUTAGES
+from broker.redis.outage import Outage
+from broker.redis.pipelined import Pipe
 from worker.leasing.claimer import Claimer
-from worker.outage import Outage
 
 logger = structlog.get_logger("worker")
 

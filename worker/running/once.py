@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker import keys
-from broker.connection import BlockingServer, Server
-from broker.scripts import Script
+from broker.redis.client import BlockingServer, Server
+from broker.redis.scripts import Script
 from handlers import Retry
 
 _RUNNING, _DONE = "running", "done"

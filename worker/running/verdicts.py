@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from broker.deadletters import DeadLetter, Reason
+from broker.dead_letters import DeadLetter, Reason
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from konvox.backoff import ceiling_seconds, full_jitter_seconds

@@ -22,9 +22,9 @@ from typing import Any, NoReturn
 import structlog
 
 from broker import queue
-from broker.connection import OUTAGES, connect_blocking
 from broker.queue import Claimed
 from broker.records import Job
+from broker.redis.client import OUTAGES, connect_blocking
 from handlers.registry import Handler
 from worker.running import dispatcher
 from worker.running.once import OnceBlocks

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from console.errors import Failed
+from konvox_hooks.errors import Failed
 from tests.chaos.matrix.client import PATIENCE_SECONDS
 from tests.chaos.matrix.counting import Allowed, Count, count, faults_of
 from tests.chaos.matrix.row import Row

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from broker import keys
-from broker.connection import OUTAGES, Server, close, connect
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import OUTAGES, Server, close, connect
 from receiver.spool import spooled_events
 from tests.chaos.matrix.client import SECRET, TOKEN, Client, Event
 from tests.chaos.matrix.counting import Places
@@ -129,7 +129,7 @@ class Stage:
 
     async def dead(self) -> list[str]:
         """The events of all dead letters."""
-        return [letter.event_id async for letter in dead_letters(self.server)]
+        return [letter.event_id async for letter in list_dead_letters(self.server)]
 
     async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
         """Wait for something of which nobody tells.

@@ -9,22 +9,14 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker import keys
-from broker.admission import (
-    BATCH_BYTES,
-    BATCH_EVENTS,
-    BATCHES_UNDER_WAY,
-    MOST_WAITING,
-    AdmissionPolicy,
-    GroupCommit,
-    admit,
-    to_redis,
-)
-from broker.durability import BY_WAITAOF
+from broker.admission import BATCH_BYTES, BATCH_EVENTS, AdmissionPolicy, admit, to_redis
 from broker.errors import BrokerUnavailableError
-from broker.eventlog import events
+from broker.event_log import events
 from broker.ledger import audit
 from broker.queue import settle
 from broker.records import Job
+from broker.redis.durability import BY_WAITAOF
+from receiver.group_commit import BATCHES_IN_FLIGHT, MAX_WAITING_EVENTS, GroupCommit
 from tests.support.events import admitted, claimed, delivered, job_of, make_due, queued_ids, record_of, settled
 from worker.running.verdicts import AttemptPolicy, HandlerRun, settlement_of
 
@@ -159,7 +151,7 @@ async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: ArqRedis) 
 
 async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
     """As many as fit into a batch; some batches at a time, and none is lost behind them."""
-    batches = BATCHES_UNDER_WAY
+    batches = BATCHES_IN_FLIGHT
     to_server = to_redis(server, POLICY)
     sizes: list[int] = []
     under_way = most_under_way = 0
@@ -178,7 +170,7 @@ async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
     answers = await asyncio.gather(*(commit.admit(job_of(number)) for number in range(BATCH_EVENTS * batches - 1)))
     assert all(answers)
     assert sizes == [BATCH_EVENTS] * (batches - 1) + [BATCH_EVENTS - 1]
-    assert most_under_way == BATCHES_UNDER_WAY
+    assert most_under_way == BATCHES_IN_FLIGHT
     assert (await audit(server)).accepted == BATCH_EVENTS * batches - 1
 
 
@@ -196,16 +188,16 @@ async def test_events_gather_only_while_batches_are_under_way(server: ArqRedis) 
 
     commit = GroupCommit(write)
     callers = []
-    for number in range(BATCHES_UNDER_WAY):
+    for number in range(BATCHES_IN_FLIGHT):
         callers.append(asyncio.create_task(commit.admit(job_of(number))))
         assert await arrived.get() == 1
-    for number in range(BATCHES_UNDER_WAY, BATCHES_UNDER_WAY + 10):
+    for number in range(BATCHES_IN_FLIGHT, BATCHES_IN_FLIGHT + 10):
         callers.append(asyncio.create_task(commit.admit(job_of(number))))
         await asyncio.sleep(0)
     assert arrived.empty()
     let_through.set()
     assert await arrived.get() == 10
-    assert await asyncio.gather(*callers) == [True] * (BATCHES_UNDER_WAY + 10)
+    assert await asyncio.gather(*callers) == [True] * (BATCHES_IN_FLIGHT + 10)
 
 
 async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedis) -> None:
@@ -227,12 +219,12 @@ async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedi
 
     commit = GroupCommit(write, overflow=overflow)
     verdicts: list[bool | Exception] = []
-    under_way = BATCHES_UNDER_WAY * BATCH_EVENTS
-    jobs = [job_of(number) for number in range(MOST_WAITING + under_way)]
-    for job in jobs[:MOST_WAITING]:
+    under_way = BATCHES_IN_FLIGHT * BATCH_EVENTS
+    jobs = [job_of(number) for number in range(MAX_WAITING_EVENTS + under_way)]
+    for job in jobs[:MAX_WAITING_EVENTS]:
         commit.submit(job, verdicts.append)
     await asyncio.sleep(0)  # as many batches as may be are under way
-    for job in jobs[MOST_WAITING:]:
+    for job in jobs[MAX_WAITING_EVENTS:]:
         commit.submit(job, verdicts.append)
     assert not verdicts
     for number in range(BATCH_EVENTS + 1):

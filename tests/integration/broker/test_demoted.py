@@ -10,12 +10,12 @@ import redis
 from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit, to_redis
-from broker.connection import close, connect, connect_blocking
-from broker.durability import assure
 from broker.errors import BrokerUnavailableError
 from broker.ledger import audit
-from broker.pipe import Pipe
 from broker.queue import ClaimRequest, claim, renew
+from broker.redis.client import close, connect, connect_blocking
+from broker.redis.durability import check_server
+from broker.redis.pipelined import Pipe
 from tests.support.events import job_of
 from tests.support.valkey import ValkeyServer
 
@@ -103,9 +103,9 @@ async def test_until_the_name_has_changed_it_is_an_outage(
     with pytest.raises(BrokerUnavailableError, match=r"READONLY|MASTERDOWN"):
         await to_redis(server, POLICY)([job_of(2)])
     with pytest.raises(BrokerUnavailableError, match="replica"):
-        await assure(server, "fsync")
+        await check_server(server, "fsync")
     name.leads_to(new_master)
-    await assure(server, "fsync")
+    await check_server(server, "fsync")
     assert await to_redis(server, POLICY)([job_of(2)]) == [True]
 
 

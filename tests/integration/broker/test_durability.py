@@ -12,20 +12,21 @@ from typing import Any
 
 import pytest
 
-from broker.admission import AdmissionPolicy, GroupCommit, admit, to_redis
-from broker.connection import Server, close, connect
-from broker.durability import (
+from broker.admission import AdmissionPolicy, admit, to_redis
+from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.ledger import audit
+from broker.redis.client import Server, close, connect
+from broker.redis.durability import (
     BY_REPLY,
     BY_WAITAOF,
-    Assurance,
     Confirmation,
-    assure,
+    ServerCheck,
+    check_server,
     confirmation_for,
     refuse_eviction,
     refuse_old,
 )
-from broker.errors import BrokerUnavailableError, UnsafeServerError
-from broker.ledger import audit
+from receiver.group_commit import GroupCommit
 from tests.support.events import job_of
 from tests.support.valkey import ValkeyServer
 
@@ -65,7 +66,7 @@ async def test_fsync_that_stops_during_a_rewrite_is_not_enough(tmp_path: Path) -
 
 
 async def test_a_server_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
-    """Unless told that memory is enough; the error says how to mend it, and ends a command with 2."""
+    """Unless told that memory is enough; the error says how to fix it, and ends a command with 2."""
     async with valkey_with(tmp_path, appendonly="no") as server:
         with pytest.raises(UnsafeServerError, match="appendonly yes") as caught:
             await confirmation_for(server, "fsync")
@@ -84,13 +85,13 @@ async def test_a_hosted_server_that_hides_its_settings_is_asked_to_prove_it(
     """Where CONFIG is forbidden, INFO or WAITAOF tells whether there is an append-only file."""
     async with valkey_forbidding(tmp_path, forbidden, appendonly=appendonly) as server:
         if appendonly == "yes":
-            assert (await assure(server, "fsync")).confirmation == BY_WAITAOF
+            assert (await check_server(server, "fsync")).confirmation == BY_WAITAOF
         else:
             with pytest.raises(
                 UnsafeServerError, match=r"no append-only file|cannot say when a write is on disk"
             ) as caught:
-                await assure(server, "fsync")
-            assert "appendonly yes" in caught.value.mend
+                await check_server(server, "fsync")
+            assert "appendonly yes" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,11 @@ async def test_a_server_that_forbids_to_ask_is_refused(
     """The error names the command that must be allowed."""
     async with valkey_forbidding(tmp_path, forbidden) as server:
         with pytest.raises(UnsafeServerError, match=f"(?i)permission.*allow {command} to"):
-            await assure(server, durability)
+            await check_server(server, durability)
 
 
 @pytest.mark.parametrize(
-    ("forbidden", "settings", "doubts"),
+    ("forbidden", "settings", "unverified"),
     [
         ("-config", {"maxmemory": "100mb"}, []),
         ("-config", {"maxmemory": "100mb", "maxmemory_policy": "allkeys-lru"}, None),
@@ -115,17 +116,17 @@ async def test_a_server_that_forbids_to_ask_is_refused(
     ],
 )
 async def test_a_hosted_server_is_asked_by_info_whether_it_evicts(
-    tmp_path: Path, forbidden: str, settings: dict[str, str], doubts: list[str] | None
+    tmp_path: Path, forbidden: str, settings: dict[str, str], unverified: list[str] | None
 ) -> None:
-    """What cannot be found out is said; `doubts` is None where the server is refused."""
+    """What cannot be found out is said; `unverified` is None where the server is refused."""
     async with valkey_forbidding(tmp_path, forbidden, **settings) as server:
-        if doubts is None:
+        if unverified is None:
             with pytest.raises(UnsafeServerError, match="maxmemory-policy allkeys-lru"):
-                await assure(server, "fsync")
+                await check_server(server, "fsync")
         else:
-            found = (await assure(server, "fsync")).doubts
-            assert len(found) == len(doubts)
-            assert all(part in doubt for part, doubt in zip(doubts, found, strict=True)), found
+            found = (await check_server(server, "fsync")).unverified
+            assert len(found) == len(unverified)
+            assert all(part in sentence for part, sentence in zip(unverified, found, strict=True)), found
 
 
 @asynccontextmanager
@@ -138,7 +139,7 @@ async def valkey_forbidding(folder: Path, forbidden: str, **settings: str) -> As
 
 async def test_a_good_server_leaves_no_doubt(server: Server) -> None:
     """Nothing is said about it."""
-    assert await assure(server, "fsync") == Assurance(BY_REPLY)
+    assert await check_server(server, "fsync") == ServerCheck(BY_REPLY)
 
 
 async def test_a_replica_is_an_outage(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ async def test_a_replica_is_an_outage(tmp_path: Path) -> None:
     async with valkey_with(tmp_path) as server:
         await server.execute_command("REPLICAOF", "127.0.0.1", "1")
         with pytest.raises(BrokerUnavailableError, match="replica"):
-            await assure(server, "fsync")
+            await check_server(server, "fsync")
 
 
 def test_a_redis_that_is_too_old_is_refused() -> None:
@@ -157,11 +158,11 @@ def test_a_redis_that_is_too_old_is_refused() -> None:
 
 
 async def test_eviction_can_be_allowed(tmp_path: Path) -> None:
-    """It is then a doubt, which says what it costs and how to mend it."""
+    """It is then a sentence, which says what it costs and how to fix it."""
     async with valkey_with(tmp_path, maxmemory="100mb", maxmemory_policy="allkeys-lru") as server:
-        [doubt] = (await assure(server, "fsync", allow_eviction=True)).doubts
-    assert "events would disappear" in doubt
-    assert "maxmemory-policy noeviction" in doubt
+        [sentence] = (await check_server(server, "fsync", allow_eviction=True)).unverified
+    assert "events would disappear" in sentence
+    assert "maxmemory-policy noeviction" in sentence
 
 
 async def test_replicas_are_waited_for(server: Server) -> None:

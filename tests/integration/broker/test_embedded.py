@@ -14,11 +14,11 @@ import psutil
 import pytest
 from redis.exceptions import RedisError
 
-from broker import embedded
-from broker.connection import close, connect
-from broker.durability import BY_REPLY, confirmation_for, refuse_eviction
-from broker.embedded import embedded_server, server_binary, socket_path, url_of
 from broker.errors import EmbeddedServerError
+from broker.redis import embedded
+from broker.redis.client import close, connect
+from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
+from broker.redis.embedded import embedded_server, server_binary, socket_path, url_of
 
 END_SECONDS = 10.0
 """How long the end of a server is waited for."""
@@ -149,8 +149,8 @@ async def test_a_server_that_does_not_answer_is_given_up(data_dir: Path, monkeyp
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from broker import embedded
-from broker.connection import close, connect
+from broker.redis import embedded
+from broker.redis.client import close, connect
 
 async def main():
     if sys.argv[2] == "guarded":

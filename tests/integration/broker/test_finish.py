@@ -9,14 +9,14 @@ from redis.exceptions import ResponseError
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server
-from broker.deadletters import dead_letters, retry
-from broker.eventlog import events, find_events
+from broker.dead_letters import list_dead_letters, retry
+from broker.event_log import events, find_events
 from broker.ledger import audit, read_ledger
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
-from broker.scripts import Script
+from broker.redis.client import Server
+from broker.redis.pipelined import Pipe
+from broker.redis.scripts import Script
 from tests.support.events import (
     LEASE_MS,
     RECEIVED_AT_MS,
@@ -60,7 +60,7 @@ async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: Server
     (claim,) = (await claimed(server, token="a")).jobs
     buried = Settlement(claim, jobs[0].delivery, {}, [], {jobs[0].id: _letter(jobs[0])})
     await settled(server, buried)
-    await retry(server, [letter async for letter in dead_letters(server)])
+    await retry(server, [letter async for letter in list_dead_letters(server)])
     await admit(server, [job_of(1), job_of(2)], AdmissionPolicy())
     assert await settled(server, *(ended(claim, DONE) for claim in (await claimed(server, token="b")).jobs)) == set()
     ledger = await audit(server)

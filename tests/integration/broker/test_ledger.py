@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 import pytest
 
-from broker import deadletters, keys, queue, traces
+from broker import audit as audit_module
+from broker import dead_letters, keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server
-from broker.eventlog import events
+from broker.event_log import events
 from broker.ledger import audit, read_ledger
 from broker.queue import Claimed
 from broker.records import Job, Record
+from broker.redis.client import Server
 from tests.support.events import (
     RETENTION_MS,
     admitted,
@@ -90,12 +91,12 @@ class Store:
 
     async def change(self, number: int, kind: str) -> None:
         """An operator retries or drops some dead letters; twice, as when two of them do it at once."""
-        letters = [letter async for letter in deadletters.dead_letters(self.server)][: number + 1]
+        letters = [letter async for letter in dead_letters.list_dead_letters(self.server)][: number + 1]
         for _ in range(2):
             if kind == "retry":
-                await deadletters.retry(self.server, letters)
+                await dead_letters.retry(self.server, letters)
             else:
-                await deadletters.drop(self.server, letters, retention_ms=RETENTION_MS)
+                await dead_letters.drop(self.server, letters, retention_ms=RETENTION_MS)
 
     async def check(self) -> None:
         """Everything is accounted for, by the counts and by what is really there."""
@@ -103,7 +104,7 @@ class Store:
         assert ledger.accepted == self.admissions
         assert ledger.balanced, (ledger, self.steps)
         pending = {job_id.split("/")[0] for job_id in await queued_ids(self.server)}
-        letters = [letter.id.split("/")[0] async for letter in deadletters.dead_letters(self.server)]
+        letters = [letter.id.split("/")[0] async for letter in dead_letters.list_dead_letters(self.server)]
         dead = set(letters) - pending
         assert ledger.pending == len(pending)
         assert ledger.dead - ledger.dropped == len(dead)
@@ -258,7 +259,7 @@ async def test_of_an_event_that_came_again_the_last_time_counts(
     server: Server, monkeypatch: pytest.MonkeyPatch, page: int, lost: bool
 ) -> None:
     """What it left behind the first time is not missed once it is replaced, and does not hide that the last is lost."""
-    monkeypatch.setattr(traces, "PAGE", page)
+    monkeypatch.setattr(audit_module, "PAGE", page)
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     if not lost:  # it was more than its first job: that trace ends when it comes again

@@ -8,10 +8,10 @@ from typing import Any
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
 from broker.records import Job
+from broker.redis.client import Server
+from broker.redis.pipelined import Pipe
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect, connect_blocking
 from broker.ledger import audit
 from broker.queue import Claimed, Settlement
 from broker.records import Job
+from broker.redis.client import Server, close, connect, connect_blocking
 from tests.support.events import (
     LEASE_MS,
     admitted,

@@ -22,14 +22,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from broker import deadletters, keys, queue
+from broker import dead_letters, keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import close, connect, connect_blocking
-from broker.deadletters import DeadLetter
+from broker.dead_letters import DeadLetter
 from broker.ledger import audit
-from broker.pipe import Pipe
 from broker.queue import Claimed, ClaimRequest, Settlement, StandingClaim
 from broker.records import Job
+from broker.redis.client import close, connect, connect_blocking
+from broker.redis.pipelined import Pipe
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
 from tests.support.queue_model import ModelClaim, QueueModel
 from tests.support.valkey import ValkeyServer
@@ -252,15 +252,15 @@ class QueueMachine(RuleBasedStateMachine):
         for _ in range(2):
             if kind == "retry":
                 expected = self.model.retry(letter_id, retried(letter))
-                assert self.do(deadletters.retry(self.server, [letter])) == expected
+                assert self.do(dead_letters.retry(self.server, [letter])) == expected
             else:
                 expected = self.model.drop(letter_id)
-                assert self.do(deadletters.drop(self.server, [letter], retention_ms=RETENTION_MS)) == expected
+                assert self.do(dead_letters.drop(self.server, [letter], retention_ms=RETENTION_MS)) == expected
         self.keep_time()
 
     async def letters(self) -> list[DeadLetter]:
         """All dead letters."""
-        return [letter async for letter in deadletters.dead_letters(self.server)]
+        return [letter async for letter in dead_letters.list_dead_letters(self.server)]
 
     @invariant()
     def they_agree(self) -> None:

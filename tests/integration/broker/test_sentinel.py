@@ -14,10 +14,10 @@ import redis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
-from broker.durability import Confirmation
-from broker.sentinel_address import parse_sentinel_url
-from broker.sentinels import roll_call
+from broker.redis.client import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
+from broker.redis.durability import Confirmation
+from broker.redis.sentinel import check_sentinels
+from broker.redis.sentinel_url import parse_sentinel_url
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.workers import until
@@ -83,7 +83,7 @@ async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> N
     """Whenever whoever asks is cancelled, and cancelled again while it closes what it has opened."""
     address = parse_sentinel_url(redis_set.url())
     for turns in range(40):
-        asking = asyncio.create_task(roll_call(address))
+        asking = asyncio.create_task(check_sentinels(address))
         for _ in range(turns):
             await asyncio.sleep(0)
         for _ in range(3):

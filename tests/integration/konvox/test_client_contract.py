@@ -243,7 +243,7 @@ async def test_a_session_that_raises_by_itself_makes_no_difference() -> None:
 
 
 async def test_a_closed_client_says_so() -> None:
-    """Before `async with` and after it, a call names the mend."""
+    """Before `async with` and after it, a call says what to do."""
     async with scripted() as konvox:
         client = konvox.client()
         with pytest.raises(InvalidArgumentError, match="async with"):

@@ -166,7 +166,7 @@ async def test_each_rule_has_its_message(client: Client, fields: dict[str, Any],
 
 
 def test_all_broken_rules_are_named_at_once() -> None:
-    """One answer tells everything that is to mend."""
+    """One answer tells everything that is to fix."""
     assert list(webhook_faults({"active": 1})) == [
         "url is required",
         "events is required",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from receiver.gate import Gate
+from receiver.verification import AccountPolicy
 from tests.support.http import TOKEN, RunningReceiver, receiving
 
 Start = Callable[..., Awaitable[RunningReceiver]]
@@ -22,7 +22,7 @@ async def start(server: ArqRedis) -> AsyncIterator[Start]:
 
         async def start_it(**fields: Any) -> RunningReceiver:
             """Start one."""
-            return await stack.enter_async_context(receiving(Gate(**fields), server))
+            return await stack.enter_async_context(receiving(AccountPolicy(**fields), server))
 
         yield start_it
 

@@ -10,10 +10,10 @@ import orjson
 import pytest
 import structlog
 
-from broker.admission import GroupCommit
-from console.logs import configure_logging
 from konvox.signatures import sign_hmac_sha256
+from konvox_hooks.service.logging import configure_logging
 from receiver import access_log, connection, listener
+from receiver.group_commit import GroupCommit
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request
 
@@ -87,7 +87,7 @@ async def test_no_secret_is_logged(
     for secret in SECRETS:
         assert secret not in captured.err + captured.out
     assert "Traceback" not in captured.err
-    assert ("http.request" in captured.err) is (level in {"debug", "info"})
+    assert ("request.answered" in captured.err) is (level in {"debug", "info"})
 
 
 async def test_each_request_has_its_line(signed: RunningReceiver, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ async def test_each_request_has_its_line(signed: RunningReceiver, capsys: pytest
     configure_logging("debug", "json")
     for why in ("accepted", "a wrong token", "a wrong method"):
         await signed.send(REQUESTS[why])
-    requests = [line for line in lines(capsys.readouterr().err) if line["event"] == "http.request"]
+    requests = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.answered"]
     assert [(line["level"], line["method"], line["path"], line["status"]) for line in requests] == [
         ("debug", "POST", "/hooks/konvox/***", 200),
         ("info", "POST", "/hooks/konvox/***", 404),
@@ -108,14 +108,14 @@ async def test_bad_http_is_told_by_its_kind(signed: RunningReceiver, capsys: pyt
     """What cannot be read as a request is no fault of ours: the kind of its fault, at info."""
     configure_logging("info", "json")
     await signed.send(REQUESTS["a signature with a zero byte"])
-    told = [line for line in lines(capsys.readouterr().err) if line["event"] == "http.malformed"]
+    told = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.malformed"]
     assert [(line["level"], line["error"]) for line in told] == [("info", "BadHttpMessage")]
 
 
 async def test_a_fault_of_our_own_is_told_with_its_traceback(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is a 500, and an error in the log with what it takes to mend it, but without secrets."""
+    """It is a 500, and an error in the log with what it takes to fix it, but without secrets."""
 
     def broken(*_: object) -> None:
         """Fail as no outage does."""
@@ -125,7 +125,7 @@ async def test_a_fault_of_our_own_is_told_with_its_traceback(
     configure_logging("info", "json")
     assert (await signed.send(REQUESTS["accepted"])).status == 500
     err = capsys.readouterr().err
-    [fault] = [line for line in lines(err) if line["event"] == "http.failed"]
+    [fault] = [line for line in lines(err) if line["event"] == "request.failed"]
     assert fault["level"] == "error"
     assert fault["exception"].startswith("Traceback")
     assert "RuntimeError: a fault of our own" in fault["exception"]

@@ -9,12 +9,13 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker import keys
-from broker.admission import AdmissionPolicy, GroupCommit, to_redis
+from broker.admission import AdmissionPolicy, to_redis
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from receiver import app, listener
-from receiver.gate import Gate
+from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
+from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
 
@@ -48,7 +49,7 @@ def held(server: ArqRedis) -> HeldCommit:
 @pytest.fixture
 async def waiting(held: HeldCommit) -> AsyncIterator[tuple[PublicListener, int]]:
     """A receiver on that store, and its port."""
-    public = PublicListener([Gate(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=5)
+    public = PublicListener([AccountPolicy(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=5)
     port = await public.start("127.0.0.1", 0)
     yield public, port
     held.let_through.set()
@@ -135,7 +136,7 @@ async def test_a_sender_that_goes_away_does_not_lose_its_event(
     writer.transport.abort()
     held.let_through.set()
     await waiting[0].admission.drain()
-    assert waiting[0].tally.accepted == 1
+    assert waiting[0].counters.accepted == 1
     assert await server.zcard(keys.QUEUE) == 1
 
 
@@ -167,7 +168,7 @@ async def test_a_stop_answers_what_has_come(waiting: tuple[PublicListener, int],
 
 async def test_a_stop_does_not_wait_for_ever(held: HeldCommit) -> None:
     """What is not answered in the time that it is given is cut off: without a 200 the sender tries again."""
-    public = PublicListener([Gate(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=0)
+    public = PublicListener([AccountPolicy(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=0)
     reader, writer = await asyncio.open_connection("127.0.0.1", await public.start("127.0.0.1", 0))
     writer.write(REQUEST)
     await held.arrived.wait()
@@ -202,7 +203,7 @@ async def test_an_event_that_is_not_kept_is_not_answered_with_200(error: Excepti
         """Keep nothing."""
         raise error
 
-    public = PublicListener([Gate(tokens=[TOKEN])], GroupCommit(refuse), stop_seconds=1)
+    public = PublicListener([AccountPolicy(tokens=[TOKEN])], GroupCommit(refuse), stop_seconds=1)
     reader, writer = await asyncio.open_connection("127.0.0.1", await public.start("127.0.0.1", 0))
     for _ in range(2):
         writer.write(REQUEST)
@@ -243,7 +244,7 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
 async def test_too_many_connections_are_sent_away(server: ArqRedis) -> None:
     """With a 503; before it comes to that, answers end their connections, so that others get in."""
     admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-    public = PublicListener([Gate(tokens=[TOKEN])], admission, stop_seconds=1, most_connections=5)
+    public = PublicListener([AccountPolicy(tokens=[TOKEN])], admission, stop_seconds=1, most_connections=5)
     port = await public.start("127.0.0.1", 0)
     many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
     refused = await read_answer(many[5][0])

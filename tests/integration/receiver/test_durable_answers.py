@@ -11,10 +11,10 @@ from typing import TypeVar
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
 from broker.records import Job
+from broker.redis.client import Server, close, connect
 from konvox.signatures import sign_hmac_sha256
-from receiver.gate import Gate
+from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, RunningReceiver, http_request, receiving
 from tests.support.valkey import ValkeyServer
@@ -31,7 +31,7 @@ T = TypeVar("T")
 async def fragile(own_valkey: ValkeyServer) -> AsyncIterator[RunningReceiver]:
     """A receiver on the server that the test may break; it has accepted an event."""
     connection = connect(own_valkey.url())
-    async with receiving(Gate(tokens=[TOKEN]), connection) as receiver:
+    async with receiving(AccountPolicy(tokens=[TOKEN]), connection) as receiver:
         assert (await receiver.deliver(body_of(0))).status == 200
         yield receiver
     await close(connection)
@@ -99,7 +99,7 @@ async def test_redis_gone_is_503_until_it_is_back(fragile: RunningReceiver, own_
     assert (await fragile.send(http_request("/healthz", method="GET"))).status == 200
     own_valkey.start()
     assert [(await fragile.deliver(body_of(number))).json["status"] for number in (0, 1)] == ["duplicate", "accepted"]
-    assert fragile.tally.unavailable == 2
+    assert fragile.counters.unavailable == 2
 
 
 async def test_redis_hung_is_503_until_it_goes_on(fragile: RunningReceiver, own_valkey: ValkeyServer) -> None:

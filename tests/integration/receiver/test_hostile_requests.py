@@ -122,7 +122,7 @@ async def test_a_body_that_breaks_off_is_no_event(
     assert b" 500 " not in await reader.read()
     writer.close()
     assert await server.dbsize() == 0
-    assert receiver.tally.refused == 1
+    assert receiver.counters.refused == 1
 
 
 @pytest.mark.parametrize("why", BAD_SIGNATURES)

@@ -89,7 +89,7 @@ async def test_the_same_event_again_is_a_duplicate(receiver: RunningReceiver) ->
         answer = await receiver.deliver(body)
         assert answer.status == 200
         assert answer.json == {"status": "duplicate", "id": first["id"]}
-    assert (receiver.tally.accepted, receiver.tally.duplicates) == (1, 2)
+    assert (receiver.counters.accepted, receiver.counters.duplicates) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_what_is_no_event_gets_400(receiver: RunningReceiver, server: ArqR
     answer = await receiver.deliver(body)
     assert (answer.status, answer.json) == (400, {"error": error})
     assert await server.dbsize() == 0
-    assert receiver.tally.refused == 1
+    assert receiver.counters.refused == 1
 
 
 async def test_a_missing_signature_gets_401(start: Start, server: ArqRedis) -> None:
@@ -230,7 +230,7 @@ async def test_tokens_and_secrets_are_rotated_without_a_refusal(start: Start) ->
         return (await receiver.deliver(body, token=token, headers=headers)).status
 
     assert await asyncio.gather(*map(deliver, range(80))) == [200] * 80
-    assert receiver.tally.accepted == 80
+    assert receiver.counters.accepted == 80
     unknown = [(HEADER, sign_hmac_sha256(body_of(1), secret="older-secret"))]
     assert (await receiver.deliver(body_of(1), token="new-token-012345", headers=unknown)).status == 401
     assert (await receiver.deliver(body_of(1), token="older-token-01234")).status == 404

@@ -12,11 +12,11 @@ from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
-from broker.durability import BY_WAITAOF
 from broker.errors import BrokerUnavailableError
 from broker.ledger import audit
 from broker.records import Job
+from broker.redis.client import Server, close, connect
+from broker.redis.durability import BY_WAITAOF
 from receiver.intake import Intake
 from receiver.spool import SpoolFolder, spooled_events
 from tests.support.events import job_of
@@ -89,8 +89,8 @@ async def assert_all_in_redis(server: Server, ids: Sequence[str]) -> None:
 async def assert_one_outage(intake: Intake, log: LogWatch, tmp_path: Path) -> None:
     """It is over in time; each change was said once; nothing is left on disk."""
     async with asyncio.timeout(BACK_SECONDS):
-        await log.until("intake.drained")
-    assert log.names("intake.") == ["intake.spooling", "intake.draining", "intake.drained"]
+        await log.until("drain.finished")
+    assert log.names("spooling.", "drain.") == ["spooling.started", "drain.started", "drain.finished"]
     assert (intake.state, intake.ready, intake.spooled_events) == ("direct", True, 0)
     assert files_in(tmp_path / "spool") == []
 
@@ -159,9 +159,9 @@ async def test_redis_takes_no_writes(
             assert intake.state == "spooling"
         ids += await kept(intake, 3, 4, 5)
         assert intake.state == "spooling"
-        said = (await log.until("intake.spooling"))["reason"]
+        said = (await log.until("spooling.started"))["reason"]
         assert reason in said
-        assert said.endswith(")")  # the mend
+        assert said.endswith(")")  # the hint
     await assert_one_outage(intake, log, tmp_path)
     ids += await kept(intake, 6)
     await assert_all_in_redis(own_server, ids)
@@ -203,7 +203,7 @@ async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
     own_valkey.start()
     async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool):
         while await own_server.zcard(keys.QUEUE) < len(ids):
-            await log.until("intake.drained", times=len(log.of("intake.drained")) + 1)
+            await log.until("drain.finished", times=len(log.of("drain.finished")) + 1)
     await assert_all_in_redis(own_server, ids)
 
 
@@ -221,7 +221,7 @@ async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server:
                     await intake.write([job_of(1, subject="x" * 20_000)])
             assert (intake.state, intake.ready) == ("spooling", False)
             own_valkey.start()
-            await log.until("intake.drained")
+            await log.until("drain.finished")
             assert (intake.state, intake.ready) == ("direct", True)
             assert await intake.write([job_of(1)]) == [True]
 
@@ -246,16 +246,16 @@ async def test_events_of_all_callers_are_kept_through_an_outage(
     delivering = asyncio.create_task(deliver())
     for outage in range(3):
         own_valkey.kill()
-        await log.until("intake.spooling", times=outage + 1)
+        await log.until("spooling.started", times=outage + 1)
         spooled = intake.spooled_events
         while intake.spooled_events < spooled + 300:
             delivered.clear()
             await delivered.wait()
         await asyncio.to_thread(own_valkey.start)
-        await log.until("intake.drained", times=outage + 1)
+        await log.until("drain.finished", times=outage + 1)
     stop.set()
     await delivering
-    await log.until("intake.drained", times=3)
+    await log.until("drain.finished", times=3)
     assert intake.spooled_events == 0
     server: Server = own_server
     assert {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)} == set(ids)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from worker import arq_function, outage, runner, worker
+from broker.redis import outage
+from worker import arq_function, runner, worker
 from worker.leasing import claimer, renewal, settler
 from worker.running import dispatcher, lifespans, threads, watchdog
 

@@ -17,9 +17,9 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker import keys, queue
-from broker.connection import Server, close
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server, close
 from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled
@@ -99,7 +99,7 @@ async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
 
     await stock_worker(pool, handler(steady), handler(flaky), handler(hopeless, attempts=2)).main()
     assert runs == {"steady": 5, "flaky": 10, "hopeless": 10}
-    assert len([letter async for letter in dead_letters(server)]) == 5
+    assert len([letter async for letter in list_dead_letters(server)]) == 5
     ledger = await audit(server)
     assert (ledger.accepted, ledger.dead, ledger.pending, ledger.balanced) == (5, 5, 0, True)
     assert not await server.exists(keys.LEASES, keys.CRASHES)

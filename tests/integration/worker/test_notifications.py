@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker import keys
-from broker.connection import Server, close, connect
+from broker.redis.client import Server, close, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 from worker.leasing import notifications

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broker import keys
-from broker.connection import Server
 from broker.queue import Settlement
+from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed
 from tests.support.workers import dispatcher_of, handler

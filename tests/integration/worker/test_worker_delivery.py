@@ -11,11 +11,11 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, connect
-from broker.deadletters import DeadLetter, dead_letters, retry
-from broker.eventlog import events
+from broker.dead_letters import DeadLetter, list_dead_letters, retry
+from broker.event_log import events
 from broker.ledger import audit
 from broker.records import Job
+from broker.redis.client import Server, connect
 from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
@@ -30,7 +30,7 @@ from worker.worker import HookWorker
 
 async def letters(server: Server) -> list[DeadLetter]:
     """All dead letters."""
-    return [letter async for letter in dead_letters(server)]
+    return [letter async for letter in list_dead_letters(server)]
 
 
 async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: str) -> None:

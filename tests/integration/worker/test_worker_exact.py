@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from broker import keys, queue
-from broker.connection import Server, close, connect
-from broker.deadletters import dead_letters
+from broker.dead_letters import list_dead_letters
 from broker.ledger import audit
+from broker.redis.client import Server, close, connect
 from handlers import Retry
 from konvox.events import ContactReplied, Event
 from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, queued_ids
@@ -120,7 +120,7 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: S
 
     await run_burst(redis_url, handler(typed, takes_plain_event=False), handler(plain))
     assert seen == ["pigeon"]
-    (letter,) = [letter async for letter in dead_letters(server)]
+    (letter,) = [letter async for letter in list_dead_letters(server)]
     assert (letter.handler, letter.reason, letter.attempts) == ("typed", "unfit", 1)
     assert "data.channel" in letter.error
     ledger = await audit(server)
@@ -202,7 +202,7 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
         await log.until("handler.ended_late", times=4)
     assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
     assert (worker.handlers_abandoned, len(log.of("handler.abandoned"))) == (4, 4)
-    letters = [letter async for letter in dead_letters(server)]
+    letters = [letter async for letter in list_dead_letters(server)]
     assert {letter.event_id for letter in letters} == {job.record.id for job in alone + among}
     assert all("swallows its cancellation" in letter.error for letter in letters)
     assert not log.of("job.failed")

@@ -14,11 +14,11 @@ import pytest
 import structlog
 
 from broker import keys, queue
-from broker.connection import Server, connect_blocking
-from broker.deadletters import dead_letters, retry
+from broker.dead_letters import list_dead_letters, retry
 from broker.ledger import audit
-from broker.pipe import Pipe
 from broker.queue import ClaimRequest
+from broker.redis.client import Server, connect_blocking
+from broker.redis.pipelined import Pipe
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
@@ -225,7 +225,7 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
     assert runs == Counter({job.record.id: 1 for job in jobs if job.id != poison})
     assert most == 1
     assert worker.jobs_failed == 1
-    (letter,) = [letter async for letter in dead_letters(server)]
+    (letter,) = [letter async for letter in list_dead_letters(server)]
     assert (letter.id, letter.reason, letter.handler) == (poison, "poison", None)
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (9, 1, True)

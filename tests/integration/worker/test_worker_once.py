@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect, connect_blocking
 from broker.records import Job
+from broker.redis.client import Server, close, connect, connect_blocking
 from handlers import Context, Retry
 from handlers.registry import Handler
 from handlers.testkit import make_context

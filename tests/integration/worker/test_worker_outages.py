@@ -12,8 +12,8 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
 from broker.ledger import audit
+from broker.redis.client import Server, close, connect
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
 from tests.support.logwatch import watching
@@ -185,12 +185,12 @@ async def test_a_redis_that_takes_no_writes_is_waited_for(
         async with running(own_valkey.url(), handler(_nothing)) as worker:
             await until(lambda: _has_looked(own))
             with refusal(own_valkey):
-                away = await log.until("redis.away")
+                away = await log.until("redis.lost")
                 assert not worker.ready
             async with asyncio.timeout(BACK_SECONDS):
                 await until(lambda: _ready(worker))
             await admitted(own, 1)
             await until(lambda: _delivered(own, 1))
     assert code in away["error"]
-    assert away["error"].endswith(")")  # the mend
-    assert log.names("redis.") == ["redis.away", "redis.back"]
+    assert away["error"].endswith(")")  # the hint
+    assert log.names("redis.") == ["redis.lost", "redis.restored"]

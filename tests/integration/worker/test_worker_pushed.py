@@ -10,8 +10,8 @@ import pytest
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server
 from broker.ledger import audit
+from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
 from tests.support.workers import handler, running, until

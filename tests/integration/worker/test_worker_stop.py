@@ -11,9 +11,9 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.connection import Server, close, connect
 from broker.ledger import audit
 from broker.records import Job
+from broker.redis.client import Server, close, connect
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of, queued_ids
 from tests.support.valkey import ValkeyServer
@@ -22,7 +22,7 @@ from worker import worker as worker_module
 from worker.running.once import OnceBlocks
 
 
-class Gate:
+class AccountPolicy:
     """A handler that waits until it is let through, and tells what happened to it."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Gate:
 async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> None:
     """A worker that was asked to stop finishes what runs, and begins nothing new."""
     await admitted(server, 1)
-    gate = Gate()
+    gate = AccountPolicy()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"), concurrency=1)
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()
@@ -64,7 +64,7 @@ async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> N
 async def test_asked_twice_it_stops_at_once(server: Server, redis_url: str) -> None:
     """What ran is due again at once with its attempt and without a crash, and the next worker runs it."""
     await admitted(server, 3)
-    gate = Gate()
+    gate = AccountPolicy()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"))
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()
@@ -84,7 +84,7 @@ async def test_ten_deploys_use_up_no_attempt(server: Server, redis_url: str) -> 
     """A handler with a single attempt survives them all."""
     await admitted(server, 1)
     for _ in range(10):
-        gate = Gate()
+        gate = AccountPolicy()
         worker = worker_of(redis_url, handler(gate.wait, name="wait", attempts=1))
         run = asyncio.create_task(worker.async_run())
         await gate.entered.wait()
@@ -156,7 +156,7 @@ async def test_an_outage_does_not_keep_the_worker_from_ending(
     monkeypatch.setattr(worker_module, "FAREWELL_SECONDS", 0.3)
     server = connect(own_valkey.url())
     await admitted(server, 1)
-    gate = Gate()
+    gate = AccountPolicy()
     worker = worker_of(own_valkey.url(), handler(gate.wait, name="wait"))
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()

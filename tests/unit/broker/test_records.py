@@ -62,6 +62,14 @@ def test_a_job_survives_redis_exactly(record: Record, replayed: bool, handler: s
     assert (again.id, again.dead_letter_id) == (job.id, job.dead_letter_id)
 
 
+def test_the_account_is_read_by_its_former_name() -> None:
+    """Jobs and captures of earlier versions call it `endpoint`."""
+    record = Record.capture(body_of(1), received_at_ms=RECEIVED_AT_MS, account="acme")
+    job = Job.first(record)
+    assert Job.from_bytes(job.to_bytes().replace(b'"account"', b'"endpoint"')) == job
+    assert Record.from_line(record.to_line().replace(b'"account"', b'"endpoint"'), now_ms=NOW_MS) == record
+
+
 @given(bodies)
 def test_a_bare_body_is_a_line_as_well(body: bytes) -> None:
     """With the id of the same event, however it came, and the time of the import."""
@@ -124,7 +132,7 @@ def test_the_time_of_a_line(received_at: str | None, expected_ms: int) -> None:
     ],
 )
 def test_a_line_that_is_no_event_says_why(line: bytes, says: str) -> None:
-    """One error for all, with a reason that its reader can mend."""
+    """One error for all, with a reason that its reader can fix."""
     with pytest.raises(MalformedRecordError) as caught:
         Record.from_line(line, now_ms=NOW_MS)
     assert says in str(caught.value)

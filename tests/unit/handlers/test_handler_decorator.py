@@ -102,7 +102,7 @@ def test_wrong_arguments_are_refused(targets: tuple[Any, ...], options: dict[str
 
 
 def test_the_message_says_where_and_how_to_mend_it() -> None:
-    """File and line, function, fault, mend."""
+    """File and line, function, fault, hint."""
     function = fresh()
     line = inspect.getsourcelines(function)[1]
     with pytest.raises(InvalidHandlerError) as caught:
@@ -159,8 +159,8 @@ class Handlers:
         (one_too_many, "not exactly"),
         (any_number, "not exactly"),
         (keywords_only, "not exactly"),
-        (async_generator, "holds a yield"),
-        (generator, "holds a yield"),
+        (async_generator, "has a yield"),
+        (generator, "has a yield"),
         (lambda _event, _ctx: None, "a lambda has no name"),
         (Handlers, "above a type, which is not a function"),
         (functools.partial(handle), "above a partial, which is not a function"),

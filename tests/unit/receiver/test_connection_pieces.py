@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.admission import GroupCommit
 from broker.records import Job
 from receiver.connection import Connection
-from receiver.gate import Gate
-from receiver.reception import Reception
+from receiver.group_commit import GroupCommit
+from receiver.reception import Verifier
+from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, http_request
 
@@ -66,13 +66,13 @@ class Wire(asyncio.Transport):
         """Nothing to resume."""
 
 
-class Front:
+class ConnectionOwner:
     """The listener that the connection belongs to, with a store that takes everything."""
 
     pressed = False
 
     def __init__(self) -> None:
-        self.reception = Reception([Gate(tokens=[TOKEN])])
+        self.reception = Verifier([AccountPolicy(tokens=[TOKEN])])
         self.admission = GroupCommit(self._write)
         self.aiohttp = AiohttpEnd()
         self.kept: list[str] = []
@@ -88,14 +88,14 @@ class Front:
     def left(self, _: Connection) -> None:
         """It is gone."""
 
-    def usual_way(self) -> asyncio.Protocol:
+    def aiohttp_protocol(self) -> asyncio.Protocol:
         """The end of the way."""
         return self.aiohttp
 
 
-async def play(pieces: Sequence[bytes], *, at_once: bool) -> tuple[Front, Wire]:
+async def play(pieces: Sequence[bytes], *, at_once: bool) -> tuple[ConnectionOwner, Wire]:
     """Let these pieces come by a connection; `at_once`: without waiting for answers in between."""
-    front, wire = Front(), Wire()
+    front, wire = ConnectionOwner(), Wire()
     connection = Connection(front, asyncio.get_running_loop())
     wire.set_protocol(connection)
     connection.connection_made(wire)

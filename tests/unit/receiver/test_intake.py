@@ -124,10 +124,10 @@ async def test_what_redis_refuses_is_spooled_and_drained_in_order(bench: Bench, 
     assert (intake.state, intake.ready, intake.spooled_events) == ("spooling", True, 10)
     assert intake.spooled_bytes > 0
     bench.store.away = False
-    drained = await log.until("intake.drained")
+    drained = await log.until("drain.finished")
     assert bench.store.ids == ids_of(*range(10))
     assert drained["events"] == 10
-    assert log.names("intake.") == ["intake.spooling", "intake.draining", "intake.drained"]
+    assert log.names("spooling.", "drain.") == ["spooling.started", "drain.started", "drain.finished"]
     assert (intake.state, intake.spooled_events, files_in(bench.folder)) == ("direct", 0, [])
     assert await intake.write(jobs_of(10)) == [True]
     assert bench.store.batches[-1] == ids_of(10)
@@ -151,9 +151,9 @@ async def test_a_redis_that_does_not_answer_is_an_outage(bench: Bench, log: LogW
     intake = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
     assert await intake.write(jobs_of(1)) == [True]
-    assert "no answer within 0.05 s" in (await log.until("intake.spooling"))["reason"]
+    assert "no answer within 0.05 s" in (await log.until("spooling.started"))["reason"]
     bench.store.gate.set()
-    await log.until("intake.drained")
+    await log.until("drain.finished")
     assert set(bench.store.ids) == set(ids_of(1))
 
 
@@ -179,12 +179,12 @@ async def test_live_events_go_first_while_the_spool_is_drained(bench: Bench, log
         return await slow.write(jobs)
 
     async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write_slowly, spool) as intake:
-        await log.until("intake.draining")
+        await log.until("drain.started")
         (late,) = jobs_of(999_999)
         assert await intake.write([late]) == [True]
         assert intake.state == "draining"
         assert intake.spooled_events > 0
-        await log.until("intake.drained")
+        await log.until("drain.finished")
     assert slow.ids.index(late.id) < 3 * DRAIN_EVENTS
     assert [job_id for job_id in slow.ids if job_id != late.id] == ids_of(*range(3 * DRAIN_EVENTS))
 
@@ -199,9 +199,9 @@ async def test_the_drain_leaves_half_of_the_time_to_others(bench: Bench, log: Lo
 
     loop = asyncio.get_running_loop()
     async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write, spool):
-        await log.until("intake.draining")
+        await log.until("drain.started")
         started = loop.time()  # the first batch is written
-        await log.until("intake.drained")
+        await log.until("drain.finished")
     assert loop.time() - started >= 3 * 0.03 + 3 * 0.03
 
 
@@ -209,14 +209,14 @@ async def test_an_outage_in_the_middle_of_the_drain_is_one_more_change(bench: Be
     """Nothing is left out, whatever fails when."""
     await closed_spool(bench.folder, [job_of(number) for number in range(3 * DRAIN_EVENTS)])
     intake = await bench.open()
-    await log.until("intake.draining")
+    await log.until("drain.started")
     bench.store.away = True
-    await log.until("intake.spooling")
+    await log.until("spooling.started")
     await intake.write(jobs_of(5000))
     bench.store.away = False
-    await log.until("intake.drained")
+    await log.until("drain.finished")
     assert bench.store.ids == ids_of(*range(3 * DRAIN_EVENTS), 5000)
-    assert log.names("intake.") == ["intake.draining", "intake.spooling", "intake.draining", "intake.drained"]
+    assert log.names("spooling.", "drain.") == ["drain.started", "spooling.started", "drain.started", "drain.finished"]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -231,9 +231,9 @@ async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log:
         return await bench.store.write(jobs)
 
     async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write, spool):
-        await log.until("intake.draining")
+        await log.until("drain.started")
         most = 10_000
-        await log.until("intake.drained")
+        await log.until("drain.finished")
     sizes = [len(batch) for batch in bench.store.batches]
     assert sizes[0] == 8
     assert max(sizes) > 64
@@ -244,7 +244,7 @@ async def test_what_is_too_much_for_redis_can_be_spooled_at_once(bench: Bench, l
     """Without asking it; and it is drained as usual."""
     intake = await bench.open()
     assert await intake.spool(jobs_of(1, 2)) == [True, True]
-    await log.until("intake.drained")
+    await log.until("drain.finished")
     assert bench.store.ids == ids_of(1, 2)
 
 
@@ -267,10 +267,10 @@ async def test_when_the_spool_is_full_nothing_is_accepted(bench: Bench, log: Log
     assert (intake.state, intake.ready) == ("spooling", False)
     assert len(kept) > 20
     bench.store.away = False
-    await log.until("intake.drained")
+    await log.until("drain.finished")
     assert bench.store.ids == ids_of(*kept)
     assert intake.ready
-    assert log.names("intake.re") == ["intake.refusing"]
+    assert log.names("storage.") == ["storage.lost"]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -282,7 +282,7 @@ async def test_a_spool_that_can_be_written_again_is_ready_again(bench: Bench, lo
     with pytest.raises(BrokerUnavailableError):
         await intake.write([job_of(2, subject="x" * 100_000)])
     assert not intake.ready
-    await log.until("intake.accepting")
+    await log.until("storage.restored")
     assert (intake.state, intake.ready, intake.spooled_events) == ("spooling", True, 1)
 
 
@@ -315,7 +315,7 @@ async def test_what_another_process_leaves_over_is_found_later_too(bench: Bench,
     async with SpoolFolder(bench.folder, max_bytes=ROOM) as other:
         await other.append(jobs_of(1, 2))
         assert await intake.write(jobs_of(3)) == [True]
-    await log.until("intake.drained")
+    await log.until("drain.finished")
     assert bench.store.ids == ids_of(3, 1, 2)
     assert log.of("spool.taken_up")[0]["events"] == 2
 
@@ -332,6 +332,6 @@ async def test_a_fault_of_ours_does_not_end_the_draining(bench: Bench, log: LogW
         return await bench.store.write(jobs)
 
     async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write, spool):
-        assert (await log.until("intake.fault"))["exc_info"]
-        await log.until("intake.drained")
+        assert (await log.until("failover.failed"))["exc_info"]
+        await log.until("drain.finished")
     assert bench.store.ids == ids_of(1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from broker.deadletters import DeadLetter
+from broker.dead_letters import DeadLetter
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import job_of, outcome_of

@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Mapping, Sequence
 
-from broker import deadletters, keys
+from broker import dead_letters, keys
 from broker.admission import BATCH_EVENTS
 from broker.ledger import read_ledger
 from broker.records import Record
@@ -47,7 +47,7 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
     await _kill(stage, chance, "dead", "retry", "--all", within_seconds=0.008)
     await stage.settled()
     _in_one_place(stage, await stage.dead(), retried=1)
-    await deadletters.retry(stage.server, [letter async for letter in deadletters.dead_letters(stage.server)])
+    await dead_letters.retry(stage.server, [letter async for letter in dead_letters.list_dead_letters(stage.server)])
     await stage.settled()
     _in_one_place(stage, await stage.dead(), retried=1)
     replays = await _replay_and_kill(stage, chance, events)

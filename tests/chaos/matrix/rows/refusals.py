@@ -23,7 +23,7 @@ REFUSALS = (cannot_save, disk_is_full, lacks_replicas, lacks_its_master)
 BACK_SECONDS = 5.0
 """How long after the fault every process may take to be back."""
 
-_BEGIN, _END = ("intake.spooling", "redis.away"), ("intake.drained", "redis.back")
+_BEGIN, _END = ("spooling.started", "redis.lost"), ("drain.finished", "redis.restored")
 
 
 async def strike(stage: Stage, chance: random.Random) -> Allowed:
@@ -53,7 +53,7 @@ async def refuses(stage: Stage, chance: random.Random, told_before: Counter[tupl
     async def all_red() -> bool:
         told = _told(stage) - told_before
         workers = {member.process.pid for member in stage.workers.members}
-        return workers <= {pid for pid, event in told if event == "redis.away"} and await _all_answer(stage, 503)
+        return workers <= {pid for pid, event in told if event == "redis.lost"} and await _all_answer(stage, 503)
 
     await asyncio.to_thread(refusal.__enter__)
     try:

@@ -1,0 +1,103 @@
+"""Dead letters: work that was given up, kept until an operator retries or drops it. Used by worker and console."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, Self
+
+import orjson
+
+from broker import keys
+from broker.records import Job
+from broker.redis.client import Server
+from broker.redis.scripts import Argument, Script
+
+Reason = Literal["attempts", "poison", "unfit", "missing"]
+"""Why: out of attempts; killed its worker too often; does not fit its model; its job was removed behind our back."""
+
+_RETRY, _DROP = Script("dead_retry"), Script("dead_drop")
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One piece of work that was given up.
+
+    Attributes:
+        id: the delivery's id, and behind a slash the handler's name where one handler failed.
+        event_id: `evt_…`.
+        event_type: the event's name.
+        handler: the handler that failed, or None where the event as a whole was given up.
+        reason: see `Reason`.
+        error: the last error in one line.
+        traceback: the last traceback, as text.
+        attempts: how often the handler was run.
+        died_at_ms: when, in Unix milliseconds of the worker's clock.
+        job: the job, as arq keeps it, from which it can be tried again.
+    """
+
+    id: str
+    event_id: str
+    event_type: str
+    handler: str | None
+    reason: Reason
+    error: str
+    traceback: str
+    attempts: int
+    died_at_ms: int
+    job: str
+
+    def to_bytes(self) -> bytes:
+        """The letter as it is kept."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Self:
+        """Read a letter as it is kept."""
+        return cls(**orjson.loads(payload))
+
+
+async def list_dead_letters(server: Server, *, limit: int | None = None) -> AsyncIterator[DeadLetter]:
+    """The dead letters, newest first."""
+    position = 0
+    while limit is None or position < limit:
+        last = position + _PAGE - 1 if limit is None else min(position + _PAGE, limit) - 1
+        ids = await server.zrevrange(keys.DEAD_INDEX, position, last)
+        if not ids:
+            return
+        for payload in await server.hmget(keys.DEAD, ids):
+            if payload is not None:
+                yield DeadLetter.from_bytes(payload)
+        position += _PAGE
+
+
+async def find_dead_letters(server: Server, wanted: str) -> list[DeadLetter]:
+    """The dead letter of that id, or all letters of the event of that id."""
+    payload = await server.hget(keys.DEAD, wanted)
+    if payload is not None:
+        return [DeadLetter.from_bytes(payload)]
+    return [
+        letter async for letter in list_dead_letters(server) if wanted in {letter.event_id, letter.id.split("/")[0]}
+    ]
+
+
+async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
+    """Turn letters back into jobs, with all their attempts before them. Returns how many were still there."""
+    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, keys.WAKE_CHANNEL]
+    for letter in letters:
+        job = Job.from_bytes(letter.job.encode())
+        if job.handler is not None:
+            job = job.for_handler(job.handler, attempt=1)
+        arguments += (letter.id, job.delivery, job.id, job.to_bytes())
+    retried: int = await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
+    return retried
+
+
+async def drop(server: Server, letters: Sequence[DeadLetter], *, retention_ms: int) -> int:
+    """Throw letters away: an operator's explicit act, which the ledger remembers. Returns how many were still there."""
+    arguments: list[Argument] = [keys.DELIVERY_PREFIX, retention_ms]
+    for letter in letters:
+        arguments += (letter.id, letter.id.split("/")[0])
+    dropped: int = await _DROP.run(server, (keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
+    return dropped

@@ -1,0 +1,124 @@
+"""The check of the store before it is written to: at the start of a role, and again after each outage.
+
+Used by `konvox_hooks.service`. A server that would lose events ends a role that is just starting. One that turns up
+after an outage is not written to: the receiver's events stay in its spool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from broker.admission import AdmissionPolicy, Write, to_redis
+from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.records import Job
+from broker.redis.client import OUTAGES, Server, outages_as_unavailable
+from broker.redis.durability import Durability, ServerCheck, check_server
+from broker.redis.outage import Outage
+
+logger = structlog.get_logger("broker")
+
+
+class Preflight:
+    """The check of one role. Each warning about the server is logged once, and again when it changes.
+
+    Args:
+        server: Redis.
+        durability: what a 200 promises.
+        allow_eviction: whether a server that evicts keys is a warning rather than a fault.
+    """
+
+    def __init__(self, server: Server, durability: Durability, *, allow_eviction: bool = False) -> None:
+        self._server = server
+        self._durability = durability
+        self._allow_eviction = allow_eviction
+        self._logged: set[str] = set()
+        if durability == "memory":
+            logger.warning("durability.disabled", risk="a crash of Redis loses events that were answered with 200")
+
+    async def check(self) -> ServerCheck:
+        """Look at the server.
+
+        Raises:
+            UnsafeServerError: it would lose events.
+            BrokerUnavailableError: it does not answer at the moment.
+        """
+        with outages_as_unavailable():
+            found = await check_server(self._server, self._durability, allow_eviction=self._allow_eviction)
+        for sentence in found.unverified:
+            if sentence not in self._logged:
+                logger.warning("redis.unverified", what=sentence)
+        self._logged = set(found.unverified)
+        return found
+
+    async def wait(self, stopping: Callable[[], bool]) -> None:
+        """Wait until the server is there and safe, or until `stopping()`.
+
+        Raises:
+            UnsafeServerError: it would lose events.
+        """
+        outage = Outage()
+        while not stopping():
+            try:
+                await self.check()
+            except (BrokerUnavailableError, *OUTAGES) as error:
+                await outage.wait(error)
+            else:
+                outage.over()
+                return
+
+
+class SafeAdmission:
+    """Admits batches to a server that was found safe, and checks it again after each failure.
+
+    Args:
+        server: Redis.
+        policy: how events are kept; the check decides about its confirmation.
+        preflight: the check.
+
+    Attributes:
+        fault: why nothing is written although the server is there; None while all is well.
+    """
+
+    def __init__(self, server: Server, policy: AdmissionPolicy, preflight: Preflight) -> None:
+        self.fault: UnsafeServerError | None = None
+        self._server = server
+        self._policy = policy
+        self._preflight = preflight
+        self._write: Write | None = None
+
+    async def __call__(self, jobs: Sequence[Job]) -> list[bool]:
+        """Make a batch durable; see `broker.admission.admit`.
+
+        Raises:
+            BrokerUnavailableError: Redis did not confirm it in time, or would lose it.
+        """
+        write = self._write
+        if write is None:
+            found = await self._check()
+            # Kept although this batch may fail: a server that was just checked needs no check until the next failure.
+            write = self._write = to_redis(self._server, replace(self._policy, confirmation=found.confirmation))
+            return await write(jobs)
+        try:
+            return await write(jobs)
+        except BaseException:  # a caller that has waited long enough cancels
+            self._write = None
+            raise
+
+    async def _check(self) -> ServerCheck:
+        try:
+            found = await self._preflight.check()
+        except UnsafeServerError as unsafe:
+            self._note(unsafe)
+            raise BrokerUnavailableError(unsafe.fault) from unsafe
+        self._note(None)
+        return found
+
+    def _note(self, fault: UnsafeServerError | None) -> None:
+        if fault is not None and str(fault) != str(self.fault):
+            logger.error("redis.refused", fault=fault.fault, hint=fault.hint)
+        elif fault is None and self.fault is not None:
+            logger.info("redis.approved")
+        self.fault = fault

@@ -1,0 +1,179 @@
+"""The command line `konvox-hooks`: finds the command, runs it, and turns how it ends into an exit code.
+
+Each command lives in a module of its own, which is imported only when it is run or its help is asked for: `--help` and
+a mistyped command answer at once, without aiohttp, arq, pydantic or redis.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from konvox_hooks.shadowing import HANDLERS_NEED, ONLY_COMMANDS_NEED, check_visible
+from konvox_hooks.terminal.output import PROGRAM, complain
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_LEAVING = "konvox_hooks.service.forced_exit"
+
+
+class CommandEntry(NamedTuple):
+    """A command as the table knows it, without its module.
+
+    Attributes:
+        module: where its click command is, under the name `command`.
+        summary: its line in `konvox-hooks --help`.
+        example: what one types, shown at the end of its own help.
+    """
+
+    module: str
+    summary: str
+    example: str
+
+
+COMMANDS: dict[str, CommandEntry] = {
+    "demo": CommandEntry("konvox_hooks.commands.demo", "See the whole product work in under a minute.", "demo"),
+    "init": CommandEntry(
+        "konvox_hooks.commands.init", "Make a first handler, its test and its settings.", "init my-hooks"
+    ),
+    "dev": CommandEntry(
+        "konvox_hooks.commands.dev", "Run everything, and again whenever a handler changes.", "dev --sandbox"
+    ),
+    "serve": CommandEntry("konvox_hooks.commands.serve", "Run receiver and worker in one process.", "serve"),
+    "receiver": CommandEntry("konvox_hooks.commands.receiver", "Take events in from Konvox.", "receiver"),
+    "worker": CommandEntry(
+        "konvox_hooks.commands.worker", "Run your handlers on the events that wait.", "worker --burst"
+    ),
+    "register": CommandEntry("konvox_hooks.commands.register", "Tell Konvox where to send events.", "register"),
+    "api": CommandEntry("konvox_hooks.commands.api", "Call the Konvox API by hand.", "api campaigns list"),
+    "sandbox": CommandEntry("konvox_hooks.commands.sandbox", "Run a Konvox of your own, to try things on.", "sandbox"),
+    "trigger": CommandEntry("konvox_hooks.commands.trigger", "Send a sample event.", "trigger contact.replied"),
+    "handlers": CommandEntry("konvox_hooks.commands.handlers", "Show what is registered for which events.", "handlers"),
+    "events": CommandEntry(
+        "konvox_hooks.commands.events", "Look at events, export and import them.", "events list --json"
+    ),
+    "dead": CommandEntry("konvox_hooks.commands.dead", "Look at dead letters, retry or drop them.", "dead list"),
+    "replay": CommandEntry("konvox_hooks.commands.replay", "Run handlers again on past events.", "replay --help"),
+    "audit": CommandEntry("konvox_hooks.commands.audit", "Prove that no event has disappeared.", "audit"),
+    "doctor": CommandEntry("konvox_hooks.commands.doctor", "Check everything, and say how to fix it.", "doctor"),
+    "config": CommandEntry(
+        "konvox_hooks.commands.config", "Show the settings in effect, secrets masked.", "config --json"
+    ),
+}
+"""Every command, in the order in which a newcomer meets them."""
+
+_ERROR_MODULES = frozenset(
+    f"{room}.errors" for room in ("konvox", "broker", "handlers", "worker", "receiver", "konvox_hooks")
+)
+_LIBRARY_ERRORS = frozenset({("redis.exceptions", "ConnectionError"), ("redis.exceptions", "TimeoutError")})
+
+
+class CommandsOnDemand(click.Group):
+    """A group that knows its commands from a table and imports one when it is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A reader that went away, as in `events list | head`, ends it without a word."""
+        try:
+            outcome = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_output()
+            ctx.exit(_BROKEN_PIPE)
+        return outcome
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the table's order."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module; None where there is no such command."""
+        del ctx
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        check_visible(*HANDLERS_NEED, *ONLY_COMMANDS_NEED)
+        command: click.Command = import_module(entry.module).command
+        if command.epilog is None:
+            command.epilog = f"\b\nExample:\n  {PROGRAM} {entry.example}"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summaries from the table, so that help imports nothing."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=CommandsOnDemand,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=(
+        "\b\nExamples:\n"
+        f"  {PROGRAM} demo                     see everything work, without an account\n"
+        f"  {PROGRAM} serve                    receive events and run your handlers\n"
+        f"  {PROGRAM} trigger contact.replied  send a sample event\n"
+        f"  {PROGRAM} COMMAND --help           what a command does, with an example\n"
+        "\n\b\n"
+        "Settings come from the environment and from .env: see `konvox-hooks config`.\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 something needs a person."
+    ),
+)
+@click.version_option(package_name=PROGRAM, prog_name=PROGRAM)
+def program() -> None:
+    """Receive Konvox webhooks, keep every event safe, and run your Python handlers on them."""
+
+
+def main() -> None:
+    """The entry point `konvox-hooks`."""
+    try:
+        exit_code = run(sys.argv[1:])
+    except Exception:  # noqa: BLE001 - shown in full, as Python would show it on its way out
+        sys.excepthook(*sys.exc_info())
+        exit_code = 1
+    if _LEAVING in sys.modules:  # only commands that run users' code load it
+        sys.modules[_LEAVING].leave(exit_code)
+    sys.exit(exit_code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. An error that nobody foresaw comes out with its traceback."""
+    try:
+        outcome = program.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception as error:
+        known = _known_error(error)
+        if known is None:
+            raise
+        complain(str(known))
+        return getattr(known, "exit_code", 1)
+    return _exit_code(outcome)
+
+
+def _exit_code(outcome: Any) -> int:
+    # click hands back what `ctx.exit()` was given, or what the command returned.
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _known_error(error: BaseException) -> BaseException | None:
+    """The error to show without a traceback, or None. Recognized by name: importing the other rooms would be slow."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    for kind in type(error).__mro__:
+        if kind.__module__ in _ERROR_MODULES or (kind.__module__, kind.__qualname__) in _LIBRARY_ERRORS:
+            return error
+    return None
+
+
+def _discard_output() -> None:
+    # Python flushes stdout once more when it ends, and would complain about the pipe that is gone.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

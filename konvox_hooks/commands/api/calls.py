@@ -1,0 +1,93 @@
+"""What the commands of `konvox-hooks api` share: making the call, and showing what came back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import click
+from pydantic_core import to_json
+
+from konvox.client import KonvoxClient
+from konvox.errors import InvalidArgumentError
+from konvox.resources import Page, Record
+from konvox_hooks.commands.api.account import chosen_account
+from konvox_hooks.commands.api.records import Listing, RecordT, as_rows, wire
+from konvox_hooks.config.api_client import konvox_client
+from konvox_hooks.config.settings import Settings
+from konvox_hooks.errors import UsageError
+from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.terminal.output import complain, print_table
+
+T = TypeVar("T")
+
+json_array = click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
+json_object = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+
+_OPTIONS: Final = {"campaign_id": "ID", "disclaimer_accepted": "--accept-disclaimer"}
+"""The arguments of the client whose name on the command line does not follow from their own."""
+
+
+def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
+    """Make a call, configured by the settings.
+
+    Raises:
+        UsageError: a setting or the name of an account is missing, or an argument is one that Konvox would refuse.
+        KonvoxApiError: the call failed.
+    """
+    settings, account = chosen_account()
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        return asyncio.run(_call(settings, account, invoke))
+    except InvalidArgumentError as error:
+        raise UsageError(in_options(error)) from None
+
+
+def in_options(error: InvalidArgumentError) -> str:
+    """What is wrong with an argument, under the name that it has on the command line."""
+    if not error.argument:
+        return error.message
+    option = _OPTIONS.get(error.argument, "--" + error.argument.replace("_", "-"))
+    return error.message.replace("=True", "").replace(error.argument, option, 1)
+
+
+def show_page(
+    page: Page[RecordT], listing: Listing[RecordT], *, as_json: bool, show_urls: bool = False, more: str = ""
+) -> None:
+    """Write a list to stdout, and to stderr how many there are in all: below a table always, else where some are left.
+
+    Args:
+        page: what came back.
+        listing: how it is shown as a table.
+        as_json: whether it is written as JSON instead.
+        show_urls: whether webhooks are shown with the token that their URL may hold.
+        more: how to get the rest.
+    """
+    if as_json:
+        _print_wire([wire(record, show_urls=show_urls) for record in page.items])
+    else:
+        print_table(listing.columns, map(listing.row, page.items))
+    incomplete = page.total is not None and page.total > len(page.items)
+    if page.total is not None and (incomplete or not as_json):
+        hint = f"; {more}" if more and incomplete else ""
+        complain(f"{len(page.items)} of {page.total} {listing.noun}{hint}")
+
+
+def show_record(record: Record, *, as_json: bool, besides: Mapping[str, str] | None = None) -> None:
+    """Write one record to stdout, with every field that came, and with what is to be shown besides."""
+    fields = {**wire(record), **(besides or {})}
+    if as_json:
+        _print_wire(fields)
+    else:
+        print_table(("FIELD", "VALUE"), as_rows(fields))
+
+
+def _print_wire(value: Any) -> None:
+    # Not `print_json`: a field unknown to us may hold a number that orjson does not write.
+    click.echo(to_json(value))
+
+
+async def _call(settings: Settings, account: str, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
+    async with konvox_client(settings, account=account) as client:
+        return await invoke(client)

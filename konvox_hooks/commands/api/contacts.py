@@ -1,0 +1,81 @@
+"""`konvox-hooks api contacts`."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from konvox.api.checks import MAX_LIMIT
+from konvox.client import KonvoxClient
+from konvox.resources import Contact, ContactStatus, Page
+from konvox_hooks.commands.api.account import AccountGroup
+from konvox_hooks.commands.api.calls import call, json_array, json_object, show_page, show_record
+from konvox_hooks.commands.api.records import CONTACTS
+from konvox_hooks.errors import UsageError
+from konvox_hooks.terminal.formatting import example
+
+_LIMIT = 50
+"""Konvox's own page, where nobody asks for another."""
+
+
+@click.group(cls=AccountGroup, epilog=example("api contacts list --status unsubscribed"))
+def command() -> None:
+    """List and create contacts."""
+
+
+@command.command("list", epilog=example("api contacts list --limit 200", "api contacts list --all --json"))
+@click.option("--status", type=click.Choice(get_args(ContactStatus)), help="Only contacts in this status.")
+@click.option("--limit", type=click.IntRange(1, MAX_LIMIT), help=f"At most so many; {_LIMIT} if not given.")
+@click.option("--offset", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
+@click.option("--all", "everything", is_flag=True, help="All of them, page by page.")
+@json_array
+def list_contacts(
+    *, status: ContactStatus | None, limit: int | None, offset: int | None, everything: bool, as_json: bool
+) -> None:
+    """Show contacts: one page of them, or all."""
+    if everything and (limit is not None or offset is not None):
+        raise UsageError("--all has no --limit and no --offset: give the one or the others")
+
+    async def fetch(konvox: KonvoxClient) -> Page[Contact]:
+        if not everything:
+            return await konvox.contacts.list_page(status=status, limit=limit or _LIMIT, offset=offset or 0)
+        contacts = tuple([contact async for contact in konvox.contacts.list(status=status)])
+        return Page(contacts, len(contacts))
+
+    page = call(fetch)
+    show_page(page, CONTACTS, as_json=as_json, more="--offset goes on from there, --all shows every one")
+
+
+@command.command(
+    "create", epilog=example("api contacts create --email ada@example.com --first-name Ada --last-name Lovelace")
+)
+@click.option("--email", required=True, help="The address; one that exists already is no fault.")
+@click.option("--first-name", help="The first name.")
+@click.option("--last-name", help="The last name.")
+@click.option("--company-name", help="Where the person works.")
+@click.option("--linkedin-url", metavar="URL", help="The profile on LinkedIn.")
+@click.option("--title", help="What the person does there.")
+@json_object
+def create_contact(
+    *,
+    email: str,
+    first_name: str | None,
+    last_name: str | None,
+    company_name: str | None,
+    linkedin_url: str | None,
+    title: str | None,
+    as_json: bool,
+) -> None:
+    """Create a contact, and show it; or show the one that has this email already."""
+    created = call(
+        lambda konvox: konvox.contacts.create(
+            email=email,
+            first_name=first_name,
+            last_name=last_name,
+            company_name=company_name,
+            linkedin_url=linkedin_url,
+            title=title,
+        )
+    )
+    show_record(created, as_json=as_json)

@@ -1,0 +1,135 @@
+"""Konvox's records as people and scripts get to see them. Pure.
+
+Konvox never returns secrets, says its documentation; but the field in which a webhook's signing secret comes is only
+inferred. Whatever has the name of a secret is therefore masked, and so is a webhook's URL unless it is asked for: its
+path may hold the token that lets Konvox in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic_core import to_json
+
+from konvox.inferred import CREATED_AT_FIELD, UPDATED_AT_FIELD
+from konvox.resources import Campaign, Connection, Contact, Record, SenderIdentity, Webhook
+from konvox.samples import wire_timestamp
+from konvox.urls import MASK
+from konvox_hooks.registration.plan import masked
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+_SECRET_NAME: Final = re.compile(
+    r"(secret|token|password|credential|(api|access|private|signing)[_-]?key)s?$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[RecordT]):
+    """How a list of records is shown as a table.
+
+    Attributes:
+        noun: what the records are, in the plural.
+        columns: the header.
+        row: the cells of one record.
+    """
+
+    noun: str
+    columns: tuple[str, ...]
+    row: Callable[[RecordT], Sequence[object]]
+
+
+def wire(record: Record, *, show_urls: bool = False) -> dict[str, Any]:
+    """A record as the API sent it, unknown fields included, without what may not be shown.
+
+    Args:
+        record: the record.
+        show_urls: whether a webhook's URL is shown with the token that it may hold.
+    """
+    fields = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for name, moment in ((CREATED_AT_FIELD, record.created_at), (UPDATED_AT_FIELD, record.updated_at)):
+        if name in fields:
+            del fields[name]  # times come last, which reads best
+            fields[name] = _time(moment)
+    url = record.url if isinstance(record, Webhook) and not show_urls else ""
+    return {name: _presentable(name, value, url) for name, value in fields.items()}
+
+
+def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """One record as the rows of a table: a field and its value."""
+    return [(name, _cell(value)) for name, value in fields.items()]
+
+
+def _presentable(name: str, value: Any, url: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _presentable(key, item, url) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_presentable(name, item, url) for item in value]
+    if value is None or isinstance(value, bool):
+        return value  # that there is a secret is none
+    if _SECRET_NAME.search(name):
+        return MASK
+    # Fields that are unknown to us may repeat the URL.
+    return value.replace(url, masked(url)) if isinstance(value, str) and url else value
+
+
+def _cell(value: Any) -> object:
+    return value if value is None or isinstance(value, str) else to_json(value).decode()
+
+
+def _targets(campaign: Campaign) -> str:
+    return ", ".join(f"{state} {count}" for state, count in campaign.targets_by_state.items())
+
+
+def _time(moment: datetime | None) -> str | None:
+    """A time as Konvox writes it, or as close to that as it can be had."""
+    if moment is None:
+        return None
+    try:
+        return wire_timestamp(moment)
+    except (ValueError, OverflowError):  # without a time zone, or at an end of the calendar
+        return moment.isoformat()
+
+
+def _sender_row(sender: SenderIdentity) -> tuple[object, ...]:
+    address = sender.address or sender.local_part
+    return sender.id, address, sender.display_name, sender.daily_limit, _cell(sender.warmup)
+
+
+CAMPAIGNS: Final[Listing[Campaign]] = Listing(
+    "campaigns",
+    ("ID", "NAME", "CHANNEL", "STATUS", "TARGETS", "CREATED"),
+    lambda it: (it.id, it.name, it.channel, it.status, _targets(it), _time(it.created_at)),
+)
+CONTACTS: Final[Listing[Contact]] = Listing(
+    "contacts",
+    ("ID", "EMAIL", "FIRST NAME", "LAST NAME", "COMPANY", "TITLE", "STATUS"),
+    lambda it: (it.id, it.email, it.first_name, it.last_name, it.company_name, it.title, it.status),
+)
+SENDERS: Final[Listing[SenderIdentity]] = Listing(
+    "sender identities", ("ID", "ADDRESS", "DISPLAY NAME", "DAILY LIMIT", "WARMUP"), _sender_row
+)
+CONNECTIONS: Final[Listing[Connection]] = Listing(
+    "connections",
+    ("ID", "NAME", "PLATFORM", "METHOD", "USERNAME"),
+    lambda it: (it.id, it.name, it.platform, it.connection_method, it.username),
+)
+
+
+def webhooks_listing(*, show_urls: bool) -> Listing[Webhook]:
+    """How webhooks are shown as a table."""
+    return Listing(
+        "webhooks",
+        ("ID", "URL", "EVENTS", "ACTIVE", "CREATED"),
+        lambda it: (
+            it.id,
+            it.url if show_urls else masked(it.url),
+            ", ".join(it.events),
+            "yes" if it.active else "no",
+            _time(it.created_at),
+        ),
+    )

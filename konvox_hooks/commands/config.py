@@ -1,0 +1,37 @@
+"""`konvox-hooks config`: the settings in effect, where each comes from, and nothing of a secret."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
+from konvox_hooks.config.settings import HOW_TO_MAKE_ONE
+from konvox_hooks.terminal.output import complain, print_json, print_table
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
+def command(*, as_json: bool) -> None:
+    """Show the settings in effect, and where each comes from.
+
+    The environment is looked at before .env in the working directory; a secret may also stand in a file that
+    <VARIABLE>_FILE names. Secrets are masked. A mistyped variable is pointed out on stderr.
+    """
+    for variable in unknown_variables():
+        complain(_pointed_out(variable))
+    settings = load_settings()
+    if settings.weak_tokens():
+        complain(f"warning: KONVOX_HOOK_TOKENS: {settings.weak_tokens()} can be guessed; make one: {HOW_TO_MAKE_ONE}")
+    values = settings.effective()
+    if as_json:
+        print_json([value._asdict() for value in values])
+    else:
+        print_table(("VARIABLE", "VALUE", "SOURCE"), values)
+
+
+def _pointed_out(variable: str) -> str:
+    nearest = get_close_matches(variable.upper(), sorted(known_variables()), n=1)
+    meant = f"; did you mean {nearest[0]}?" if nearest else "; deploy/env.example lists those that are"
+    return f"warning: {variable} is not a setting{meant}"

@@ -1,0 +1,253 @@
+"""`konvox-hooks dead`: work that was given up. It stays until somebody retries it or drops it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import click
+
+from broker import dead_letters
+from broker.dead_letters import DeadLetter
+from broker.errors import MalformedRecordError
+from broker.records import Job, Record
+from broker.redis.client import Server, outages_as_unavailable
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings
+from konvox_hooks.errors import Failed, UsageError
+from konvox_hooks.history.open_store import open_store
+from konvox_hooks.terminal.formatting import (
+    example,
+    say,
+    shown_block,
+    shown_body,
+    shown_line,
+    shown_time,
+    users_traceback,
+)
+from konvox_hooks.terminal.output import complain, print_json, print_table
+
+_BATCH_LETTERS = 200
+"""The most letters of one script call: bounds how long Redis is busy with it."""
+
+_EVERYTHING_HELP = "All dead letters that there are at this moment."
+
+Change = Callable[[Server, Sequence[DeadLetter]], Awaitable[int]]
+"""Retries or drops letters; returns how many were still there."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What is kept under the ids that were asked for.
+
+    Attributes:
+        letters: the dead letters, each once.
+        unknown: the ids under which there is none.
+    """
+
+    letters: list[DeadLetter] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+@click.group()
+def command() -> None:
+    """Look at dead letters, retry them or drop them.
+
+    A dead letter is an event that a handler could not be done with in all its attempts. It is never deleted by time.
+    """
+
+
+@command.command("list", epilog=example("dead list", "dead list --limit 1000 --json"))
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
+def list_letters(*, limit: int, as_json: bool) -> None:
+    """Show the dead letters, newest first.
+
+    Which event, which handler, and why.
+    """
+    letters = asyncio.run(_list(load_settings(), limit))
+    if as_json:
+        print_json([_as_json(letter) for letter in letters])
+    else:
+        columns = ("ID", "TYPE", "HANDLER", "REASON", "ATTEMPTS", "DIED", "ERROR")
+        print_table(columns, map(_as_row, letters))
+
+
+@command.command("show", epilog=example("dead show evt_svebfsglmujflocol44g466tyr"))
+@click.argument("letter_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of text.")
+def show_letters(*, letter_id: str, as_json: bool) -> None:
+    """Show a dead letter, or all those of an event.
+
+    The error, the traceback, and the event's body. An ID is that of a dead letter or of an event.
+    """
+    letters = _require(asyncio.run(_find(load_settings(), [letter_id]))).letters
+    if as_json:
+        print_json([_in_full(letter) for letter in letters])
+        return
+    for position, letter in enumerate(letters):
+        say("" if position == 0 else "\n" + "─" * 40 + "\n")
+        _print_letter(letter)
+
+
+@command.command("retry", epilog=example("dead retry evt_svebfsglmujflocol44g466tyr", "dead retry --all"))
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help=_EVERYTHING_HELP)
+def retry_letters(*, ids: tuple[str, ...], everything: bool) -> None:
+    """Run given-up work again, with all its attempts before it.
+
+    An ID is that of a dead letter, or of an event for all of its dead letters. Only the handlers that failed run again.
+    """
+    settings = load_settings()
+    found = _find_wanted(settings, ids, everything=everything)
+    ready = [letter for letter in found.letters if _job_of(letter) is not None]
+    say(f"retried {asyncio.run(_change(settings, ready, dead_letters.retry))} of {len(found.letters)} dead letters")
+    for letter in found.letters:
+        if _job_of(letter) is None:
+            complain(
+                f"{shown_line(letter.id)} cannot be retried, because its job is gone; if the log still holds the "
+                f"event, `konvox-hooks replay {letter.event_id} --to queue` runs it again; then drop the letter"
+            )
+    if len(ready) < len(found.letters) or found.unknown:
+        raise Failed(f"{len(found.letters) - len(ready) + len(found.unknown)} not retried")
+
+
+@command.command("drop", epilog=example("dead drop evt_svebfsglmujflocol44g466tyr", "dead drop --all --yes"))
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help=_EVERYTHING_HELP)
+@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal to ask on.")
+def drop_letters(*, ids: tuple[str, ...], everything: bool, yes: bool) -> None:
+    """Throw dead letters away for good. The ledger counts what was dropped.
+
+    An ID is that of a dead letter, or of an event for all of its dead letters.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("what is dropped is gone for good, and there is no terminal to ask on: add --yes")
+    settings = load_settings()
+    found = _find_wanted(settings, ids, everything=everything)
+    if found.letters and not yes and not click.confirm(f"Drop {len(found.letters)} dead letters for good?", err=True):
+        raise Failed("nothing was dropped")
+    retention_ms = settings.log_retention_seconds * 1000
+
+    async def drop(server: Server, letters: Sequence[DeadLetter]) -> int:
+        return await dead_letters.drop(server, letters, retention_ms=retention_ms)
+
+    say(f"dropped {asyncio.run(_change(settings, found.letters, drop))} of {len(found.letters)} dead letters")
+    if found.unknown:
+        raise Failed(f"{len(found.unknown)} not dropped")
+
+
+def _find_wanted(settings: Settings, ids: Sequence[str], *, everything: bool) -> Found:
+    """The letters that the command line names. The ids under which there is none are told to stderr.
+
+    Raises:
+        UsageError: it names none, or all and some.
+        Failed: there is none under any of the ids.
+    """
+    if bool(ids) == everything:
+        raise UsageError("name the dead letters, or all of them with --all (see `konvox-hooks dead list`)")
+    if everything:
+        return Found(asyncio.run(_list(settings, None)))
+    return _require(asyncio.run(_find(settings, ids)))
+
+
+def _require(found: Found) -> Found:
+    for unknown in found.unknown:
+        complain(f"no dead letter {shown_line(unknown)}, and none of an event with that id")
+    if not found.letters:
+        raise Failed("nothing found: `konvox-hooks dead list` shows what there is")
+    return found
+
+
+async def _list(settings: Settings, limit: int | None) -> list[DeadLetter]:
+    async with open_store(settings) as server:
+        with outages_as_unavailable():
+            # Tracebacks are the bulk of it, and nobody who asks for all looks at them.
+            return [
+                replace(letter, traceback="") async for letter in dead_letters.list_dead_letters(server, limit=limit)
+            ]
+
+
+async def _find(settings: Settings, ids: Sequence[str]) -> Found:
+    letters: dict[str, DeadLetter] = {}
+    unknown: list[str] = []
+    async with open_store(settings) as server:
+        with outages_as_unavailable():
+            for wanted in dict.fromkeys(ids):
+                found = await dead_letters.find_dead_letters(server, wanted)
+                letters |= {letter.id: letter for letter in found}
+                if not found:
+                    unknown.append(wanted)
+    return Found(list(letters.values()), unknown)
+
+
+async def _change(settings: Settings, letters: Sequence[DeadLetter], change: Change) -> int:
+    changed = 0
+    if not letters:
+        return changed
+    async with open_store(settings) as server:
+        with outages_as_unavailable():
+            for first in range(0, len(letters), _BATCH_LETTERS):
+                changed += await change(server, letters[first : first + _BATCH_LETTERS])
+    return changed
+
+
+def _job_of(letter: DeadLetter) -> Job | None:
+    """The job that can be tried again; None where it was removed from Redis, or is none of ours."""
+    try:
+        return Job.from_bytes(letter.job.encode())
+    except MalformedRecordError:
+        return None
+
+
+def _record_of(letter: DeadLetter) -> Record | None:
+    job = _job_of(letter)
+    return None if job is None else job.record
+
+
+def _as_json(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "event_id": letter.event_id,
+        "type": letter.event_type,
+        "handler": letter.handler,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "died_at": shown_time(letter.died_at_ms),
+        "error": letter.error,
+    }
+
+
+def _in_full(letter: DeadLetter) -> dict[str, Any]:
+    record = _record_of(letter)
+    received_at = None if record is None else shown_time(record.received_at_ms)
+    body = None if record is None else record.body
+    return {**_as_json(letter), "traceback": letter.traceback, "received_at": received_at, "body": body}
+
+
+def _as_row(letter: DeadLetter) -> tuple[object, ...]:
+    died = shown_time(letter.died_at_ms)
+    return letter.id, letter.event_type, letter.handler, letter.reason, letter.attempts, died, letter.error
+
+
+def _print_letter(letter: DeadLetter) -> None:
+    record = _record_of(letter)
+    facts = {
+        "id": letter.id,
+        "type": letter.event_type,
+        "handler": letter.handler,
+        "reason": f"{letter.reason} ({letter.attempts} attempts)",
+        "died": shown_time(letter.died_at_ms),
+        "received": None if record is None else shown_time(record.received_at_ms),
+        "error": letter.error,
+    }
+    for name, value in facts.items():
+        if value:
+            say(shown_line(f"{name}: {value}"))
+    traceback = users_traceback(letter.traceback)
+    if traceback:
+        say(f"\n{shown_block(traceback)}")
+    say("\nits body is gone" if record is None else f"\n{shown_body(record.body)}")

@@ -1,0 +1,128 @@
+"""`konvox-hooks sandbox`: a Konvox on one's own machine, with the documented calls and deliveries, and a life."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from konvox.errors import KonvoxError
+from konvox.inferred import RETRY_BASE_SECONDS, SECRET_FIELDS, SIGNATURE_HEADER
+from konvox.sandbox import SandboxConfig, run_sandbox
+from konvox.sandbox.control import DELIVERIES_PATH, FIRE_PATH
+from konvox.sandbox.scenarios import SCENARIOS
+from konvox.sandbox.storage import StateFileError
+from konvox.schemes import SCHEMES
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.errors import UsageError
+from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.service.process import with_signals
+from konvox_hooks.terminal.output import print_json
+
+_HOST = "127.0.0.1"
+_NOWHERE = "none"
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Port to listen on; 0: any free one."
+)
+@click.option("--full-key", default="kvx_live_sandbox_full", show_default=True, help="API key with full scope.")
+@click.option("--read-key", default="kvx_live_sandbox_read", show_default=True, help="API key that may only read.")
+@click.option(
+    "--retry-base",
+    "retry_base_seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=RETRY_BASE_SECONDS,
+    show_default=True,
+    help="Wait before the first retry; it doubles with each further one.",
+)
+@click.option("--signing-secret", help="Sign each delivery with it. Konvox documents no signature: none by default.")
+@click.option(
+    "--signing-scheme",
+    type=click.Choice(list(SCHEMES)),
+    default="hmac-sha256",
+    show_default=True,
+    help="How to sign.",
+)
+@click.option(
+    "--signature-header",
+    default=SIGNATURE_HEADER,
+    show_default=True,
+    help="Header for the signature, in schemes that do not name their own.",
+)
+@click.option(
+    "--secret-in-response",
+    type=click.Choice([*SECRET_FIELDS, _NOWHERE]),
+    default=SECRET_FIELDS[0],
+    show_default=True,
+    help="Field of a registration's answer that tells the signing secret.",
+)
+@click.option(
+    "--state",
+    "state_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep everything that is created in this file, and begin with what is in it.",
+)
+@click.option(
+    "--scenario",
+    type=click.Choice(list(SCENARIOS)),
+    help="Let enrolled contacts reply and opt out: evenly, in bursts, or with duplicates, reordering, late retries and"
+    " unknown events on top.",
+)
+@click.option(
+    "--rate",
+    metavar="EVENTS_PER_SECOND",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of replies and opt-outs in a scenario, on the average.  [default: 1]",
+)
+@click.option("--seed", type=int, help="Repeat a scenario: who does what, in which order.")
+def command(*, port: int, secret_in_response: str, rate: float | None, **options: Any) -> None:
+    """Run a Konvox of your own until SIGTERM or Ctrl-C, to try things on.
+
+    It listens on 127.0.0.1 only, and forgets everything when it ends, unless --state names a file. Register an endpoint
+    with it by setting KONVOX_API_URL and KONVOX_API_KEY to its URL and its full key. POST to /sandbox/fire makes an
+    event happen; a campaign that becomes active enrolls the contacts, with an event for each.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    if options["scenario"] is None and (rate is not None or options["seed"] is not None):
+        raise UsageError("--rate and --seed are about a scenario: choose one with --scenario")
+    options["signing_secret"] = options["signing_secret"] or None
+    options["secret_field"] = None if secret_in_response == _NOWHERE else secret_in_response
+    try:
+        config = SandboxConfig(rate=1.0 if rate is None else rate, paths=settings.konvox_paths(), **options)
+    except (KonvoxError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    asyncio.run(_serve(config, port))
+
+
+async def _serve(config: SandboxConfig, port: int) -> None:
+    serving = asyncio.ensure_future(run_sandbox(config, host=_HOST, port=port, on_ready=_announce))
+    with_signals(serving.cancel)
+    try:
+        with suppress(asyncio.CancelledError):
+            await serving
+    except StateFileError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"cannot listen on {_HOST}:{port}: {error.strerror or error}; choose another --port") from None
+
+
+def _announce(url: str) -> None:
+    if not sys.stdout.isatty():
+        print_json({"sandbox": url, "fire": url + FIRE_PATH, "deliveries": url + DELIVERIES_PATH})
+        return
+    click.echo(
+        f"A Konvox of your own: {url}\n\n"
+        f"  KONVOX_API_URL={url}\n"
+        f'  curl -d \'{{"event": "contact.replied"}}\' {url}{FIRE_PATH}\n'
+        f"  curl {url}{DELIVERIES_PATH}\n\n"
+        "KONVOX_API_KEY is its full key: see konvox-hooks sandbox --help."
+    )

@@ -1,0 +1,1 @@
+"""The configuration: settings and where their values come from, accounts, and the API client that they describe."""

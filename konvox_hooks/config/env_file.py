@@ -1,0 +1,123 @@
+"""Set variables in `.env` and leave the rest of it as it is. Used by `konvox-hooks register --write-env`.
+
+The file is replaced as a whole, so that it is never half written, and is read back before, so that no value changes but
+those that were to be set. A new file is for its owner only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
+
+from konvox_hooks.errors import Failed
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/+=@~-]*")
+"""Values that need no quotes: those are read alike by dotenv, systemd, Docker and a shell."""
+
+_NEW_FILE_MODE: Final = 0o600
+
+
+class EnvFileError(Failed):
+    """The file was not written, and is as it was. No message holds a value."""
+
+
+def write_variables(path: Path, variables: Mapping[str, str]) -> None:
+    """Set variables in a file, which need not exist.
+
+    Raises:
+        EnvFileError: it cannot be read or written, or cannot hold a value.
+    """
+    target = path.resolve()  # a symbolic link stays one
+    try:
+        before = target.read_bytes().decode() if target.exists() else ""
+        after = with_variables(before, variables)
+        _replace(target, after.encode())
+    except OSError as error:
+        raise EnvFileError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
+    except UnicodeError:
+        raise EnvFileError(f"{path} cannot be written: what is in it, or was to be, is not UTF-8") from None
+
+
+def with_variables(text: str, variables: Mapping[str, str]) -> str:
+    """The text of an env file with variables set in their old place, or else at its end. Pure.
+
+    Raises:
+        EnvFileError: the file would not be read back as it should be.
+    """
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    left = dict(variables)
+    lines = list(_lines(text, variables, left))
+    if left and lines and not lines[-1].endswith(("\n", "\r")):
+        lines[-1] += line_end
+    lines += [_line(name, value) + line_end for name, value in left.items()]
+    after = "".join(lines)
+    if _read(after) != {**_read(text), **variables}:
+        raise EnvFileError(
+            f"{', '.join(variables)} cannot be written to the env file: a value has characters that it cannot hold, or "
+            "a line of the file is not NAME=value"
+        )
+    return after
+
+
+def _lines(text: str, variables: Mapping[str, str], left: dict[str, str]) -> Iterator[str]:
+    """The statements of the file with the new values; takes what is set out of `left`. A second one of it goes."""
+    for binding in parse_stream(StringIO(text, newline="")):
+        name = binding.key
+        if name is None or name not in variables:
+            yield binding.original.string
+        elif name in left:
+            yield _around(binding, _line(name, left.pop(name)))
+
+
+def _around(binding: Binding, line: str) -> str:
+    """The new line with the blank lines before it, `export`, and the line's end of the old one."""
+    old = binding.original.string
+    leading = old[: len(old) - len(old.lstrip())]
+    export = "export " if re.match(r"export\s", old.lstrip()) else ""
+    end = re.search(r"[\r\n]*\Z", old)
+    return leading + export + line + (end[0] if end else "")
+
+
+def _line(name: str, value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return f"{name}={value}"
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}='{quoted}'"
+
+
+def _read(text: str) -> dict[str, str | None]:
+    return dict(dotenv_values(stream=StringIO(text, newline="")))
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Put a new file in the place of the old, with its mode and owner, in one step that survives a crash."""
+    old = target.stat() if target.exists() else None
+    descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else _NEW_FILE_MODE)
+            if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):  # only root may give it away
+                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

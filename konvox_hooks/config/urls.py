@@ -1,0 +1,90 @@
+"""What makes a URL in the settings right. Pure: text in, the text to use or a ValueError out.
+
+The faults never quote the value: a URL may hold a password, and a secret in the wrong variable is still a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
+from konvox.urls import is_loopback
+
+MASK: Final = "••••"
+"""What stands in the place of a secret."""
+
+_DATABASE = re.compile(r"/?|/\d+")
+_REDIS_FORM = (
+    "after the scheme stand a host, a port and the number of a database; "
+    "a password with characters such as / # ? @ must be percent-encoded"
+)
+
+
+def public_origin(value: str) -> str:
+    """An HTTPS origin without a slash at its end; plain HTTP is for this machine only."""
+    parts = _split_web_url(value)
+    if parts.path not in {"", "/"}:
+        raise ValueError("this must end after the host: the path is added by itself")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def api_base_url(value: str) -> str:
+    """A base URL without a slash at its end; plain HTTP is for this machine only."""
+    parts = _split_web_url(value)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def redis_address(value: str) -> str:
+    """A `redis://`, `rediss://`, `unix://` or `redis+sentinel://` URL, as it came."""
+    if is_sentinel_url(value):
+        _refuse_white_space(value)
+        parse_sentinel_url(value)
+        return value
+    parts = _split(value, otherwise=_REDIS_FORM)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("this must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://")
+    if parts.scheme == "unix":
+        if parts.path in {"", "/"}:
+            raise ValueError("the path of the socket is missing")
+    elif not parts.hostname or not _DATABASE.fullmatch(parts.path) or parts.fragment:
+        raise ValueError(_REDIS_FORM)
+    return value
+
+
+def mask_redis_address(value: str) -> str:
+    """The URL as it may be shown: without user, password and query, which can hold a password too."""
+    parts = urlsplit(value)
+    credentials, _, place = parts.netloc.rpartition("@")
+    shown = f"{parts.scheme}://{MASK + '@' if credentials else ''}{place}{parts.path}"
+    return f"{shown}?{MASK}" if parts.query else shown
+
+
+def _split_web_url(value: str) -> SplitResult:
+    parts = _split(value, otherwise="this is not a URL: its host or port cannot be read")
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("this must be a URL that begins with https://")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("user, password, query and fragment do not belong here")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(
+            "this must begin with https://; http:// is for this machine only, such as http://127.0.0.1:8080"
+        )
+    return parts
+
+
+def _refuse_white_space(value: str) -> None:
+    if any(character.isspace() or not character.isprintable() for character in value):
+        raise ValueError("white space and control characters do not belong into a URL")
+
+
+def _split(value: str, *, otherwise: str) -> SplitResult:
+    _refuse_white_space(value)
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # reading it is what checks it
+    except ValueError:
+        # The reason is left out on purpose: urllib quotes the value.
+        raise ValueError(otherwise) from None
+    return parts

@@ -1,0 +1,102 @@
+"""A Konvox for `konvox-hooks dev --sandbox`: a sandbox in this process, with a campaign to which people keep coming.
+
+The receiver is registered with it, so that each of them is enrolled, and replies or opts out by the scenario.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+import structlog
+
+from konvox.client import KonvoxClient
+from konvox.events import EVENT_MODELS
+from konvox.samples import SAMPLE_COMPANY_ID
+from konvox.sandbox import SandboxConfig, run_sandbox
+from konvox.sandbox.scenarios import UNKNOWN_EVENTS
+from konvox_hooks.config.settings import Settings
+
+_HOST: Final = "127.0.0.1"
+_LOOK_SECONDS: Final = 0.1
+
+logger = structlog.get_logger("konvox_hooks")
+
+
+def rehearsal_config(settings: Settings, *, scenario: str, rate: float) -> SandboxConfig:
+    """A sandbox that delivers as the receiver wants it: signed, and for its company.
+
+    Args:
+        settings: the receiver's.
+        scenario: how replies and opt-outs come.
+        rate: how many of them come in a second.
+    """
+    signed = settings.signature if settings.signature != "off" else None
+    return SandboxConfig(
+        full_key=f"kvx_live_dev_{secrets.token_hex(8)}",
+        read_key=f"kvx_live_dev_{secrets.token_hex(8)}",
+        scenario=scenario,
+        rate=rate,
+        paths=settings.konvox_paths(),
+        signing_secret=settings.signing_secrets[0].get_secret_value() if signed else None,
+        signing_scheme=signed or "hmac-sha256",
+        signature_header=settings.signature_header,
+        secret_field=None,
+        company_id=settings.company_ids[0] if settings.company_ids else SAMPLE_COMPANY_ID,
+    )
+
+
+@asynccontextmanager
+async def sandbox_running(config: SandboxConfig) -> AsyncIterator[str]:
+    """Serve a sandbox on any free port as long as the block runs; yields its URL."""
+    urls: asyncio.Queue[str] = asyncio.Queue()
+    serving = asyncio.create_task(run_sandbox(config, host=_HOST, port=0, on_ready=urls.put_nowait))
+    serving.add_done_callback(lambda _: urls.put_nowait(""))
+    try:
+        url = await urls.get()
+        if not url:
+            serving.result()
+        yield url
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
+
+
+async def generate_traffic(config: SandboxConfig, sandbox_url: str, *, receiver: str, hook: str) -> None:
+    """Register the receiver once it is up, start a campaign, and enroll somebody again and again, until cancelled.
+
+    Args:
+        config: of the sandbox.
+        sandbox_url: where it is.
+        receiver: the origin of the receiver.
+        hook: the URL to deliver to.
+    """
+    await _until_up(f"{receiver}/healthz")
+    async with KonvoxClient(sandbox_url, config.full_key, paths=config.paths) as konvox:
+        await konvox.webhooks.register(url=hook, events=[*EVENT_MODELS, *UNKNOWN_EVENTS])
+        campaign = await konvox.campaigns.create(name="Rehearsal", channel="linkedin")
+        logger.info("sandbox.traffic_started", scenario=config.scenario, rate=config.rate)
+        number = 0
+        while True:
+            number += 1
+            await konvox.contacts.create(email=f"person{number}@example.com", first_name=f"Person {number}")
+            # Activated anew, a campaign enrolls those who came meanwhile.
+            await konvox.campaigns.update(campaign.id, status="paused")
+            await konvox.campaigns.update(campaign.id, status="active")
+            await asyncio.sleep(1 / config.rate)
+
+
+async def _until_up(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass  # not listening yet
+            await asyncio.sleep(_LOOK_SECONDS)

@@ -1,0 +1,198 @@
+"""The checks of Redis or Valkey: whether it answers, keeps what it is given, and has the right time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final
+
+from arq.connections import ArqRedis
+
+from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError, hint_of
+from broker.redis.client import OUTAGES, close, connect
+from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts, try_write
+from broker.redis.embedded import server_binary, url_of
+from broker.redis.sentinel import check_sentinels
+from broker.redis.sentinel_url import SentinelAddress, is_sentinel_url, parse_sentinel_url
+from konvox_hooks.config.settings import variable_of
+from konvox_hooks.doctor.findings import Finding, Findings, Subject, fault, not_checked, ok, warning
+
+_PINGS: Final = 5
+_SLOW_MS: Final = 20.0
+_CLOCK_SECONDS: Final = 2.0
+_ENOUGH_SENTINELS: Final = 3
+
+
+async def check_store(subject: Subject) -> Findings:
+    """The configured server, or the embedded one of the data folder."""
+    settings = subject.settings
+    if wrong := subject.faulty("redis_url", "data_dir"):
+        yield not_checked("redis", f"{wrong} is wrong", "see above")
+        return
+    url = settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
+    if is_sentinel_url(url):
+        yield await _sentinels(parse_sentinel_url(url))
+    server = connect(url)
+    try:
+        try:
+            latency_ms = await _latency_ms(server)
+        except OUTAGES as error:
+            if hint := hint_of(error):
+                yield fault("redis", f"answers, and refuses: {_said(error)}", hint)
+            else:
+                yield _unreachable(error) if settings.redis_url else _no_embedded()
+            return
+        yield _latency("" if settings.redis_url else "the embedded one, ", latency_ms)
+        facts = await server_facts(server)
+        yield judge_version(facts)
+        if facts.get("role") == "slave":
+            hint = f"name the primary in {variable_of('redis_url')}"
+            yield fault("redis role", "this is a replica, which refuses writes", hint)
+        elif refused := await _refused_write(server):
+            yield refused
+        yield await _or_why_not("redis durability", _durability(server, subject, facts))
+        yield await _or_why_not("redis eviction", _eviction(server, subject, facts))
+        yield await _or_why_not("redis clock", _clock(server))
+    finally:
+        await close(server)
+
+
+async def _sentinels(address: SentinelAddress) -> Finding:
+    """A sentinel that is away is not noticed until the others are away as well."""
+    check, count = "redis sentinels", len(address.sentinels)
+    if missing := await check_sentinels(address):
+        message = f"{len(missing)} of {count} name no master {address.master}: {'; '.join(missing)}"
+        hint = f"start them, or set {variable_of('redis_url')} right"
+        return fault(check, message, hint) if len(missing) == count else warning(check, message, hint)
+    if count < _ENOUGH_SENTINELS:
+        hint = "name all of them; three on machines of their own are the least that can agree when one is gone"
+        return warning(check, f"only {count} in {variable_of('redis_url')}", hint)
+    return ok(check, f"all {count} name a master {address.master}")
+
+
+def _unreachable(error: Exception) -> Finding:
+    return fault(
+        "redis",
+        f"cannot be reached: {_said(error)}",
+        f"start it, or set {variable_of('redis_url')} right; until then no event can be taken in",
+    )
+
+
+def _no_embedded() -> Finding:
+    try:
+        server_binary()
+    except EmbeddedServerError as error:
+        return fault("redis", f"{variable_of('redis_url')} is not set, and none can be embedded", str(error))
+    return ok("redis", f"{variable_of('redis_url')} is not set: `serve` brings its own, which is not running now")
+
+
+async def _or_why_not(check: str, look: Awaitable[Finding]) -> Finding:
+    """What a look finds, or that Redis did not let it: the others go on."""
+    try:
+        return await look
+    except OUTAGES as error:
+        return fault(check, f"Redis did not answer as it should: {_said(error)}", "look at its log and its ACL")
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _refused_write(server: ArqRedis) -> Finding | None:
+    """Where it answers and takes no writes; None where all is well."""
+    try:
+        await try_write(server)
+    except OUTAGES as error:
+        return fault("redis writes", f"refused: {_said(error)}", hint_of(error) or "look at its log and its ACL")
+    return None
+
+
+async def _latency_ms(server: ArqRedis) -> float:
+    times: list[float] = []
+    for _ in range(_PINGS + 1):
+        started = time.perf_counter()
+        await server.ping()
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times[1:])  # the first one connects
+
+
+def _latency(what: str, latency_ms: float) -> Finding:
+    if latency_ms > _SLOW_MS:
+        return warning("redis", f"{what}answers in {latency_ms:.1f} ms", "run it nearer to the receiver")
+    return ok("redis", f"{what}answers in {latency_ms:.1f} ms")
+
+
+def judge_version(facts: Mapping[str, Any]) -> Finding:
+    """Whether the server is new enough, from what it tells about itself. Pure."""
+    valkey, redis = facts.get("valkey_version"), facts.get("redis_version")
+    if not redis:
+        return warning("redis version", "the server does not tell it", "allow INFO to the user of the URL")
+    name = f"Valkey {valkey}" if valkey else f"Redis {redis}"
+    try:
+        refuse_old(facts)
+    except UnsafeServerError as error:
+        return fault("redis version", error.fault, error.hint)
+    return ok("redis version", name)
+
+
+async def _durability(server: ArqRedis, subject: Subject, facts: Mapping[str, Any]) -> Finding:
+    check, variable = "redis durability", variable_of("durability")
+    if wrong := subject.faulty("durability"):
+        return not_checked(check, f"{wrong} is wrong", "see above")
+    if subject.settings.durability == "memory":
+        message = f"{variable}=memory: a crash of Redis loses events that were answered with 200"
+        return warning(check, message, f"{variable}=fsync, with `appendonly yes`")
+    if "err" in {facts.get("aof_last_write_status"), facts.get("rdb_last_bgsave_status")}:
+        return fault(check, "its last write to disk failed", "make room on its disk, and look at its log")
+    if subject.settings.durability == "fsync":
+        return await _fsync(server, check, facts)
+    replicas = int(facts.get("connected_slaves", 0))
+    if replicas < 1:
+        return fault(check, "no replica is connected", f"connect one, or set {variable}=fsync")
+    return ok(check, f"a 200 waits for one of its replicas; {replicas} connected")
+
+
+async def _fsync(server: ArqRedis, check: str, facts: Mapping[str, Any]) -> Finding:
+    try:
+        confirmation = await confirmation_for(server, "fsync", facts)
+    except UnsafeServerError as error:
+        return fault(check, error.fault, error.hint)
+    except BrokerUnavailableError as error:
+        return fault(check, error.reason, "look at the load of its disk, or set `appendfsync always`")
+    how = "appendfsync always" if confirmation is BY_REPLY else "WAITAOF after each batch"
+    return ok(check, f"a 200 waits until the event is on its disk ({how})")
+
+
+async def _eviction(server: ArqRedis, subject: Subject, facts: Mapping[str, Any]) -> Finding:
+    check, hint, variable = "redis eviction", "Set `maxmemory-policy noeviction`", variable_of("allow_eviction")
+    try:
+        unverified = await refuse_eviction(server, facts)
+    except UnsafeServerError as error:
+        if subject.settings.allow_eviction:
+            return warning(check, f"{error.fault}; {variable}=true lets it", hint)
+        return fault(check, error.fault, error.hint)
+    if unverified:
+        return warning(check, "the server does not tell its policy", hint)
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", hint)
+    return ok(check, "noeviction: pending events stay")
+
+
+async def _clock(server: ArqRedis) -> Finding:
+    before = time.time()
+    seconds, microseconds = await server.time()
+    return compare_clocks(here=(before + time.time()) / 2, there=seconds + microseconds / 1_000_000)
+
+
+def compare_clocks(*, here: float, there: float) -> Finding:
+    """What it means that it is that late here and at Redis. Pure."""
+    ahead = there - here
+    if abs(ahead) <= _CLOCK_SECONDS:
+        return ok("redis clock", "the same time as this machine's")
+    return warning(
+        "redis clock",
+        f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's",
+        "let both keep time by NTP: retries and leases go by the clock of Redis, times of arrival by this one",
+    )

@@ -1,0 +1,103 @@
+"""Which Redis a command uses: the configured one, or the embedded one of the data folder. Used by every command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from arq.connections import ArqRedis
+
+from broker.admission import AdmissionPolicy
+from broker.redis.client import OUTAGES, close, connect
+from broker.redis.durability import BY_REPLY, Confirmation
+from broker.redis.embedded import embedded_server, url_of
+from konvox_hooks.config.settings import Settings
+from konvox_hooks.errors import UsageError
+
+
+def configured_redis(settings: Settings, *, command: str) -> str:
+    """The URL of the configured Redis, for a role that must share it with others.
+
+    Raises:
+        UsageError: none is configured.
+    """
+    if settings.redis_url is None:
+        raise UsageError(
+            f"KONVOX_REDIS_URL: `{command}` needs a Redis or Valkey that receiver and worker share "
+            "(example: KONVOX_REDIS_URL=redis://127.0.0.1:6379/0); `konvox-hooks serve` brings its own"
+        )
+    return settings.redis_url.get_secret_value()
+
+
+@asynccontextmanager
+async def redis_or_embedded(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the configured Redis, or of an embedded Valkey that runs as long as the block."""
+    if settings.redis_url is not None:
+        yield settings.redis_url.get_secret_value()
+        return
+    async with embedded_server(settings.data_dir) as url:
+        yield url
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIterator[ArqRedis]:
+    """A connection for a command that looks at what is kept, or changes it.
+
+    Without KONVOX_REDIS_URL that is the embedded Valkey of the data folder: the one that `serve` runs at the moment, or
+    else one that is started for the command.
+
+    Args:
+        settings: the configuration.
+        may_be_new: whether the command brings events itself, so that the data folder may be empty.
+
+    Raises:
+        UsageError: there is no configured Redis, and nothing was ever kept in the data folder.
+    """
+    if settings.redis_url is not None or await _embedded_is_running(settings):
+        async with _connected(_url(settings)) as server:
+            yield server
+        return
+    if not may_be_new and not (settings.data_dir / "appendonlydir").is_dir():
+        raise UsageError(
+            f"there is nothing to look at: no KONVOX_REDIS_URL is set, and {settings.data_dir} (KONVOX_DATA_DIR) holds "
+            "no data of `konvox-hooks serve`"
+        )
+    async with embedded_server(settings.data_dir) as url, _connected(url) as server:
+        yield server
+
+
+@asynccontextmanager
+async def watched_store(settings: Settings) -> AsyncIterator[ArqRedis]:
+    """A connection for a command that watches what others do: to the same store, which may be away at the moment.
+
+    It never starts the embedded Valkey, or it would hold the data folder against `serve`.
+    """
+    async with _connected(_url(settings)) as server:
+        yield server
+
+
+def admission_policy(settings: Settings, confirmation: Confirmation = BY_REPLY) -> AdmissionPolicy:
+    """How the settings want events admitted."""
+    return AdmissionPolicy(settings.dedupe_seconds, settings.log_retention_seconds, confirmation)
+
+
+def _url(settings: Settings) -> str:
+    return settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[ArqRedis]:
+    server = connect(url)
+    try:
+        yield server
+    finally:
+        await close(server)
+
+
+async def _embedded_is_running(settings: Settings) -> bool:
+    async with _connected(url_of(settings.data_dir)) as server:
+        try:
+            await server.ping()
+        except OUTAGES:
+            return False
+        return True

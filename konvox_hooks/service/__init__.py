@@ -1,0 +1,1 @@
+"""The running service: the life of a receiver and of a worker, and what processes of both need."""

@@ -1,0 +1,111 @@
+"""The admin listener of each role: health, readiness, metrics, and a page with the ledger. Loopback by default.
+
+Started by the roles. It shows counts and nothing of any event, and asks for no password: whoever binds it to more than
+loopback puts it behind something that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+
+import orjson
+from aiohttp import web
+
+from broker.ledger import Ledger, read_ledger
+from broker.redis.client import OUTAGES, Server
+
+
+class AdminListener:
+    """Serves an application on a port of its own."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening, and close what is open."""
+        await self._runner.cleanup()
+
+
+_LEDGER_TOTALS = frozenset({"accepted", "duplicates", "delivered", "dropped"})
+"""The counts of the ledger that only grow. The others fall again: a dead letter that is retried is pending."""
+
+Readings = Callable[[], Mapping[str, float]]
+"""The process's own counts, by metric name without `konvox_`; a name that ends in `_total` is a counter."""
+
+
+Ready = Callable[[], Awaitable[bool]]
+"""Whether the role does its work at the moment."""
+
+
+def admin_listener(role: str, server: Server, *, ready: Ready, readings: Readings) -> AdminListener:
+    """The admin listener of a role."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _json(200, {"status": "ok", "role": role})
+
+    async def readyz(_: web.Request) -> web.Response:
+        try:
+            await server.ping()
+        except OUTAGES as error:
+            return _json(503, {"status": "not ready", "reason": f"Redis: {type(error).__name__}"})
+        if not await ready():
+            return _json(503, {"status": "not ready", "reason": "stopping or reconnecting"})
+        return _json(200, {"status": "ready", "role": role})
+
+    async def metrics(_: web.Request) -> web.Response:
+        ledger = await _ledger_counts(server)
+        counts: dict[str, float] = {"konvox_redis_up": int(ledger is not None)}
+        counts |= {_ledger_metric(name): value for name, value in (ledger or {}).items()}
+        counts |= {f"konvox_{name}": value for name, value in readings().items()}
+        lines = [f"# TYPE {name} {_kind(name)}\n{name} {value}\n" for name, value in counts.items()]
+        return web.Response(text="".join(lines), content_type="text/plain")
+
+    async def page(_: web.Request) -> web.Response:
+        ledger = await _ledger_counts(server)
+        shown: Mapping[str, object] = {"Redis": "cannot be reached"} if ledger is None else ledger
+        rows = "".join(f"<tr><th>{name}<td>{value}" for name, value in shown.items())
+        return web.Response(text=_PAGE.format(role=role, rows=rows), content_type="text/html")
+
+    app = web.Application()
+    for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/", page)):
+        app.router.add_get(path, answer)
+    return AdminListener(app)
+
+
+async def _ledger_counts(server: Server) -> Mapping[str, int] | None:
+    """The ledger, or None while Redis is away: just then somebody looks here."""
+    try:
+        ledger: Ledger = await read_ledger(server)
+    except OUTAGES:
+        return None
+    return {name: value for name, value in asdict(ledger).items() if isinstance(value, int)}
+
+
+def _ledger_metric(count: str) -> str:
+    return f"konvox_ledger_{count}" + ("_total" if count in _LEDGER_TOTALS else "")
+
+
+def _kind(metric: str) -> str:
+    """The type of a metric, as Prometheus' text format names it."""
+    return "counter" if metric.endswith("_total") else "gauge"
+
+
+def _json(status: int, content: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
+
+
+_PAGE = """<!doctype html>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>konvox-hooks {role}</title>
+<style>body{{font:16px system-ui;margin:3rem}}th{{text-align:left;padding-right:2rem;font-weight:400}}
+td{{text-align:right;font-variant-numeric:tabular-nums}}</style>
+<h1>konvox-hooks {role}</h1><table>{rows}</table>
+<p>accepted = delivered + dead + pending. The rest is told by <code>konvox-hooks audit</code>.</p>
+"""

@@ -1,0 +1,101 @@
+"""A role in several processes, to use more than one core: `receiver --processes N` and `worker --processes N`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import click
+
+from konvox_hooks.config.settings import Settings
+from konvox_hooks.errors import UsageError
+from konvox_hooks.service.listeners import cannot_listen
+from konvox_hooks.service.supervisor import Child, Supervisor
+
+Command = Callable[..., Any]
+
+
+def process_options(command: Command) -> Command:
+    """Give a role's command `--processes`, and what its supervisor tells its children."""
+    processes = click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="How many processes, under one supervisor that restarts one that dies.",
+    )
+    with_parent = click.option(
+        "--with-parent",
+        "parent_pid",
+        type=int,
+        metavar="PID",
+        hidden=True,
+        help="Stop when the parent process, which has this id, is gone.",
+    )
+    return processes(with_parent(command))
+
+
+async def run_receivers(settings: Settings, processes: int, *, parent_pid: int | None = None) -> None:
+    """Run so many receivers on one port until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: the port cannot be shared here, or is taken; or the receivers find their configuration wrong.
+    """
+    async with reserved_port(settings.host, settings.port) as port:
+        children = _children("receiver", ["--share-port"], processes, {"KONVOX_PORT": str(port)})
+        await Supervisor(children).run(parent_pid=parent_pid)
+
+
+async def run_workers(processes: int, *, burst: bool = False, parent_pid: int | None = None) -> None:
+    """Run so many workers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
+
+    Raises:
+        UsageError: the workers find their configuration wrong.
+    """
+    children = _children("worker", ["--burst"] if burst else [], processes, {}, ends=burst)
+    await Supervisor(children).run(parent_pid=parent_pid)
+
+
+@asynccontextmanager
+async def reserved_port(host: str, port: int) -> AsyncIterator[int]:
+    """Keep a port for our children as long as the block, without listening on it; yields its number.
+
+    Raises:
+        UsageError: it is taken, or ports cannot be shared on this system.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise UsageError("this system does not let processes share a port: leave --processes out")
+    async with AsyncExitStack() as stack:
+        try:
+            # Once without sharing: another service's receivers that share this port would share our events.
+            async with _bound(host, port, share=False) as free_port:
+                pass
+            await stack.enter_async_context(_bound(host, free_port, share=True))
+        except OSError as error:
+            raise cannot_listen(host, port, error, name="receiver") from None
+        yield free_port
+
+
+@asynccontextmanager
+async def _bound(host: str, port: int, *, share: bool) -> AsyncIterator[int]:
+    server = await asyncio.get_running_loop().create_server(
+        asyncio.Protocol, host, port, reuse_port=share, start_serving=False
+    )
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+
+
+def _children(
+    role: str, arguments: list[str], processes: int, environment: Mapping[str, str], *, ends: bool = False
+) -> list[Child]:
+    """The first has the configured port for its admin listener, each further one any free port: see the log."""
+    first = Child(f"{role}-1", [role, *arguments], environment, ends)
+    own_port = {**environment, "KONVOX_ADMIN_PORT": "0"}
+    further = [Child(f"{role}-{number}", [role, *arguments], own_port, ends) for number in range(2, processes + 1)]
+    return [first, *further]

@@ -1,0 +1,1 @@
+"""What commands print: results, tables, and how times and bodies are shown."""

@@ -1,0 +1,233 @@
+"""`konvox-hooks dead` on a real store: what was given up is shown, retried and dropped, and the ledger agrees."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker import keys
+from broker.records import Record
+from tests.support.console import Console
+
+BROKEN = """
+import os
+
+
+def crm(event):
+    if not os.path.exists("fixed"):
+        raise KeyError(f"no {event.type}")
+
+
+@on("contact.replied", attempts=1)
+async def first(event, ctx):
+    crm(event)
+
+
+@on("contact.*", attempts=1)
+def second(event, ctx):
+    crm(event)
+"""
+
+
+class Terminal(io.StringIO):
+    """A stdin that says it is a terminal, and on which somebody has typed."""
+
+    def isatty(self) -> bool:
+        """True, unlike its parent's."""
+        return True
+
+
+@pytest.fixture
+def broken(console: Console) -> tuple[str, Record]:
+    """An event that two handlers were not done with; the module's name and the event."""
+    module = console.plug_in(BROKEN)
+    [record] = console.receive("contact.replied")
+    console.work()
+    return module, record
+
+
+def repair() -> None:
+    """Make the handlers work from now on."""
+    Path("fixed").touch()
+
+
+def assert_balanced(console: Console, **expected: int) -> None:
+    """The ledger balances, and holds these numbers."""
+    audit = console("audit", "--json")
+    assert audit.exit_code == 0, audit.err
+    assert {name: audit.json[name] for name in expected} == expected
+
+
+def test_dead_letters_are_listed(console: Console, broken: tuple[str, Record]) -> None:
+    """One line for each handler that failed, with its error; that there are some is no failure of the command."""
+    module, record = broken
+    listed = console("dead", "list")
+    assert listed.exit_code == 0
+    rows = sorted(listed.rows)
+    assert [row[:5] for row in rows] == [
+        [f"{record.id}/{module}.{name}", "contact.replied", f"{module}.{name}", "attempts", "1"]
+        for name in ("first", "second")
+    ]
+    assert rows[0][6] == "KeyError: 'no contact.replied'"
+    as_json = console("dead", "list", "--json", "--limit", "1").json
+    assert [letter["event_id"] for letter in as_json] == [record.id]
+
+
+def test_dead_letters_are_shown_with_the_users_frames(console: Console, broken: tuple[str, Record]) -> None:
+    """Error, the traceback without our own frames, and the event's body: of one letter, or of all of an event."""
+    module, record = broken
+    shown = console("dead", "show", f"{record.id}/{module}.second").out
+    assert "error: KeyError: 'no contact.replied'\n" in shown
+    assert f'{module}.py", line ' in shown
+    assert "in crm\n" in shown
+    assert "/worker/" not in shown
+    assert '\n  "event": "contact.replied",\n' in shown
+    assert console("dead", "show", record.id).out.count("Traceback") == 2
+
+
+def test_a_dead_letter_as_json_is_complete(console: Console, broken: tuple[str, Record]) -> None:
+    """The exact body and the whole traceback."""
+    module, record = broken
+    [letter] = console("dead", "show", f"{record.id}/{module}.first", "--json").json
+    assert letter["body"] == record.body
+    assert letter["handler"] == f"{module}.first"
+    assert letter["traceback"].startswith("Traceback (most recent call last)")
+
+
+def test_a_retried_letter_is_run_again_alone(console: Console, broken: tuple[str, Record]) -> None:
+    """One of two letters is retried by its id; the other stays; then the event's id retries the rest."""
+    module, record = broken
+    repair()
+    retried = console("dead", "retry", f"{record.id}/{module}.first")
+    assert (retried.exit_code, retried.out) == (0, "retried 1 of 1 dead letters\n")
+    assert_balanced(console, pending=1, dead_letters=1)
+    console.work()
+    assert [letter["handler"] for letter in console("dead", "list", "--json").json] == [f"{module}.second"]
+    assert_balanced(console, dead=1, dead_letters=1)
+    assert console("dead", "retry", record.id).exit_code == 0
+    console.work()
+    assert_balanced(console, delivered=1, dead=0, dead_letters=0)
+
+
+def test_all_are_retried(console: Console, broken: tuple[str, Record]) -> None:
+    """`--all` takes every letter, more than one batch of them; what fails again is a letter again."""
+    console.receive(*(f"contact.number{number}" for number in range(250)))
+    console.work()
+    assert console("dead", "retry", "--all").out == "retried 252 of 252 dead letters\n"
+    assert_balanced(console, pending=251, dead=0)
+    repair()
+    console.work()
+    assert_balanced(console, delivered=251, dead=0)
+    nothing = console("dead", "retry", "--all")
+    assert (nothing.exit_code, nothing.out) == (0, "retried 0 of 0 dead letters\n")
+
+
+def test_letters_are_dropped(console: Console, broken: tuple[str, Record]) -> None:
+    """By id and with `--all`; the ledger counts the event as dropped once its last letter is gone."""
+    module, record = broken
+    dropped = console("dead", "drop", "--yes", f"{record.id}/{module}.first")
+    assert (dropped.exit_code, dropped.out) == (0, "dropped 1 of 1 dead letters\n")
+    assert_balanced(console, dead=1, dropped=0, dead_letters=1)
+    assert console("dead", "drop", "--yes", "--all").exit_code == 0
+    assert_balanced(console, dead=1, dropped=1, dead_letters=0)
+    assert console("events", "show", record.id, "--json").json["state"] == "dropped"
+
+
+@pytest.mark.parametrize("change", ["retry", "drop"])
+def test_ids_without_letters_are_told(console: Console, broken: tuple[str, Record], change: str) -> None:
+    """None found at all, or only some: exit code 1 and the ids; what was found is done."""
+    _, record = broken
+    yes = ["--yes"] if change == "drop" else []
+    nothing = console("dead", change, *yes, "evt_a", "evt_b")
+    assert (nothing.exit_code, nothing.out) == (1, "")
+    assert "evt_a" in nothing.err
+    assert "evt_b" in nothing.err
+    some = console("dead", change, *yes, "evt_a", record.id)
+    assert some.exit_code == 1
+    assert some.out.endswith(" 2 of 2 dead letters\n")
+    assert "1 not " in some.err
+    assert_balanced(console, dead_letters=0)
+
+
+def test_an_unknown_id_shows_nothing(console: Console) -> None:
+    """Exit code 1, and the command that shows what there is."""
+    shown = console("dead", "show", "evt_a")
+    assert (shown.exit_code, shown.out) == (1, "")
+    assert "dead list" in shown.err
+
+
+@pytest.mark.parametrize("arguments", [["retry"], ["retry", "--all", "x"], ["drop", "--yes"], ["drop", "--all"]])
+def test_wrong_usage_is_two_and_changes_nothing(
+    console: Console, broken: tuple[str, Record], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Neither ids nor `--all`, both, or a drop that nobody can be asked about."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert console("dead", *arguments).exit_code == 2
+    assert_balanced(console, dead_letters=2)
+
+
+@pytest.mark.parametrize(("typed", "exit_code", "left"), [("y\n", 0, 0), ("n\n", 1, 2), ("\n", 1, 2)])
+def test_a_drop_on_a_terminal_is_asked_about(
+    console: Console,
+    broken: tuple[str, Record],
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    exit_code: int,
+    left: int,
+) -> None:
+    """The question says how many; only yes drops them."""
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    asked = console("dead", "drop", "--all")
+    assert asked.exit_code == exit_code
+    assert "Drop 2 dead letters for good? [y/N]" in asked.err + asked.out
+    assert_balanced(console, dead_letters=left)
+
+
+def test_a_letter_without_its_job_is_not_in_the_way(console: Console, broken: tuple[str, Record]) -> None:
+    """Its retry is refused with what to do instead; the others are retried; it can be shown and dropped."""
+    [lost] = console.receive("contact.lost")
+    console.in_store(lambda server: server.delete(keys.job_key(lost.id)))
+    console.work()
+    repair()
+    retried = console("dead", "retry", "--all")
+    assert (retried.exit_code, retried.out) == (1, "retried 2 of 3 dead letters\n")
+    assert f"replay {lost.id} --to queue" in retried.err
+    assert "its body is gone" in console("dead", "show", lost.id).out
+    assert console("replay", lost.id, "--to", "queue").exit_code == 0
+    console.work()
+    assert console("dead", "drop", lost.id, "--yes").exit_code == 0
+    assert_balanced(console, delivered=2, dead=1, dropped=1, dead_letters=0)
+
+
+def test_what_an_error_says_cannot_speak_to_the_terminal(console: Console) -> None:
+    """Escapes in a body or in an error come out as blanks."""
+    console.plug_in('@on("*", attempts=1)\nasync def fail(event, ctx):\n    raise ValueError(event.data["x"])\n')
+    [record] = console.receive("odd.event", data={"x": "\x1b[2J\x9b2J"})
+    console.work()
+    for arguments in (["list"], ["show", record.id]):
+        shown = console("dead", *arguments)
+        assert "2J" in shown.out
+        assert not {"\x1b", "\x9b"} & set(shown.out)
+
+
+@pytest.mark.parametrize("name", ["list", "show", "retry", "drop"])
+def test_each_help_has_an_example(console: Console, name: str) -> None:
+    """It can be typed as it stands."""
+    assert f"\n    konvox-hooks dead {name}" in console("dead", name, "--help").out
+
+
+def test_poison_is_listed_without_a_handler(console: Console) -> None:
+    """An event that was given up as a whole has the event's id as the id of its letter."""
+    console.plug_in(BROKEN)
+    [record] = console.receive("contact.replied")
+    console.in_store(lambda server: server.hset(keys.CRASHES, record.id, 3))
+    console.work()
+    [letter] = console("dead", "list", "--json").json
+    assert (letter["id"], letter["handler"], letter["reason"]) == (record.id, None, "poison")
+    repair()
+    assert console("dead", "retry", record.id).exit_code == 0
+    console.work()
+    assert_balanced(console, delivered=1, dead=0)

@@ -1,0 +1,231 @@
+"""`konvox-hooks register` makes sure first that the public URL reaches this receiver: real receivers, and others."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from receiver.challenge import CHALLENGE_HEADER, make_challenge
+from tests.support.http import Answer, http_request
+from tests.support.registration import OLD_TOKEN, SECRET, TOKEN, Shell
+
+REGISTER = ("--events", "contact.replied")
+
+
+@asynccontextmanager
+async def answering(
+    shell: Shell, status: int, body: bytes = b"", *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[list[web.Request]]:
+    """Something at the public URL that is not ours; yields what it was asked."""
+    asked: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        """Answer everything alike."""
+        asked.append(request)
+        return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        shell.configure(PUBLIC_URL=f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}")
+        yield asked
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"HOOK_TOKENS": TOKEN}, {"tokens": (OLD_TOKEN, TOKEN)}),
+        ({"HOOK_TOKENS": TOKEN, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": SECRET}, {}),
+        (
+            {"HOOK_TOKENS": None, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": f"{SECRET},other"},
+            {"tokens": (), "scheme": "hmac-sha256", "signing_secrets": ("more", SECRET)},
+        ),
+    ],
+)
+async def test_our_receiver_is_recognised(
+    shell: Shell, redis_url: str, ours: dict[str, str | None], theirs: dict[str, object]
+) -> None:
+    """By its token or, where there is none, by its signing secret; nothing is admitted on the way."""
+    shell.configure(**ours)
+    async with shell.receiver(redis_url, **theirs):
+        outcome = await shell.register(*REGISTER, check=True)
+    assert (outcome.exit_code, outcome.out.partition(":")[0]) == (0, "registered")
+    assert len(await shell.known()) == 1
+
+
+async def test_a_receiver_with_another_token_is_not_ours(shell: Shell, redis_url: str) -> None:
+    """Exit code 1, the hint, and nothing registered."""
+    async with shell.receiver(redis_url, tokens=("another-token-0123456789",)):
+        outcome = await shell.register(*REGISTER, check=True)
+    assert (outcome.exit_code, outcome.out) == (1, "")
+    assert "does not hold this token" in outcome.err
+    assert "start the receiver again" in outcome.err
+    assert await shell.known() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault"),
+    [
+        (200, b"hello", "it is not this receiver (status 200)"),
+        (404, b"nothing here", "it is not this receiver (status 404)"),
+        (301, b"", "a redirect"),
+        (502, b"bad gateway", "no receiver behind it"),
+        (200, b"x" * 100_000, "it is not this receiver"),
+    ],
+)
+async def test_others_are_not_ours(shell: Shell, status: int, body: bytes, fault: str) -> None:
+    """They are told apart, and neither learn the token nor are registered."""
+    async with answering(shell, status, body) as asked:
+        outcome = await shell.register(*REGISTER, check=True)
+    assert (outcome.exit_code, outcome.out) == (1, "")
+    assert fault in outcome.err
+    assert await shell.known() == []
+    [request] = asked
+    assert (request.method, request.path.rpartition("/")[0]) == ("POST", "/hooks/konvox")
+    assert TOKEN not in f"{request.raw_path} {request.raw_headers!r}"
+
+
+async def test_nobody_answers(shell: Shell, unused_tcp_port: int) -> None:
+    """The port is closed."""
+    shell.configure(PUBLIC_URL=f"http://127.0.0.1:{unused_tcp_port}")
+    outcome = await shell.register(*REGISTER, check=True)
+    assert outcome.exit_code == 1
+    assert "cannot connect" in outcome.err
+    assert "start the receiver" in outcome.err
+    assert "--no-check" in outcome.err
+
+
+async def test_somebody_never_answers(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for longer than Konvox would."""
+    monkeypatch.setattr("konvox_hooks.registration.reachability.REACH_SECONDS", 0.2)
+    released = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take the connection, and say nothing."""
+        await released.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        shell.configure(PUBLIC_URL=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        outcome = await shell.register(*REGISTER, check=True)
+        released.set()
+    assert outcome.exit_code == 1
+    assert "no answer within 0.2 s" in outcome.err
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
+async def test_a_certificate_of_ones_own_is_a_fault(shell: Shell, tmp_path: Path) -> None:
+    """Konvox would not take it either."""
+    async with answering(shell, 200, tls=self_signed(tmp_path)) as asked:
+        outcome = await shell.register(*REGISTER, check=True)
+    assert outcome.exit_code == 1
+    assert "TLS fails (self-signed certificate)" in outcome.err
+    assert "public authority" in outcome.err
+    assert asked == []
+
+
+async def test_https_to_a_port_without_tls_is_a_fault(shell: Shell, redis_url: str) -> None:
+    """The proxy in front is missing."""
+    async with shell.receiver(redis_url) as receiver:
+        shell.configure(PUBLIC_URL=f"https://127.0.0.1:{receiver.port}")
+        outcome = await shell.register(*REGISTER, check=True)
+    assert outcome.exit_code == 1
+    assert "TLS fails" in outcome.err
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """TLS with a certificate that nobody vouches for."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.mark.parametrize("host", ["http://localhost:8080", "http://127.0.0.1:8080", "https://10.0.0.1"])
+async def test_local_urls_are_refused(shell: Shell, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless Konvox is the sandbox on this machine, which the settings no longer say here. Exit code 2."""
+    monkeypatch.setattr("konvox_hooks.registration.reachability.sandbox_is_local", lambda _: False)
+    monkeypatch.setattr("konvox_hooks.registration.register.sandbox_is_local", lambda _: False)
+    shell.configure(PUBLIC_URL=host)
+    outcome = await shell.register(*REGISTER, check=True)
+    assert (outcome.exit_code, outcome.out) == (2, "")
+    assert "where Konvox cannot deliver" in outcome.err
+    shell.configure(HOOK_TOKENS=None)
+    without_token = await shell.register(*REGISTER, check=True)
+    assert (without_token.exit_code, without_token.out) == (2, "")
+    assert await shell.known() == []
+
+
+async def test_without_the_check_nothing_is_asked(shell: Shell) -> None:
+    """`--no-check` registers what cannot be reached."""
+    async with answering(shell, 500) as asked:
+        assert (await shell.register(*REGISTER, "--no-check")).exit_code == 0
+    assert asked == []
+    assert len(await shell.known()) == 1
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+async def test_nothing_is_asked_where_nothing_is_registered(shell: Shell, options: Sequence[str]) -> None:
+    """In a dry run, and where Konvox has it already: at a deploy the receiver may not be up yet."""
+    async with answering(shell, 500) as asked:
+        if not options:
+            assert (await shell.register(*REGISTER)).exit_code == 0
+        assert (await shell.register(*REGISTER, *options, check=True)).exit_code == 0
+    assert asked == []
+
+
+async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None:
+    """With a challenge that is not from a holder, every answer is byte for byte the one without it."""
+    stranger, holder = make_challenge("token", "guessed-token-0123456789"), make_challenge("token", TOKEN)
+
+    async def ask(path: str, challenge: str | None, *, method: str = "POST") -> Answer:
+        """Send a request, with this header or without."""
+        headers = [] if challenge is None else [(CHALLENGE_HEADER, challenge)]
+        return await receiver.send(http_request(path, method=method, headers=headers))
+
+    async with shell.receiver(redis_url) as receiver:
+        for path in ("/hooks/konvox", "/hooks/konvox/guessed", f"/hooks/konvox/{stranger.nonce}", "/", "/healthz"):
+            plain = await ask(path, None)
+            for header in (stranger.header, "", "x" * 1000, holder.nonce, holder.header[:-1], holder.header + "0"):
+                assert (await ask(path, header)).without_date == plain.without_date
+        # The holder's works below the hook path only, and only as a POST.
+        for path, method in (("/", "POST"), ("/hooks/konvox/a/b", "POST"), ("/hooks/konvox/a", "GET")):
+            plain = await ask(path, None, method=method)
+            assert (await ask(path, holder.header, method=method)).without_date == plain.without_date
+        answer = await ask("/hooks/konvox/anything", holder.header)
+        assert (answer.status, holder.is_answered_by(answer.body)) == (200, True)
+
+
+async def test_a_challenge_is_no_delivery(redis_url: str, shell: Shell) -> None:
+    """It is answered without a look at the body, and counted nowhere; a delivery with a stranger's header is one."""
+    async with shell.receiver(redis_url) as receiver:
+        body = b'{"event": "contact.replied", "timestamp": "2026-05-20T14:32:00.000Z", "companyId": "c", "data": {}}'
+        answers = [
+            await receiver.deliver(
+                body, token=TOKEN, headers=[(CHALLENGE_HEADER, make_challenge("token", token).header)]
+            )
+            for token in (TOKEN, "guessed-token-0123456789", "guessed-token-0123456789")
+        ]
+    assert ["challenge" in answer.json for answer in answers] == [True, False, False]
+    assert [answer.json.get("status") for answer in answers] == [None, "accepted", "duplicate"]

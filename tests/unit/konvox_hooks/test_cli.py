@@ -1,0 +1,115 @@
+"""The command line's frame: finding commands, and turning how they end into an exit code."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+
+import click
+import pytest
+
+from broker.errors import BrokerUnavailableError
+from handlers.errors import HandlerLoadError
+from konvox.errors import MalformedEventError
+from konvox_hooks import cli
+from konvox_hooks.cli import COMMANDS, CommandEntry, run
+from konvox_hooks.errors import CommandError, Failed, NeedsAttention, UsageError
+
+
+class Stand:
+    """Stands in for a command's module: `command` raises or returns what the test wants."""
+
+    def __init__(self, outcome: object) -> None:
+        @click.command()
+        def command() -> object:
+            """Do as the test says."""
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        self.command = command
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, outcome: object) -> int:
+    """Run a command that ends like this."""
+    monkeypatch.setitem(COMMANDS, "audit", CommandEntry("stand", "Stands in.", "audit"))
+    monkeypatch.setattr(cli, "import_module", lambda _: Stand(outcome))
+    return run(["audit"])
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (CommandError("it broke"), 1),
+        (Failed("it broke"), 1),
+        (UsageError("it broke"), 2),
+        (NeedsAttention("it broke"), 3),
+        (HandlerLoadError("mine.py", "it broke"), 2),
+        (BrokerUnavailableError("it broke"), 1),
+        (MalformedEventError("it broke"), 1),
+        (ExceptionGroup("group", [ExceptionGroup("inner", [Failed("it broke")])]), 1),
+    ],
+)
+def test_known_errors_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, exit_code: int
+) -> None:
+    """An error of any room is its message on stderr, without a traceback, and its exit code."""
+    assert run_with(monkeypatch, error) == exit_code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("konvox-hooks: ")
+    assert captured.err.endswith("it broke\n")
+
+
+def test_an_unforeseen_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug comes out with its traceback."""
+    with pytest.raises(ZeroDivisionError):
+        run_with(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ExceptionGroup):
+        run_with(monkeypatch, ExceptionGroup("two", [Failed("a"), Failed("b")]))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_code"), [(None, 0), ("text", 0), (KeyboardInterrupt(), 130), (click.Abort(), 130)]
+)
+def test_how_a_command_ends_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, outcome: object, exit_code: int) -> None:
+    """Done is 0, Ctrl-C is 130."""
+    assert run_with(monkeypatch, outcome) == exit_code
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["audit", "--nonsense"], []])
+def test_wrong_usage_is_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """Unknown commands and options, and none at all, are explained on stderr."""
+    monkeypatch.setattr(cli, "import_module", lambda _: Stand(None))
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Usage: konvox-hooks" in captured.err
+
+
+def test_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line of the table is in the help, in the table's order."""
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    listed = re.findall(r"^  ([a-z]+)  +([A-Z].*\.)$", shown, re.MULTILINE)
+    assert listed == [(name, entry.summary) for name, entry in COMMANDS.items()]
+    assert "Examples:" in shown
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` names the program and its version."""
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"konvox-hooks, version \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_shows_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """The module of each command exists, exposes a click command, and its help ends with an example."""
+    assert isinstance(import_module(COMMANDS[name].module).command, click.Command)
+    assert run([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Usage: konvox-hooks {name}")
+    assert "Example" in shown
+    assert f"  konvox-hooks {name}" in shown
