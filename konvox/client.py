@@ -20,12 +20,12 @@ from typing import Self
 
 import aiohttp
 
-from konvox.api.backoff import RetryPolicy
+from konvox.api.backoff import CallRetries
 from konvox.api.endpoints import Campaigns, Connections, Contacts, SenderIdentities, Webhooks
 from konvox.api.transport import AuthScheme, Transport, access
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 
-__all__ = ["KonvoxClient", "RetryPolicy"]
+__all__ = ["CallRetries", "KonvoxClient"]
 
 
 class KonvoxClient:
@@ -39,7 +39,7 @@ class KonvoxClient:
         session: a session to use; without it the client makes its own and closes it.
         auth: whether the key goes in `Authorization: Bearer` or in `X-API-Key`.
         timeout_seconds: how long one attempt may take.
-        retry: how often and when a call is repeated; `RetryPolicy(attempts=1)` for never.
+        retry: how often and when a call is repeated; `CallRetries(attempts=1)` for never.
         paths: where the resources are, if our reading of the documentation is wrong.
         secret_fields: in which fields a new webhook's signing secret may come, likewise.
 
@@ -55,12 +55,12 @@ class KonvoxClient:
         session: aiohttp.ClientSession | None = None,
         auth: AuthScheme = "bearer",
         timeout_seconds: float = 10,
-        retry: RetryPolicy | None = None,
+        retry: CallRetries | None = None,
         paths: Paths = DEFAULT_PATHS,
         secret_fields: Sequence[str] = SECRET_FIELDS,
     ) -> None:
         how = access(api_url, api_key, auth=auth, timeout_seconds=timeout_seconds)
-        self._transport = Transport(how, session=session, retry=retry or RetryPolicy())
+        self._transport = Transport(how, session=session, retry=retry or CallRetries())
         self.campaigns = Campaigns(self._transport, paths.campaigns)
         self.contacts = Contacts(self._transport, paths.contacts)
         self.sender_identities = SenderIdentities(self._transport, paths.sender_identities)

@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from yarl import URL
 
 from konvox.api.answers import Answer, Call, read_answer
-from konvox.api.backoff import RetryPolicy, retry_after_seconds, wait_seconds
+from konvox.api.backoff import CallRetries, retry_after_seconds, wait_seconds
 from konvox.errors import (
     ApiConnectionError,
     ApiTimeoutError,
@@ -124,7 +124,7 @@ def surely_not_done(error: KonvoxApiError) -> bool:
 class Transport:
     """Makes calls. Holds the session, and closes it if it is its own."""
 
-    def __init__(self, access: Access, *, session: aiohttp.ClientSession | None, retry: RetryPolicy) -> None:
+    def __init__(self, access: Access, *, session: aiohttp.ClientSession | None, retry: CallRetries) -> None:
         self.access = access
         self._session = session
         self._owns_session = session is None

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 
-from worker.watchdog import end_process
+from worker.running.watchdog import end_process
 
 GRACE_SECONDS = 1.0
 """How long what is left may take to end by itself. Handlers were given KONVOX_STOP_SECONDS before."""

@@ -30,7 +30,7 @@ from konvox_hooks.commands import api
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.service.worker import konvox_access
 from tests.integration.konvox.scripted_konvox import KEY, ScriptedKonvox, envelope, failure, json_reply, scripted
-from worker.surroundings import surroundings
+from worker.running.context import handler_contexts
 
 READ_KEY, OTHER_KEY = "kvx_live_read_key", "kvx_live_other_key"
 TOKEN = "s3cret-token-0123456789"
@@ -564,7 +564,7 @@ async def test_handlers_use_the_same_settings(shell: Shell) -> None:
     async with scripted(envelope([WEBHOOK])) as konvox:
         shell.configure(API_URL=konvox.url, API_KEY=KEY)
         access = konvox_access(load_settings())
-        async with surroundings(LoadedHandlers(Registry(), {}), access, lambda *_: InMemoryOnce()) as make_context:
+        async with handler_contexts(LoadedHandlers(Registry(), {}), access, lambda *_: InMemoryOnce()) as make_context:
             context = make_context(job, handler)
             assert [webhook.id async for webhook in context.konvox.webhooks.list()] == ["clw1"]
     assert konvox.calls == [("GET", "/v2/hooks")]

@@ -18,7 +18,7 @@ from konvox.errors import EventDoesNotFitError
 from konvox.events import ContactReplied, Event
 from tests.support.events import job_of
 from tests.support.workers import dispatcher_of, handler
-from worker.policy import HandlerRun, settlement_of
+from worker.running.verdicts import HandlerRun, settlement_of
 
 
 async def run(function: Callable[..., Any], **options: Any) -> HandlerRun:
@@ -30,7 +30,7 @@ async def run(function: Callable[..., Any], **options: Any) -> HandlerRun:
 
 
 async def test_all_that_match_run_at_once() -> None:
-    """Each waits for the others; one after the other they would wait for ever."""
+    """All handlers that match run at the same time: one after the other they would wait for each other for ever."""
     barrier = asyncio.Barrier(3)
 
     async def meet(event: Event, ctx: Any) -> None:
@@ -47,7 +47,7 @@ async def test_all_that_match_run_at_once() -> None:
 
 
 async def test_plain_functions_run_in_threads_at_once() -> None:
-    """And none in the thread of the event loop."""
+    """Plain functions run at the same time, each in a thread that is not the event loop's."""
     barrier = threading.Barrier(3)
 
     def meet(event: Event, ctx: Any) -> None:
@@ -59,7 +59,7 @@ async def test_plain_functions_run_in_threads_at_once() -> None:
 
 
 async def test_without_a_handler_there_is_a_hint_once() -> None:
-    """A handler ready to paste, once for each type of event."""
+    """For each type of event without a handler, one that is ready to paste is logged once."""
     dispatcher = dispatcher_of()
     with structlog.testing.capture_logs() as lines:
         assert await dispatcher.dispatch(job_of(1, "a.b")) == []
@@ -70,7 +70,7 @@ async def test_without_a_handler_there_is_a_hint_once() -> None:
 
 
 async def test_when_decides_before_the_handler_runs() -> None:
-    """It sees the event in the handler's own form."""
+    """`when` sees the event in the handler's own form, and the handler runs only if it is true."""
     seen: list[str | None] = []
 
     async def tell(event: ContactReplied, ctx: Any) -> None:
@@ -86,7 +86,7 @@ async def test_when_decides_before_the_handler_runs() -> None:
 
 
 async def test_a_when_that_raises_is_a_failure() -> None:
-    """It is a part of the handler, and tried again like it."""
+    """`when` is a part of the handler, and what it raises is a failure of the handler."""
     run_ = await run(_nothing, when=lambda event: event.data["no such field"])
     assert (run_.ended, run_.error) == ("failed", "KeyError: 'no such field'")
 
@@ -109,7 +109,7 @@ async def test_an_event_that_does_not_fit_is_unfit_for_typed_handlers_only() -> 
 
 
 async def test_an_event_knows_what_the_wire_does_not_say() -> None:
-    """Its id, its exact body, and that it is a replay."""
+    """An event tells its id, its exact body, and whether it is a replay."""
     seen: list[Event] = []
 
     async def keep(event: Event, ctx: Any) -> None:
@@ -178,8 +178,8 @@ ERRORS: list[tuple[BaseException, str]] = [
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "thread"])
 @pytest.mark.parametrize(("error", "ended"), ERRORS, ids=lambda value: type(value).__name__)
-async def test_whatever_is_raised_ends_that_run_only(error: BaseException, ended: str, in_thread: bool) -> None:
-    """Nothing goes beyond the run: the other handlers are done, and how it ended can be written down."""
+async def test_what_a_handler_raises_ends_that_run_only(error: BaseException, ended: str, in_thread: bool) -> None:
+    """The other handlers are done, and how this one ended can be written down."""
 
     async def hostile(event: Any, ctx: Any) -> None:
         _raise(error)
@@ -207,8 +207,8 @@ async def test_exit_is_a_failure_with_a_traceback() -> None:
     assert "sys.exit(" in run_.traceback
 
 
-async def test_an_error_of_many_lines_is_told_in_one() -> None:
-    """Listings show one line a letter."""
+async def test_an_error_of_many_lines_is_kept_as_one() -> None:
+    """An error has a single line, because listings show one line for each dead letter."""
 
     async def fail(event: Any, ctx: Any) -> None:
         raise ValueError("one\ntwo\n\n  three")
@@ -217,7 +217,7 @@ async def test_an_error_of_many_lines_is_told_in_one() -> None:
 
 
 async def test_retry_says_when() -> None:
-    """And Drop says why."""
+    """`Retry` keeps the wait that it asks for, and `Drop` its reason."""
 
     async def later(event: Any, ctx: Any) -> None:
         raise Retry(after=90)
@@ -246,7 +246,7 @@ async def test_an_async_handler_is_stopped_at_its_time_limit() -> None:
 
 
 async def test_a_dead_letter_shows_what_a_slow_handler_was_waiting_for() -> None:
-    """That it was too slow is no news to whoever has to fix it; where it stood is."""
+    """The traceback of a handler that was too slow shows the line that it waited at."""
 
     async def slow(event: Any, ctx: Any) -> None:
         await asyncio.Event().wait()
@@ -256,8 +256,8 @@ async def test_a_dead_letter_shows_what_a_slow_handler_was_waiting_for() -> None
     assert trace.rstrip().endswith("TimeoutError: the handler took longer than its 0.01 s")
 
 
-async def test_a_plain_handler_is_left_behind_at_its_time_limit() -> None:
-    """A thread cannot be stopped; the error says so."""
+async def test_a_plain_handler_is_abandoned_at_its_time_limit() -> None:
+    """A plain handler that is too slow has failed, and the error says that its thread cannot be stopped."""
     go_on = threading.Event()
 
     def slow(event: Any, ctx: Any) -> None:
@@ -270,7 +270,7 @@ async def test_a_plain_handler_is_left_behind_at_its_time_limit() -> None:
 
 
 async def test_a_time_limit_of_the_handlers_own_is_its_own() -> None:
-    """It is not taken for ours."""
+    """A TimeoutError that the handler raises itself is not taken for our time limit."""
 
     async def impatient(event: Any, ctx: Any) -> None:
         async with asyncio.timeout(0):
@@ -280,8 +280,8 @@ async def test_a_time_limit_of_the_handlers_own_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), False, float("nan"), "\ud800", NotImplemented])
-async def test_what_a_handler_returns_is_of_no_concern(value: object) -> None:
-    """Nobody looks at it."""
+async def test_what_a_handler_returns_is_ignored(value: object) -> None:
+    """A handler may return anything, and is done."""
 
     async def talkative(event: Any, ctx: Any) -> object:
         return value
@@ -294,7 +294,7 @@ async def test_what_a_handler_returns_is_of_no_concern(value: object) -> None:
 
 
 async def test_a_coroutine_that_a_plain_function_returns_is_run() -> None:
-    """Such as a decorator makes of an async function; left alone, its work would be lost without a word."""
+    """A decorator may turn an async function into a plain one: what that returns is awaited, and not lost."""
     seen: list[str] = []
 
     async def tell(event: Any, ctx: Any) -> None:
@@ -308,7 +308,7 @@ async def test_a_coroutine_that_a_plain_function_returns_is_run() -> None:
 
 
 async def test_a_job_for_one_handler_runs_that_alone() -> None:
-    """The others were done before."""
+    """A job that names a handler runs only that one, because the others were done before."""
     ran: list[str] = []
 
     def named(name: str) -> Handler:
@@ -322,7 +322,7 @@ async def test_a_job_for_one_handler_runs_that_alone() -> None:
 
 
 async def test_a_handler_that_is_no_longer_there_is_a_failure() -> None:
-    """It may come back with the next deploy; the error names it."""
+    """A handler that is not loaded has failed, and the error names it: it may come back with the next deploy."""
     (missing,) = await dispatcher_of().dispatch(job_of(1).for_handler("mine.tell", attempt=2))
     assert (missing.handler, missing.ended) == ("mine.tell", "failed")
     assert "mine.tell" in missing.error
@@ -330,7 +330,7 @@ async def test_a_handler_that_is_no_longer_there_is_a_failure() -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 async def test_when_the_worker_stops_dispatch_is_cancelled(count: int) -> None:
-    """That is no failure of the handlers."""
+    """A dispatch that is cancelled raises that, and counts no failure of the handlers."""
     started = asyncio.Barrier(count + 1)
 
     async def wait(event: Any, ctx: Any) -> None:
@@ -346,7 +346,7 @@ async def test_when_the_worker_stops_dispatch_is_cancelled(count: int) -> None:
 
 
 async def test_a_context_that_cannot_be_made_is_a_failure() -> None:
-    """Of each handler, not of the worker."""
+    """A fault in making the context is a failure of each handler, and does not end the worker."""
 
     def make(job: Any, handler_: Any) -> Any:
         raise RuntimeError("no context")

@@ -1,4 +1,4 @@
-"""Claiming along with settling: places are taken again in the same round trip, and never more than there are."""
+"""Claiming together with settling: places are taken again in the same round trip, and never more than there are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,22 +19,22 @@ from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching
-from tests.support.workers import handler, run_burst, worker_of
-from worker import settling
+from tests.support.workers import handler, run_burst, running, until, worker_of
+from worker.leasing import settler
 from worker.worker import HookWorker
 
 _mine: contextvars.ContextVar[str] = contextvars.ContextVar("_mine")
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
-async def test_no_more_is_in_hand_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
-    """What has ended and is not written down counts, too: it would run again, were the worker to die."""
+async def test_no_more_is_in_flight_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
+    """A job that has ended and is not settled keeps its place: it would run again if the worker died."""
     await admitted(server, 60)
-    in_hand: list[int] = []
+    in_flight: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
-        in_hand.append(worker.in_flight)
-        if len(in_hand) % 3 == 0:
+        in_flight.append(worker.in_flight)
+        if len(in_flight) % 3 == 0:
             await asyncio.sleep(0)
 
     worker = worker_of(redis_url, handler(note), concurrency=concurrency, burst=True)
@@ -41,15 +42,15 @@ async def test_no_more_is_in_hand_than_may_be(server: Server, redis_url: str, co
     await worker.close()
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (60, True)
-    assert max(in_hand) == concurrency
+    assert max(in_flight) == concurrency
 
 
 @pytest.mark.parametrize(("disk", "batches"), [("fast", 10), ("slow", 5)])
 async def test_a_full_queue_takes_one_round_trip_a_batch(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
-    """The claims come along with the settlements; by halves where writing is quick, else with all there is."""
-    monkeypatch.setattr(settling, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
+    """Claims go with settlements: half of the places at a time if writing is fast, otherwise all of them."""
+    monkeypatch.setattr(settler, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
     await admitted(server, 100)
     await server.config_resetstat()
 
@@ -63,8 +64,8 @@ async def test_a_full_queue_takes_one_round_trip_a_batch(
     assert stats["cmdstat_zrangebyscore"]["calls"] <= batches + 2  # one by itself begins, and one finds nothing
 
 
-async def test_a_worker_that_stops_hands_back_what_it_has_not_begun(server: Server, redis_url: str) -> None:
-    """Without blame, and without running it."""
+async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: Server, redis_url: str) -> None:
+    """What was claimed and not begun is due again, without a crash and without having run."""
     await admitted(server, 40)
     runs = 0
     workers: list[HookWorker] = []
@@ -86,7 +87,7 @@ async def test_a_worker_that_stops_hands_back_what_it_has_not_begun(server: Serv
 
 
 async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server, redis_url: str) -> None:
-    """Whichever way they are claimed; the others go on meanwhile."""
+    """Two suspects never run at once, whichever way they are claimed, and other events run meanwhile."""
     await admitted(server, 60)
     await claimed(server, token="of a worker that dies", count=5)
     suspects = {claim_id for claim_id, _ in (await server.hgetall(keys.LEASES)).items()}
@@ -109,7 +110,7 @@ async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server,
 
 
 async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Server, redis_url: str) -> None:
-    """Also those that end in their first step: libraries keep time limits and sessions by the task that they run in."""
+    """Libraries keep time limits and sessions by task, so each run has one, even if it ends in its first step."""
     await admitted(server, 12)
     tasks: list[asyncio.Task[Any] | None] = []
     inherited: list[str] = []
@@ -128,7 +129,7 @@ async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Serv
 async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody renewed them while the loop was blocked: they are handed back, and claimed anew without a crash."""
+    """Nobody renewed them while the loop was blocked: they are released, and claimed again without a crash."""
     await admitted(server, 8)
     original = queue.settle_and_claim
     late: list[Claims] = []
@@ -143,7 +144,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
 
     async def note(event: Event, ctx: Any) -> None:
         runs[event.id] += 1
-        tokens[event.id] = next(claim.token for claim in worker._in_hand.claims() if claim.job_id == event.id)
+        tokens[event.id] = next(claim.token for claim in worker._inflight.claims() if claim.job_id == event.id)
 
     tokens: dict[str, str] = {}
     monkeypatch.setattr(queue, "settle_and_claim", settle_and_claim)
@@ -157,10 +158,66 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     assert ((await audit(server)).delivered, await server.exists(keys.LEASES, keys.CRASHES)) == (8, 0)
 
 
-async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_handed_back(
+async def test_a_fault_while_settling_frees_the_places_of_the_batch(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for those leases; what was settled is settled once, and nobody is blamed."""
+    """The worker does not stand still with no place left: the other events run, and then that of the fault."""
+    await admitted(server, 3)
+    runs: Counter[str] = Counter()
+    faults = [RuntimeError("a bug of ours")]
+    for name in ("settle", "settle_and_claim"):
+        monkeypatch.setattr(queue, name, partial(_faulty, getattr(queue, name), faults))
+
+    async def note(event: Event, ctx: Any) -> None:
+        runs[event.id] += 1
+
+    with watching() as log:
+        async with asyncio.timeout(20), running(redis_url, handler(note), concurrency=1, lease_seconds=600.0):
+            await until(lambda: _delivered(server, 3))
+    assert [line["jobs"] for line in log.of("settlement.failed")] == [1]
+    assert sorted(runs.values()) == [1, 1, 2]
+    assert (await audit(server)).balanced
+
+
+async def _faulty(original: Any, faults: list[RuntimeError], *arguments: Any, **options: Any) -> Any:
+    if faults:
+        raise faults.pop()
+    return await original(*arguments, **options)
+
+
+async def _delivered(server: Server, count: int) -> bool:
+    return (await audit(server)).delivered == count
+
+
+async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its_own_settlement(
+    server: Server, redis_url: str
+) -> None:
+    """Its place is free before the claimed jobs start: otherwise it would be taken for still running."""
+    (job,) = await admitted(server, 1)
+    runs = 0
+
+    async def lose_the_lease_once(event: Event, ctx: Any) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:  # another worker took it, and released it
+            await server.hdel(keys.LEASES, job.id)
+            await make_due(server, [job.id])
+
+    with watching() as log:
+        async with (
+            asyncio.timeout(20),
+            running(redis_url, handler(lose_the_lease_once), concurrency=1, lease_seconds=600.0),
+        ):
+            await until(lambda: _delivered(server, 1))
+    assert [line["job_id"] for line in log.of("job.fenced")] == [job.id]
+    assert runs == 2
+    assert (await audit(server)).balanced
+
+
+async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_released(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for those leases, what was settled is settled once, and no crash is counted."""
     await admitted(server, 8)
     original = queue.settle_and_claim
     lost: list[Claims] = []

@@ -1,4 +1,4 @@
-"""What handlers find around them: the shared HTTP session, the Konvox client, their module's state, `ctx.once`.
+"""What handlers are called with: the shared HTTP session, the Konvox client, their module's state, `ctx.once`.
 
 Made once per worker process; local replay makes it with gates in memory instead of Redis.
 """
@@ -21,9 +21,9 @@ from handlers.registry import Handler
 from konvox.api.transport import AuthScheme
 from konvox.client import KonvoxClient
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
-from worker.dispatch import ContextFactory
 from worker.errors import NoKonvoxAccessError
-from worker.lifespans import BoundedLifespan, SecondsLeft
+from worker.running.dispatcher import ContextFactory
+from worker.running.lifespans import BoundedLifespan, SecondsLeft
 
 HTTP_TIMEOUT_SECONDS = 30.0
 """The time limit of `ctx.http` where a handler sets none."""
@@ -53,7 +53,7 @@ class KonvoxAccess:
 
 
 class _NoClient:
-    """Stands in for the client where there is no access: the handler that uses it fails, and no other."""
+    """Takes the place of the client where there is no access: only a handler that uses it fails."""
 
     def __getattr__(self, name: str) -> Any:
         raise NoKonvoxAccessError
@@ -77,9 +77,9 @@ def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
 
 
 class _WorkerContext(Context):
-    """Makes the logger and the gate when a handler first asks for them.
+    """Makes the logger and the gate when a handler first uses them.
 
-    Most ask for neither, and the two cost as much as the event itself.
+    Most use neither, and the two cost as much as all the rest of the event.
     """
 
     __slots__ = ("_gate_of", "_handler", "_job")
@@ -88,13 +88,13 @@ class _WorkerContext(Context):
         self,
         job: Job,
         handler: Handler,
-        account_policy: GateFactory,
+        gate_of: GateFactory,
         *,
         konvox: KonvoxClient,
         http: aiohttp.ClientSession,
         state: Any,
     ) -> None:
-        self._job, self._handler, self._gate_of = job, handler, account_policy
+        self._job, self._handler, self._gate_of = job, handler, gate_of
         self.konvox, self.http, self.state = konvox, http, state
         self.attempt = job.attempt
 
@@ -111,20 +111,20 @@ class _WorkerContext(Context):
 
 
 @asynccontextmanager
-async def surroundings(
+async def handler_contexts(
     loaded: LoadedHandlers,
     access: Mapping[str, KonvoxAccess],
     once_gate: GateFactory,
     *,
     seconds_left: SecondsLeft | None = None,
 ) -> AsyncIterator[ContextFactory]:
-    """Open all that handlers share, run the modules' `lifespan`s around it, and yield what makes contexts.
+    """Open what handlers share, enter the modules' `lifespan`s, and yield what makes the contexts.
 
     Args:
         loaded: the handlers.
-        access: to the Konvox API, by the account that an event came in by.
+        access: to the Konvox API, by the account that an event came in for.
         once_gate: makes `ctx.once`.
-        seconds_left: how long leaving the `lifespan`s may take; asked meanwhile. Without it, for ever.
+        seconds_left: how long leaving the `lifespan`s may take, asked repeatedly. None for no limit.
 
     Raises:
         LifespanError: a module's `lifespan` failed.

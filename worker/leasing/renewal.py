@@ -1,4 +1,4 @@
-"""Keep the leases of running jobs, from a thread of its own, so that a handler that blocks the loop keeps them."""
+"""Keep the leases of running jobs, from a thread of its own: a handler that blocks the event loop keeps them, too."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import structlog
 
 from broker import queue
 from broker.queue import Claimed
-from broker.redis.client import OUTAGES, connect_blocking
-from worker.once import OnceBlocks
+from broker.redis.client import OUTAGES, BlockingServer, connect_blocking
+from worker.running.once import OnceBlocks
 
 logger = structlog.get_logger("worker")
 
 RENEWALS_PER_LEASE = 3
-"""A lease outlives two renewals that went wrong."""
+"""A lease outlives two renewals that failed."""
 
 
 class LeaseRenewal:
-    """A daemon thread that renews what is held, until it is stopped.
+    """A daemon thread that renews all leases of this worker, until it is stopped.
 
     Args:
-        redis_url: a connection of its own is made to it.
+        redis_url: the thread connects there by itself.
         lease_ms: how long a lease lasts.
-        held: what is running at the moment; called from the thread.
+        claims: the jobs in flight; called from the thread.
         once: the blocks of `ctx.once` that are running.
     """
 
     def __init__(
-        self, redis_url: str, *, lease_ms: int, held: Callable[[], Sequence[Claimed]], once: OnceBlocks
+        self, redis_url: str, *, lease_ms: int, claims: Callable[[], Sequence[Claimed]], once: OnceBlocks
     ) -> None:
         self._redis_url = redis_url
         self._lease_ms = lease_ms
-        self._held = held
+        self._claims = claims
         self._once = once
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease renewal", daemon=True)
@@ -57,18 +57,17 @@ class LeaseRenewal:
                     logger.warning("lease.renewal_failed", error=type(error).__name__)
                 away = True
             except Exception:
-                logger.exception(
-                    "lease.renewal_crashed"
-                )  # without this thread, every event that takes long would run twice
+                # Without this thread, every event that takes long would run twice.
+                logger.exception("lease.renewal_crashed")
             else:
                 away = False
         server.close()
 
-    def _renew_all(self, server: object) -> None:
+    def _renew_all(self, server: BlockingServer) -> None:
         self._once.renew(server)
-        held = self._held()
-        lost = queue.renew(server, held, lease_ms=self._lease_ms) if held else set()
-        # A job that was settled a moment ago is "lost" as well; only one that is still running is worth a word.
-        still_held = {claim.job_id for claim in self._held()}
-        for job_id in lost & still_held:
+        claims = self._claims()
+        lost = queue.renew(server, claims, lease_ms=self._lease_ms) if claims else set()
+        # A job that was settled a moment ago is "lost" as well; only one that is still running is worth a line.
+        still_running = {claim.job_id for claim in self._claims()}
+        for job_id in lost & still_running:
             logger.warning("lease.lost", job_id=job_id)

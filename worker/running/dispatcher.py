@@ -1,7 +1,7 @@
-"""Run the handlers of one event, all at once, and say how each of them ended.
+"""Run the handlers of one event at the same time, and say how each of them ended.
 
-Called by the worker for every job, and by local replay; no Redis in here. Nothing that a handler does (raise whatever
-it likes, exit, hang, cancel itself) goes beyond its own `HandlerRun`.
+Called by the worker for every job, and by local replay; no Redis in here. A handler may raise anything, exit, hang or
+cancel itself: only its own `HandlerRun` tells of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -20,12 +21,12 @@ from handlers.registry import Handler, Registry
 from handlers.stubs import handler_stub
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
-from worker.limits import LimitedRun, TimeLimit
-from worker.policy import HandlerRun, RetryPolicy
-from worker.threads import Threads
+from worker.running.threads import Threads
+from worker.running.timeouts import LimitedRun, Run, TimeLimit
+from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
-"""Makes the context with which a handler sees an event."""
+"""Makes the `Context` that a handler is called with."""
 
 logger = structlog.get_logger("worker")
 
@@ -34,7 +35,7 @@ class Dispatcher:
     """Finds the handlers of an event and runs them.
 
     Attributes:
-        threads: runs the plain ones; tells how many overran their time and go on.
+        threads: runs the plain ones; counts those that overran their time limit.
     """
 
     def __init__(self, registry: Registry, make_context: ContextFactory) -> None:
@@ -43,7 +44,8 @@ class Dispatcher:
         self._make_context = make_context
         self._hinted_types: set[str] = set()
         self._limits: dict[float, TimeLimit] = {}
-        self._at_once: dict[str, list[asyncio.Task[HandlerRun]]] = {}
+        self._several: dict[str, list[asyncio.Task[HandlerRun]]] = {}
+        self._deciding: Run | None = None
 
     @property
     def longest_run_seconds(self) -> float:
@@ -54,7 +56,7 @@ class Dispatcher:
         """Run the handlers of a job: all that match its event, or the one that it names.
 
         Raises:
-            asyncio.CancelledError: the worker is stopping. Nothing else, whatever the handlers do.
+            asyncio.CancelledError: the worker is stopping. No fault of a handler is raised.
         """
         views = _Views(job)
         if job.handler is not None:
@@ -66,21 +68,26 @@ class Dispatcher:
         if not matching:
             self._hint(job.record.type)
         tasks = [asyncio.create_task(self._run(handler, views, job), name=handler.name) for handler in matching]
-        self._at_once[job.id] = tasks
+        self._several[job.id] = tasks
         try:
             return await asyncio.gather(*tasks)
         finally:
-            del self._at_once[job.id]
+            del self._several[job.id]
 
     def time_limit_seconds(self, job: Job) -> float:
-        """How long the handlers of a job may take."""
+        """The longest time limit of the handlers of a job."""
         named = self._registry.get(job.handler) if job.handler else None
         handlers = [named] if named else self._registry.matching(job.record.type)
         return max((handler.timeout_seconds for handler in handlers), default=0.0)
 
-    def given_up(self, job: Job) -> list[HandlerRun]:
-        """How the handlers of a job ended that is under way for too long: what will not end has failed."""
-        tasks = self._at_once.get(job.id)
+    def run_in(self, task: asyncio.Task[Any]) -> Run | None:
+        """What runs in the loop's current task; for the watchdog's thread. None if no handler of ours does."""
+        found = (limit.run_in(task) for limit in list(self._limits.values()))  # copied in one step
+        return self._deciding or next(filter(None, found), None)
+
+    def abandoned_runs(self, job: Job) -> list[HandlerRun]:
+        """How the handlers of a job ended that is to be abandoned: those that still run have failed."""
+        tasks = self._several.get(job.id)
         if tasks is None:
             (name,) = [job.handler] if job.handler else [each.name for each in self._registry.matching(job.record.type)]
             return [self._never_ended(name)]
@@ -88,8 +95,8 @@ class Dispatcher:
 
     def _never_ended(self, name: str) -> HandlerRun:
         handler = self._registry.get(name)
-        policy = _policy(handler) if handler else RetryPolicy()
-        error = "TimeoutError: the handler swallows its cancellation at its time limit; it was left behind"
+        policy = _policy(handler) if handler else AttemptPolicy()
+        error = "TimeoutError: the handler swallows its cancellation at its time limit; it was abandoned"
         return HandlerRun(name, "failed", error=error, policy=policy)
 
     def _hint(self, event_type: str) -> None:
@@ -99,10 +106,12 @@ class Dispatcher:
 
     async def _run(self, handler: Handler, views: _Views, job: Job) -> HandlerRun:
         started = time.perf_counter()
-        run = LimitedRun(self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds))
+        limit = self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds)
+        what = handler, job
+        run = LimitedRun(limit, what)
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
-            if handler.when is not None and not handler.when(event):
+            if handler.when is not None and not self._asks(handler.when, event, what):
                 return HandlerRun(handler.name, "skipped")
             context = self._make_context(job, handler)
             with run:
@@ -117,26 +126,34 @@ class Dispatcher:
             return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
 
+    def _asks(self, when: Callable[[Event], bool], event: Event, what: Run) -> bool:
+        """Ask a handler's `when`. That is users' code as well, and may block the loop."""
+        self._deciding = what
+        try:
+            return bool(when(event))
+        finally:
+            self._deciding = None
+
     def _new_limit(self, seconds: float) -> TimeLimit:
         limit = self._limits[seconds] = TimeLimit(seconds)
         return limit
 
 
 async def _call_plain(threads: Threads, handler: Handler, event: Event, context: Context) -> None:
-    answer = await threads.run(handler.name, handler.function, event, context)
-    if inspect.isawaitable(answer):
-        await answer  # a plain wrapper around an async function: unawaited, its work would be lost
+    result = await threads.run(handler.name, handler.function, event, context)
+    if inspect.isawaitable(result):
+        await result  # a plain wrapper around an async function: unawaited, its work would be lost
 
 
 def _too_slow(handler: Handler, error: TimeoutError) -> TimeoutError:
-    note = "" if handler.is_async else "; it goes on in its thread, which cannot be stopped"
+    note = "" if handler.is_async else "; it still runs in its thread, which cannot be stopped"
     too_slow = TimeoutError(f"the handler took longer than its {handler.timeout_seconds:g} s{note}")
     too_slow.__cause__ = error.__cause__  # its traceback shows what the handler was waiting for
     return too_slow
 
 
 class _Views:
-    """The event in its two forms, each made when the first handler wants it."""
+    """The event as a model and as a plain one, each made when the first handler needs it."""
 
     __slots__ = ("_job", "_plain", "_typed")
 
@@ -160,10 +177,10 @@ class _Views:
         return self._plain
 
 
-def _unfinished(name: str, error: BaseException, duration_ms: float, policy: RetryPolicy) -> HandlerRun:
+def _unfinished(name: str, error: BaseException, duration_ms: float, policy: AttemptPolicy) -> HandlerRun:
     match error:
         case Drop():
-            # Users may derive from it without calling its constructor, or give it something that is no text.
+            # Users may derive from it without calling its constructor, or pass something that is not text.
             return HandlerRun(name, "dropped", duration_ms, _storable(f"{getattr(error, 'reason', '')}"), policy=policy)
         case EventDoesNotFitError():
             return HandlerRun(name, "unfit", duration_ms, _storable(str(error)), policy=policy)
@@ -185,8 +202,8 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _policy(handler: Handler) -> RetryPolicy:
-    return RetryPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
+def _policy(handler: Handler) -> AttemptPolicy:
+    return AttemptPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
 
 
 def _not_loaded(name: str) -> HandlerRun:

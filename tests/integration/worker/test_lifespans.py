@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.logwatch import LogWatch, watching
 from tests.support.processes import OurProcess, worker_environment
-from worker import lifespans
-from worker.lifespans import BoundedLifespan
+from worker.running import lifespans
+from worker.running.lifespans import BoundedLifespan
 
 MOMENT_SECONDS = 0.05
 
@@ -60,8 +60,8 @@ async def breaks(let_go: asyncio.Event) -> None:
 
 
 @pytest.mark.parametrize("leave", [waits, breaks, swallows, blocks], ids=["waits", "breaks", "swallows", "blocks"])
-async def test_an_exit_that_hangs(leave: Exit, log: LogWatch) -> None:
-    """It is cancelled when no time is left; where that is in vain, the process ends. The others are left in order."""
+async def test_an_exit_that_hangs_is_cancelled(leave: Exit, log: LogWatch) -> None:
+    """It is cancelled when no time is left, and otherwise the process ends; the other exits run in order."""
     loop, let_go = asyncio.get_running_loop(), asyncio.Event()
     ends: list[int] = []
     left: list[str] = []
@@ -92,7 +92,7 @@ async def test_an_exit_that_hangs(leave: Exit, log: LogWatch) -> None:
 
 
 async def test_an_exit_may_take_the_time_that_is_left(log: LogWatch) -> None:
-    """And what it raises by itself is told as ever."""
+    """An exit runs to its end while there is time, and what it raises by itself is raised."""
     left = asyncio.Event()
 
     @asynccontextmanager
@@ -129,7 +129,7 @@ async def never(event, ctx):
 
 
 async def test_a_worker_with_such_a_module_ends_in_time(redis_url: str, tmp_path: Path) -> None:
-    """After KONVOX_STOP_SECONDS, with exit code 0; at a second signal earlier."""
+    """The worker ends after KONVOX_STOP_SECONDS, or at a second signal, with exit code 0."""
     (tmp_path / "mine.py").write_text(HANGS)
     env = worker_environment(redis_url, KONVOX_STOP_SECONDS="60")
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:

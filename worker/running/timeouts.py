@@ -1,14 +1,26 @@
-"""The time limits of what runs, at a price that a handler which never waits does not notice. Used by dispatch.
+"""The time limits of handlers: what runs too long is cancelled, and ends with a TimeoutError. Used by the dispatcher.
 
-`asyncio.timeout` makes and removes a timer for each run, which costs more than all the rest of running a handler that
-does nothing. The runs of one limit are due in the order in which they began: one timer, set to the oldest, is enough.
+One timer serves all runs under the same limit: they are due in the order in which they began, so it is set to the
+oldest. `asyncio.timeout` makes and removes a timer for each run, which costs more than all the rest of running a
+handler that does nothing.
+
+What happens at a time limit: an `async def` handler is cancelled, and its attempt has failed. A plain `def` runs in a
+thread, which cannot be stopped: nobody waits for it any more (`threads.py`). A handler that swallows its cancellation
+is abandoned some seconds later (`worker/runner.py`). One that blocks the event loop keeps the timer from firing: that
+is the watchdog's business.
 """
 
 from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from broker.records import Job
+from handlers.registry import Handler
+
+Run = tuple[Handler, Job]
+"""A handler, and the job that it runs for."""
 
 
 class TimeLimit:
@@ -39,8 +51,12 @@ class TimeLimit:
         """Watch a run no longer."""
         self._running.pop(run, None)
 
+    def run_in(self, task: asyncio.Task[Any]) -> Run | None:
+        """What runs in a task under this limit; may be called from any thread, and looks at all of them."""
+        return next((run.what for run in list(self._running) if run.task is task), None)  # copied in one step
+
     def _look(self) -> None:
-        """Stop what is due to end, and set the timer to whatever is the oldest then."""
+        """Cancel what is due to end, and set the timer to the oldest that is left."""
         self._timer = None
         loop = asyncio.get_running_loop()
         for run in list(self._running):
@@ -54,20 +70,26 @@ class TimeLimit:
 class LimitedRun:
     """One run in the current task: `with LimitedRun(limit): await …`.
 
-    It is cancelled at its limit, which then comes out as a TimeoutError. As with `asyncio.timeout`, whoever else
-    cancels the task meanwhile is heard as well.
+    It is cancelled at its limit, which comes out as a TimeoutError. As with `asyncio.timeout`, a cancellation by anyone
+    else meanwhile counts as well.
+
+    Args:
+        limit: the limit.
+        what: the handler, and the job that it runs for.
 
     Attributes:
+        task: the task that it runs in.
         due: when it is to end, by the loop's clock.
         expired: whether it was cancelled at its limit.
     """
 
-    __slots__ = ("_cancelled_before", "_limit", "_task", "due", "expired")
+    __slots__ = ("_cancelled_before", "_limit", "due", "expired", "task", "what")
 
-    _task: asyncio.Task[object]
+    task: asyncio.Task[Any]
 
-    def __init__(self, limit: TimeLimit) -> None:
+    def __init__(self, limit: TimeLimit, what: Run | None = None) -> None:
         self._limit = limit
+        self.what = what
         self.expired = False
         self.due = 0.0
 
@@ -75,7 +97,7 @@ class LimitedRun:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a time limit needs a task that can be cancelled")
-        self._task = task
+        self.task = task
         self._cancelled_before = task.cancelling()
         self.due = self._limit.begin(self)
         return self
@@ -83,7 +105,7 @@ class LimitedRun:
     def expire(self) -> None:
         """Cancel the run."""
         self.expired = True
-        self._task.cancel()
+        self.task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -91,7 +113,7 @@ class LimitedRun:
         self._limit.end(self)
         if not self.expired:
             return
-        # Our own cancellation is taken back, whatever the run made of it; what is above it is somebody else's.
-        only_ours = self._task.uncancel() <= self._cancelled_before
+        # Our own cancellation is taken back, even if the run swallowed it; any beyond that is somebody else's.
+        only_ours = self.task.uncancel() <= self._cancelled_before
         if only_ours and kind is asyncio.CancelledError:
             raise TimeoutError(f"it took longer than {self._limit.seconds:g} s") from error

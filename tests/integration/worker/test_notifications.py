@@ -1,9 +1,10 @@
-"""The listener for new work: what it does when nothing is heard."""
+"""The listener for new work: what it does when nothing is heard, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,19 +13,21 @@ from broker import keys
 from broker.redis.client import Server, close, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
-from worker import wakeup
+from worker.leasing import notifications
 
 
 async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
     own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Silence alone is no reason to connect again, but a machine that is gone does not close its connections."""
-    monkeypatch.setattr(wakeup, "_QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(wakeup, "_AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr(wakeup, "COMMAND_TIMEOUT_SECONDS", 0.2)
+    """A silent connection is kept if it answers, and otherwise replaced: a machine that is gone does not close it."""
+    monkeypatch.setattr(notifications, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "COMMAND_TIMEOUT_SECONDS", 0.2)
     server = connect(own_valkey.url(), timeout_seconds=0.2)
     woken = asyncio.Event()
-    listener = asyncio.create_task(wakeup.listen(server, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear))
+    listener = asyncio.create_task(
+        notifications.listen(server, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear)
+    )
     try:
         await until(lambda: _listens(server))
         (first,) = await _listeners(server)
@@ -44,6 +47,23 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
         listener.cancel()
         await asyncio.wait([listener])
         await close(server)
+
+
+async def test_a_cancellation_that_is_lost_is_repeated() -> None:
+    """redis-py may lose one in Python 3.11, and the worker would never end."""
+    entered = asyncio.Event()
+
+    async def lose_the_first() -> None:
+        """Ignore the first cancellation."""
+        with suppress(asyncio.CancelledError):
+            entered.set()
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    listener = asyncio.create_task(lose_the_first())
+    await entered.wait()
+    await notifications.end(listener)
+    assert listener.cancelled()
 
 
 async def _listeners(server: Server) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Run a plain `def` handler in a thread of its own, without blocking the event loop or the end of the process.
 
-Called by dispatch. A thread cannot be killed: a handler that overruns its time goes on in its thread, and nobody waits
-for it. That is why these are daemon threads and no pool: its exit would wait for the last of them, and its places would
-be taken, one by one, by those that hang.
+Called by the dispatcher. A thread cannot be killed: a handler that overruns its time limit keeps running in its thread,
+and nobody waits for it. That is why each run has a daemon thread of its own. A pool would wait at its exit for the last
+of them, and those that hang would take its places, one by one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ logger = structlog.get_logger("worker")
 
 
 class Threads:
-    """Runs plain functions, and counts those that go on although nobody waits for them any more.
+    """Runs plain functions, and counts the threads that were abandoned: they run, and nobody waits for them.
 
     Attributes:
-        left_behind: how many did so, in all.
-        going_on: how many of those still do.
+        abandoned: how many were, in all.
+        still_running: how many of those still run.
     """
 
     def __init__(self) -> None:
-        self.left_behind = 0
-        self.going_on = 0
+        self.abandoned = 0
+        self.still_running = 0
 
     async def run(self, handler: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call `function(*arguments)` in a new daemon thread and return what it returns or raise what it raises.
@@ -41,27 +41,27 @@ class Threads:
             *arguments: what it is called with.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
         started_at = time.monotonic()
 
-        def tell(result: Any, error: BaseException | None) -> None:
-            if answer.done():  # timed out or stopped: nobody is listening any more
-                self.going_on -= 1
+        def on_end(result: Any, error: BaseException | None) -> None:
+            if future.done():  # timed out or stopped: nobody waits any more
+                self.still_running -= 1
                 seconds = round(time.monotonic() - started_at, 3)
-                logger.warning("thread.ended_late", handler=handler, seconds=seconds, still_going_on=self.going_on)
+                logger.warning("thread.ended_late", handler=handler, seconds=seconds, still_running=self.still_running)
             elif error is None:
-                answer.set_result(result)
+                future.set_result(result)
             else:
-                answer.set_exception(error)
+                future.set_exception(error)
 
-        _start(loop, handler, function, arguments, tell)
+        _start(loop, handler, function, arguments, on_end)
         try:
-            return await answer
+            return await future
         finally:
-            if answer.cancelled():
-                self.left_behind += 1
-                self.going_on += 1
-                logger.warning("thread.abandoned", handler=handler, going_on=self.going_on)
+            if future.cancelled():
+                self.abandoned += 1
+                self.still_running += 1
+                logger.warning("thread.abandoned", handler=handler, still_running=self.still_running)
 
 
 def _start(
@@ -69,7 +69,7 @@ def _start(
     handler: str,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
-    tell: Callable[[Any, BaseException | None], None],
+    on_end: Callable[[Any, BaseException | None], None],
 ) -> None:
     context = contextvars.copy_context()
 
@@ -80,9 +80,9 @@ def _start(
             result = context.run(function, *arguments)
         except (StopIteration, GeneratorExit) as stop:
             error = RuntimeError(f"the handler raised {stop!r}")  # a future cannot carry these into a coroutine
-        except BaseException as raised:  # noqa: BLE001 - whatever it is belongs to the caller, not to this thread
+        except BaseException as raised:  # noqa: BLE001 - the caller decides what follows from it, not this thread
             error = raised
         with suppress(RuntimeError):  # the loop is closed: the worker has ended meanwhile
-            loop.call_soon_threadsafe(tell, result, error)
+            loop.call_soon_threadsafe(on_end, result, error)
 
     threading.Thread(target=work, name=f"handler {handler}", daemon=True).start()

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from broker.dead_letters import DeadLetter
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from tests.support.events import job_of, outcome_of
-from worker.policy import (
+from worker.running.verdicts import (
     CRASH_LIMIT,
+    AttemptPolicy,
     HandlerRun,
-    RetryPolicy,
-    backoff_seconds,
     poison_settlement,
     settlement_of,
     unreadable_settlement,
@@ -27,37 +22,9 @@ NOW_MS = 1_800_000_000_000
 JOB = job_of(1)
 CLAIM = Claimed(JOB.id, token="a:1", crashes=0, payload=JOB.to_bytes())
 
-policies = st.builds(
-    RetryPolicy,
-    attempts=st.integers(1, 10_000),
-    base_seconds=st.floats(0, 1e6),
-    cap_seconds=st.floats(0, 1e6),
-)
-
-
-@given(policies, st.integers(1, sys.maxsize), st.floats(0, 1))
-def test_backoff_stays_within_its_bounds(policy: RetryPolicy, attempt: int, chance: float) -> None:
-    """However many attempts there were: no overflow, and never longer than the cap."""
-    assert 0 <= backoff_seconds(policy, attempt, chance=chance) <= policy.cap_seconds
-
-
-@given(policies, st.integers(1, 1000))
-def test_backoff_never_shrinks(policy: RetryPolicy, attempt: int) -> None:
-    """With the same chance, a later attempt waits at least as long."""
-    waits = [backoff_seconds(policy, number, chance=1) for number in (attempt, attempt + 1)]
-    assert waits == sorted(waits)
-
-
-@pytest.mark.parametrize(("attempt", "ceiling"), [(1, 1.0), (2, 2.0), (5, 16.0), (10, 512.0), (11, 600.0), (99, 600.0)])
-def test_backoff_doubles_up_to_the_cap(attempt: int, ceiling: float) -> None:
-    """With full jitter below it."""
-    assert backoff_seconds(RetryPolicy(), attempt, chance=1) == ceiling
-    assert backoff_seconds(RetryPolicy(), attempt, chance=0.25) == ceiling / 4
-    assert backoff_seconds(RetryPolicy(), attempt, chance=0) == 0
-
 
 def settle(*runs: HandlerRun, attempt: int = 1) -> Settlement:
-    """What becomes of the job after these runs, of its one handler where it is not the first attempt."""
+    """What follows for the job from these runs, and of its one handler where it is not the first attempt."""
     job = JOB if attempt == 1 else JOB.for_handler(runs[0].handler, attempt=attempt)
     return settlement_of(CLAIM, job, runs, now_ms=NOW_MS)
 
@@ -73,8 +40,8 @@ def letter_of(settlement: Settlement) -> DeadLetter:
     ("ended", "state"), [("done", "done"), ("skipped", "skipped"), ("dropped", "dropped"), ("unfit", "dead")]
 )
 def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: int) -> None:
-    """No follow-up, and a dead letter only where the event does not fit."""
-    settlement = settle(HandlerRun("h", ended, error="why", policy=RetryPolicy(8)), attempt=attempt)  # type: ignore[arg-type]
+    """There is no follow-up, and a dead letter only where the event does not fit."""
+    settlement = settle(HandlerRun("h", ended, error="why", policy=AttemptPolicy(8)), attempt=attempt)  # type: ignore[arg-type]
     outcome = outcome_of(settlement, "h")
     assert (outcome["state"], outcome["attempts"], outcome["at_ms"]) == (state, attempt, NOW_MS)
     assert settlement.follow_ups == []
@@ -83,8 +50,8 @@ def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: in
 
 @pytest.mark.parametrize(("attempt", "state"), [(1, "retrying"), (7, "retrying"), (8, "dead"), (9, "dead")])
 def test_a_failure_is_retried_until_the_attempts_are_used_up(attempt: int, state: str) -> None:
-    """Then it is a dead letter; a handler whose `attempts` was lowered meanwhile is one at once."""
-    settlement = settle(HandlerRun("h", "failed", error="boom", policy=RetryPolicy(8)), attempt=attempt)
+    """The last attempt makes it a dead letter; so does the next one if `attempts` was lowered meanwhile."""
+    settlement = settle(HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(8)), attempt=attempt)
     assert outcome_of(settlement, "h")["state"] == state
     if state == "dead":
         assert settlement.follow_ups == []
@@ -98,19 +65,29 @@ def test_a_failure_is_retried_until_the_attempts_are_used_up(attempt: int, state
         assert settlement.dead_letters == {}
 
 
+@pytest.mark.parametrize(("attempt", "ceiling_ms"), [(1, 1_000), (3, 4_000), (99, 600_000)])
+def test_what_failed_together_is_not_retried_together(attempt: int, ceiling_ms: int) -> None:
+    """The waits after a failure are random, and spread from almost nothing up to the ceiling of that attempt."""
+    failed = HandlerRun("h", "failed", policy=AttemptPolicy(100))
+    waits_ms = [settle(failed, attempt=attempt).follow_ups[0][1] for _ in range(300)]
+    assert len(set(waits_ms)) > 200
+    assert 0 <= min(waits_ms) < ceiling_ms / 5
+    assert ceiling_ms * 4 / 5 < max(waits_ms) <= ceiling_ms
+
+
 def test_a_handler_says_when_to_retry() -> None:
-    """And its own backoff is not asked."""
+    """The wait that `Retry` asks for replaces the backoff."""
     settlement = settle(HandlerRun("h", "failed", retry_after_seconds=90.5))
     assert settlement.follow_ups[0][1] == 90_500
 
 
-def test_each_handler_has_a_fate_of_its_own() -> None:
-    """Only the failed one gets another job; the others are not run again."""
+def test_each_handler_has_an_end_of_its_own() -> None:
+    """Only the handler that failed gets another job, and the others are not run again."""
     settlement = settle(
         HandlerRun("a", "done"),
         HandlerRun("b", "failed"),
         HandlerRun("c", "unfit"),
-        HandlerRun("d", "failed", policy=RetryPolicy(attempts=1)),
+        HandlerRun("d", "failed", policy=AttemptPolicy(attempts=1)),
     )
     states = {name: outcome_of(settlement, name)["state"] for name in settlement.outcomes}
     assert states == {"a": "done", "b": "retrying", "c": "dead", "d": "dead"}
@@ -119,18 +96,18 @@ def test_each_handler_has_a_fate_of_its_own() -> None:
 
 
 def test_without_handlers_an_event_is_delivered() -> None:
-    """There is nothing to do."""
+    """An event without handlers is settled without outcomes."""
     assert settle() == Settlement(CLAIM, JOB.delivery, received_at_ms=JOB.record.received_at_ms)
 
 
 def test_a_dead_letter_can_be_tried_again_from_what_it_holds() -> None:
-    """The whole job, as arq keeps it."""
+    """A dead letter holds the whole job, as arq keeps it."""
     job = Job.from_bytes(letter_of(settle(HandlerRun("h", "unfit"))).job.encode())
     assert job == JOB.for_handler("h", attempt=1)
 
 
 def test_endless_errors_are_cut() -> None:
-    """The end of a traceback and the start of an error tell most."""
+    """Of an endless error its start is kept, and of an endless traceback its end."""
     run = HandlerRun("h", "unfit", error="e" * 100_000, traceback="t" * 100_000 + "the end")
     settlement = settle(run)
     letter = letter_of(settlement)
@@ -141,7 +118,7 @@ def test_endless_errors_are_cut() -> None:
 
 @pytest.mark.parametrize("handler", [None, "h"])
 def test_poison_is_put_aside(handler: str | None) -> None:
-    """With its job, for whoever has fixed what it kills; and its handler is not shown as waiting for a retry."""
+    """The dead letter holds the job, and its handler is not shown as waiting for a retry."""
     job = JOB if handler is None else JOB.for_handler(handler, attempt=2)
     settlement = poison_settlement(Claimed(job.id, "a:1", CRASH_LIMIT, job.to_bytes()), job, now_ms=NOW_MS)
     letter = letter_of(settlement)
@@ -155,7 +132,7 @@ def test_poison_is_put_aside(handler: str | None) -> None:
 
 @pytest.mark.parametrize("payload", [None, b"\xff nonsense"])
 def test_what_cannot_be_read_is_put_aside(payload: bytes | None) -> None:
-    """Visible under its own id, with whatever there was."""
+    """The dead letter has the id of the job, and holds what there was."""
     claim = Claimed("evt_1~2/h#3", "a:1", 0, payload)
     settlement = unreadable_settlement(claim, error="gone", now_ms=NOW_MS)
     letter = letter_of(settlement)

@@ -1,6 +1,6 @@
-"""A module's `lifespan`: entered when the worker starts, left when it ends, which may take only so long.
+"""A module's `lifespan`: entered when the worker starts, left when it stops, within a time limit.
 
-It is users' code, run when the worker has been told to stop and everything is written and handed back. An exit that
+Its exit is users' code. It runs when the worker was asked to stop, and everything is written and released. An exit that
 waits for ever is cancelled; one that swallows its cancellation, or blocks the event loop, ends with the process.
 """
 
@@ -17,18 +17,19 @@ import structlog
 
 from handlers.loader import Lifespan
 from worker.errors import LifespanError
-from worker.watchdog import end_process
+from worker.running.watchdog import end_process
 
 LEAST_SECONDS = 1.0
-"""How long leaving one may take although no time is left: most only close a connection."""
+"""How long an exit may take even if no time is left: most only close a connection."""
 
 CANCELLED_SECONDS = 1.0
-"""How long one that is cancelled may take to end, before the process ends without it."""
+"""How long an exit that is cancelled may take to end; then the process ends without it."""
 
 LOOK_SECONDS = 0.1
-"""How often to look how much time is left: a second signal takes it all away."""
+"""How often to ask how much time is left: after a second signal, none is."""
 
 SecondsLeft = Callable[[], float]
+"""How much of the time to stop is left."""
 
 logger = structlog.get_logger("worker")
 
@@ -39,8 +40,8 @@ class BoundedLifespan:
     Args:
         module: the module.
         lifespan: its `lifespan`.
-        seconds_left: how much of the time to stop is left; without it leaving may take for ever.
-        end: ends the process with an exit code; other than `end_process` in tests.
+        seconds_left: how much of the time to stop is left. None for no limit.
+        end: ends the process with an exit code; tests replace it.
     """
 
     def __init__(
@@ -75,28 +76,31 @@ class BoundedLifespan:
         """Leave it, as long as there is time."""
         if self._seconds_left is None:
             return await self._inner.__aexit__(kind, error, trace)
-        patience = asyncio.timeout(None)
+        limit = asyncio.timeout(None)
         try:
-            async with patience:
-                watch = (asyncio.get_running_loop(), patience, self._seconds_left, 0 if error is None else 1)
+            async with limit:
+                watch = (asyncio.get_running_loop(), limit, self._seconds_left, 0 if error is None else 1)
                 threading.Thread(target=self._watch, args=watch, name="lifespan watch", daemon=True).start()
                 try:
                     return await self._inner.__aexit__(kind, error, trace)
                 finally:
                     self._left.set()
         except Exception:
-            if not patience.expired():
+            if not limit.expired():
                 raise
-            return None  # cancelled by us: what it says to that is no fault of the worker
+            return None  # we cancelled it: what it raises then is no fault of the worker
 
     def _watch(
         self,
         loop: asyncio.AbstractEventLoop,
-        patience: asyncio.Timeout,
+        limit: asyncio.Timeout,
         seconds_left: SecondsLeft,
         exit_code: int,
     ) -> None:
-        """In a thread, because the loop may be blocked."""
+        """Cancel an exit that takes too long, and end the process if that does not help.
+
+        In a thread, because the loop may be blocked.
+        """
         not_before = time.monotonic() + LEAST_SECONDS
         while not self._left.wait(LOOK_SECONDS):
             if time.monotonic() >= not_before and seconds_left() <= 0:
@@ -106,7 +110,7 @@ class BoundedLifespan:
 
         def cancel() -> None:
             if not self._left.is_set():
-                patience.reschedule(loop.time())
+                limit.reschedule(loop.time())
 
         hint = "let the code behind its yield end soon: close connections with a time limit"
         logger.error("lifespan.abandoned", module=self._module, hint=hint)

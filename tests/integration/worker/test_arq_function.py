@@ -24,7 +24,7 @@ from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled
 from tests.support.workers import dispatcher_of, handler, run_burst, until
-from worker.stock import LEASE_SECONDS, arq_function
+from worker.arq_function import LEASE_SECONDS, arq_function
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ class StockWorker(arq.Worker):
     """Stock arq, which can be ended between two polls."""
 
     polling: asyncio.Lock
-    run: asyncio.Task[None]
+    polling_task: asyncio.Task[None]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -49,7 +49,7 @@ class StockWorker(arq.Worker):
 
     def start(self) -> None:
         """In the background."""
-        self.run = asyncio.create_task(self.main())
+        self.polling_task = asyncio.create_task(self.main())
 
     async def _poll_iteration(self) -> None:
         """As arq's, and never cut short: cancelled during its UNWATCH, redis-py would leave a connection open."""
@@ -59,8 +59,8 @@ class StockWorker(arq.Worker):
     async def end(self) -> None:
         """Stop polling, and interrupt what runs."""
         async with self.polling:
-            self.run.cancel()
-        await asyncio.wait([self.run])
+            self.polling_task.cancel()
+        await asyncio.wait([self.polling_task])
         for task in self.tasks.values():
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
@@ -81,7 +81,7 @@ def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> StockWor
 
 
 async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
-    """With a retry for the handler that failed, a dead letter for the one that gave up, and a ledger that balances."""
+    """A stock worker retries the handler that failed, buries the one that gave up, and the ledger balances."""
     await admitted(server, 5)
     runs: Counter[str] = Counter()
 
@@ -106,7 +106,7 @@ async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
 
 
 async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, redis_url: str) -> None:
-    """Whatever either takes, the other leaves alone."""
+    """A job that a stock worker or ours has taken is left alone by the other."""
     jobs = await admitted(server, 200)
     runs: Counter[str] = Counter()
 
@@ -123,7 +123,7 @@ async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, red
 
 
 async def test_our_jobs_can_be_looked_at_with_arq(server: Server) -> None:
-    """Status and details, while they are queued, leased, and gone."""
+    """Stock arq tells status and details of our jobs while they are queued or leased, and when they are gone."""
     (job,) = await admitted(server, 1)
     arq_job = ArqJob(job.id, server, _queue_name=keys.QUEUE, _deserializer=orjson.loads)
     assert await arq_job.status() == JobStatus.queued
@@ -152,8 +152,8 @@ class Interrupted:
         self.worker.start()
 
 
-async def test_when_it_stops_the_job_is_handed_back(server: Server, pool: ArqRedis) -> None:
-    """At once, without a crash or an attempt."""
+async def test_when_it_stops_the_job_is_released(server: Server, pool: ArqRedis) -> None:
+    """The job is due at once, without a crash or an attempt."""
     (job,) = await admitted(server, 1)
     interrupted = Interrupted(pool)
     await interrupted.entered.wait()
@@ -202,7 +202,7 @@ async def _is_idle(worker: arq.Worker) -> bool:
 
 
 async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqRedis) -> None:
-    """It comes only where a handler will not stop at its own."""
+    """The time-out of arq comes only if a handler does not stop at ours, and the job is kept."""
     (job,) = await admitted(server, 1)
 
     async def never(event: Event, ctx: Any) -> None:
@@ -220,7 +220,7 @@ async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqR
 
 
 def test_its_time_limit_is_longer_than_any_handlers() -> None:
-    """Ours are applied by us."""
+    """The time limit of arq never comes before that of a handler, which we apply."""
 
     async def patient(event: Event, ctx: Any) -> None:
         pass

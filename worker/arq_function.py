@@ -1,4 +1,4 @@
-"""Our function for a stock arq worker, for whoever runs arq already and wants such a worker to drain our queue as well.
+"""Our function for a stock arq worker: users who run arq already can have such a worker drain our queue as well.
 
     arq.Worker(functions=[arq_function(dispatcher)], queue_name="konvox:queue", job_deserializer=orjson.loads, …)
 
@@ -22,8 +22,8 @@ from broker import queue
 from broker.queue import Claimed
 from broker.records import FUNCTION_NAME, Job
 from broker.redis.client import OUTAGES
-from worker.dispatch import Dispatcher
-from worker.policy import settlement_of
+from worker.running.dispatcher import Dispatcher
+from worker.running.verdicts import settlement_of
 
 LEASE_SECONDS = 310
 """Stock arq's own: its longest job and ten seconds; longer where a handler may take longer. It renews nothing."""
@@ -40,8 +40,8 @@ _NEVER = 2**31
 def arq_function(dispatcher: Dispatcher) -> Function:
     """The function that our jobs name, as an arq worker takes it.
 
-    Whatever stock arq takes for an end, it deletes, time-outs and errors included; only after `arq.Retry` it leaves the
-    job alone. So that is raised for all that was not written down.
+    Stock arq deletes a job that has ended in any way, time-outs and errors included. Only after `arq.Retry` it keeps
+    the job, so that is raised unless the end of the job was written.
     """
     lease_seconds = max(LEASE_SECONDS, dispatcher.longest_run_seconds + 20)
 

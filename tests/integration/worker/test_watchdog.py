@@ -14,12 +14,13 @@ from broker.ledger import audit
 from broker.queue import Claims
 from broker.redis.client import Server
 from konvox.events import Event
-from tests.support.events import admitted, claimed, make_due
+from tests.support.events import LEASE_MS, admitted, claimed, make_due
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, running, until
-from worker import watchdog
-from worker.once import OnceBlocks
-from worker.watchdog import Culprit, Patience, Watchdog, culprit_of
+from worker.running import watchdog
+from worker.running.once import OnceBlocks
+from worker.running.timeouts import Run
+from worker.running.watchdog import BlockingHandler, BlockLimits, Watchdog, blocking_handler
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ async def _delivered(server: Server, count: int) -> bool:
 
 
 async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url: str) -> None:
-    """With its stack and its event; warned of at double the distance each time, counted once, and run once."""
+    """The log shows handler, event and stack, after double the time each; it is one block, and the event runs once."""
     (job,) = await admitted(server, 1)
     runs: list[str] = []
 
@@ -57,14 +58,14 @@ async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url
     assert {line["delivery"] for line in warnings} == {job.delivery}
     assert [line["blocked_seconds"] for line in warnings] == [1 / 16, 1 / 8, 1 / 4]
     assert "time.sleep(0.001)" in warnings[0]["stack"]
-    assert "dispatch.py" not in warnings[0]["stack"]
+    assert "dispatcher.py" not in warnings[0]["stack"]
     assert worker.watchdog.blocks == 1
     assert worker.watchdog.blocked_seconds == pytest.approx(free["blocked_seconds"])
     assert runs == [job.record.id]
 
 
 async def test_among_several_handlers_the_one_that_blocks_is_named(server: Server, redis_url: str) -> None:
-    """Also where it is a predicate, or something deep below the handler."""
+    """The handler is found whether its predicate blocks, or something deep below it."""
     await admitted(server, 1)
 
     def wait_for_warnings(count: int) -> bool:
@@ -87,8 +88,27 @@ async def test_among_several_handlers_the_one_that_blocks_is_named(server: Serve
     assert [line["handler"] for line in log.of("loop.blocked")][:2] == ["wary", "deep"]
 
 
+async def test_a_handler_that_blocks_in_a_task_of_its_own_is_unknown(server: Server, redis_url: str) -> None:
+    """The block is logged with its stack, but with no handler: whose task it is cannot be known."""
+    await admitted(server, 1)
+
+    async def careless() -> None:
+        while not log.of("loop.blocked"):
+            time.sleep(0.001)  # noqa: ASYNC251 - what users do by mistake is what this is about
+
+    async def makes_a_task(event: Event, ctx: Any) -> None:
+        await asyncio.create_task(careless())
+
+    with watching() as log:
+        async with running(redis_url, handler(makes_a_task)):
+            await until(lambda: _delivered(server, 1))
+    (line,) = log.of("loop.blocked")
+    assert (line["handler"], line["delivery"]) == (None, None)
+    assert "in careless" in line["stack"]
+
+
 async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: Server, redis_url: str) -> None:
-    """However long it takes."""
+    """A handler in a thread, or one that awaits, may take long without a warning."""
     await admitted(server, 1)
 
     def plain(event: Event, ctx: Any) -> None:
@@ -105,19 +125,31 @@ async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: Server, red
 
 
 class Blocked:
-    """A loop that is blocked in a handler, with claims in hand, until the watchdog ends the process.
+    """A loop that is blocked in a handler, with jobs in flight, until the watchdog ends the process.
 
     Attributes:
         exit_codes: with what it would have ended.
+        once: the blocks of `ctx.once` that are running.
+        dispatcher: what runs the handlers.
     """
 
-    def __init__(self, redis_url: str, held: list[Any], **patience: float) -> None:
+    def __init__(self, redis_url: str, claims: list[Any], **changes: float) -> None:
         self.exit_codes: list[int] = []
         self._ended = threading.Event()
-        limits = {"lease_seconds": 0.1, "longest_run_seconds": 60.0, "stop_seconds": 60.0, **patience}
+        self.once = OnceBlocks(LEASE_MS)
+        self.dispatcher = dispatcher_of()
+        limits = {"lease_seconds": 0.1, "longest_run_seconds": 60.0, "stop_seconds": 60.0, **changes}
         self.watchdog = Watchdog(
-            redis_url, held=lambda: held, once=OnceBlocks(1), patience=Patience(**limits), end=self._end
+            redis_url,
+            claims=lambda: claims,
+            run_in=self._run_in,
+            once=self.once,
+            limits=BlockLimits(**limits),
+            end=self._end,
         )
+
+    def _run_in(self, task: asyncio.Task[Any]) -> Run | None:
+        return self.dispatcher.run_in(task)
 
     def _end(self, exit_code: int) -> None:
         self.exit_codes.append(exit_code)
@@ -130,90 +162,111 @@ class Blocked:
         async def block(event: Event, ctx: Any) -> None:
             blocking_until(self._ended)
 
+        self.dispatcher = dispatcher_of(handler(block, **options))
         self.watchdog.start()
-        await dispatcher_of(handler(block, **options)).dispatch(job)
+        await self.dispatcher.dispatch(job)
 
 
-async def test_one_that_blocks_for_ever_is_let_go_of(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_blocks_for_ever_costs_the_worker_and_no_other_event(
+    server: Server, redis_url: str
+) -> None:
     """After its own time limit and a lease the process ends: only its own event counts as having crashed it."""
     jobs = await admitted(server, 3)
-    held = (await claimed(server, token="a")).jobs
-    blocked = Blocked(redis_url, held)
+    claims = (await claimed(server, token="a")).jobs
+    blocked = Blocked(redis_url, claims)
     with watching() as log:
         await blocked.run(jobs[0], timeout_seconds=0.1)
     assert blocked.exit_codes == [1]
     (line,) = log.of("worker.aborted")
-    assert (line["handler"], line["delivery"], line["handed_back"]) == ("block", jobs[0].delivery, 2)
+    assert (line["handler"], line["delivery"], line["released"]) == ("block", jobs[0].delivery, 2)
     assert line["blocked_seconds"] == pytest.approx(0.2, abs=1 / 64)
     assert set(await server.hkeys(keys.LEASES)) == {jobs[0].id.encode()}
     await make_due(server, [jobs[0].id])
-    claims = {claim.job_id: claim.crashes for claim in (await claimed(server, token="b")).jobs}
-    assert claims == {jobs[0].id: 1, jobs[1].id: 0, jobs[2].id: 0}
+    crashes = {claim.job_id: claim.crashes for claim in (await claimed(server, token="b")).jobs}
+    assert crashes == {jobs[0].id: 1, jobs[1].id: 0, jobs[2].id: 0}
 
 
-async def test_one_that_cannot_be_told_leaves_all_as_suspects(server: Server, redis_url: str) -> None:
-    """As when it blocks in a task of its own making: nothing is handed back, and each is run again by itself."""
+async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(server: Server, redis_url: str) -> None:
+    """Nothing is released, because any event may be guilty: each runs again by itself, as a suspect."""
     await admitted(server, 2)
-    held = (await claimed(server, token="a")).jobs
-    blocked = Blocked(redis_url, held, longest_run_seconds=0.1)
+    claims = (await claimed(server, token="a")).jobs
+    blocked = Blocked(redis_url, claims, longest_run_seconds=0.1)
     blocked.watchdog.start()
     with watching() as log:
         blocking_until(blocked._ended)
     assert blocked.exit_codes == [1]
     (line,) = log.of("worker.aborted")
-    assert (line["handler"], line["handed_back"]) == (None, 0)
+    assert (line["handler"], line["released"]) == (None, 0)
     assert "blocking_until" in line["stack"]
     assert await server.hlen(keys.LEASES) == 2
 
 
-async def test_without_redis_it_is_let_go_of_all_the_same(server: Server) -> None:
-    """What could not be handed back is run again when its lease lapses."""
+async def test_without_redis_the_worker_is_aborted_all_the_same(server: Server) -> None:
+    """What could not be released runs again when its lease lapses."""
     jobs = await admitted(server, 2)
-    held = (await claimed(server, token="a")).jobs
-    blocked = Blocked("unix:///nowhere/v.sock", held)
+    claims = (await claimed(server, token="a")).jobs
+    blocked = Blocked("unix:///nowhere/v.sock", claims)
     with watching() as log:
         await blocked.run(jobs[0], timeout_seconds=0.1)
     assert blocked.exit_codes == [1]
-    assert log.of("worker.aborted")[0]["handed_back"] == 0
+    assert log.of("worker.aborted")[0]["released"] == 0
+
+
+async def test_what_is_released_can_run_its_once_blocks_at_once(server: Server, redis_url: str) -> None:
+    """The keys of `ctx.once` that the aborted worker held are free with the jobs: nobody waits for them to lapse."""
+    jobs = await admitted(server, 2)
+    blocked = Blocked(redis_url, (await claimed(server, token="a")).jobs)
+    name = keys.once_key(jobs[1].record.id, "mine.tell", "crm")
+    assert await blocked.once.enter(server, name) is not None
+    with watching():
+        await blocked.run(jobs[0], timeout_seconds=0.1)
+    assert blocked.exit_codes == [1]
+    assert not await server.exists(name)
 
 
 async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: Server) -> None:
-    """Each has its own time; together they may take longer than any of them."""
+    """Each handler has its own time, and together they may take longer than any of them."""
     jobs = await admitted(server, 8)
     blocked = Blocked(redis_url, [], lease_seconds=0.5)
 
     async def block(event: Event, ctx: Any) -> None:
         time.sleep(0.15)  # noqa: ASYNC251 - see above
 
-    dispatcher = dispatcher_of(handler(block, timeout_seconds=0.1))
+    blocked.dispatcher = dispatcher_of(handler(block, timeout_seconds=0.1))
     with watching() as log:
         blocked.watchdog.start()
-        await asyncio.gather(*map(dispatcher.dispatch, jobs))
+        await asyncio.gather(*map(blocked.dispatcher.dispatch, jobs))
         blocked.watchdog.stop()
     assert len(log.of("loop.blocked")) >= 3
     assert blocked.exit_codes == []
 
 
 def test_somebody_with_a_debugger_blocks_on_purpose() -> None:
-    """It may take as long as it likes."""
+    """A stack with a debugger in it is recognised, and one without is not."""
     import bdb  # noqa: PLC0415 - for this test alone
     import sys  # noqa: PLC0415
 
-    seen: list[Culprit] = []
-    bdb.Bdb().runcall(lambda: seen.append(culprit_of(sys._getframe())))
+    seen: list[BlockingHandler] = []
+    bdb.Bdb().runcall(lambda: seen.append(blocking_handler(None, sys._getframe())))
     assert seen[0].debugged
-    assert not culprit_of(sys._getframe()).debugged
+    assert not blocking_handler(None, sys._getframe()).debugged
 
 
 async def test_the_end_of_the_loop_is_no_block() -> None:
-    """A worker that ended without a word is not accused of anything."""
+    """A loop that has ended is not taken for one that is blocked."""
     exit_codes: list[int] = []
 
     async def leave() -> None:
-        patience = Patience(lease_seconds=0.05, longest_run_seconds=0.05, stop_seconds=1)
-        Watchdog(
-            "unix:///nowhere/v.sock", held=list, once=OnceBlocks(1), patience=patience, end=exit_codes.append
-        ).start()
+        limits = BlockLimits(lease_seconds=0.05, longest_run_seconds=0.05, stop_seconds=1)
+        watchdog = Watchdog(
+            "unix:///nowhere/v.sock",
+            claims=list,
+            run_in=lambda _: None,
+            once=OnceBlocks(1),
+            limits=limits,
+            end=exit_codes.append,
+        )
+        watchdog.start()
         await asyncio.sleep(0.05)
 
     with watching() as log:
@@ -229,7 +282,7 @@ async def _no_watchdog() -> bool:
 async def test_claims_that_waited_behind_a_blocked_loop_are_not_run(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody renewed them meanwhile; they are handed back, and claimed anew without a crash."""
+    """Nobody renewed them meanwhile; they are released, and claimed again without a crash."""
     await admitted(server, 2)
     claims_seen: list[Claims] = []
     crashes: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.limits import LimitedRun, TimeLimit
+from worker.running.timeouts import LimitedRun, TimeLimit
 
 
 async def limited(limit: TimeLimit, work: Coroutine[Any, Any, Any]) -> str:
@@ -28,7 +28,7 @@ async def for_ever() -> None:
 
 
 async def test_what_takes_too_long_is_stopped_and_nothing_else() -> None:
-    """Those that ended before, those that began later and those of another limit are left alone."""
+    """Runs that ended before, that began later or that have another limit are left alone."""
     short, long = TimeLimit(0.02), TimeLimit(60)
     let_go = asyncio.Event()
     patient = asyncio.create_task(limited(long, let_go.wait()))
@@ -40,7 +40,7 @@ async def test_what_takes_too_long_is_stopped_and_nothing_else() -> None:
 
 
 async def test_one_timer_serves_all_that_run() -> None:
-    """In whatever order they end, each of those that do not is stopped, and none before its time."""
+    """Each run that does not end is stopped at its time and not before, whatever the order in which the others end."""
     limit = TimeLimit(0.03)
     loop = asyncio.get_running_loop()
 
@@ -57,8 +57,8 @@ async def test_one_timer_serves_all_that_run() -> None:
     assert all(seconds >= 0.03 for how, seconds in ends if how == "too slow")
 
 
-async def test_a_timer_that_has_fired_is_set_anew() -> None:
-    """Also after a time in which nothing ran."""
+async def test_a_timer_that_has_fired_is_set_again() -> None:
+    """The next run gets a timer, also after a time in which nothing ran."""
     limit = TimeLimit(0.01)
     assert await limited(limit, asyncio.sleep(0)) == "done"
     await asyncio.sleep(0.02)
@@ -67,7 +67,7 @@ async def test_a_timer_that_has_fired_is_set_anew() -> None:
 
 
 async def test_a_time_limit_of_somebody_else_is_not_taken_for_this_one() -> None:
-    """Both can be around one piece of work; the inner one is the work's own."""
+    """Of two limits around one piece of work, each raises for itself."""
 
     async def impatient() -> None:
         async with asyncio.timeout(0):
@@ -77,7 +77,7 @@ async def test_a_time_limit_of_somebody_else_is_not_taken_for_this_one() -> None
 
 
 async def test_a_run_may_finish_what_it_does_when_it_is_stopped() -> None:
-    """Then it is done, and the cancellation is not left behind for whatever its task does next."""
+    """A run that ends well although it was cancelled is done, and its task is not left cancelled."""
 
     async def finish() -> None:
         try:
@@ -91,8 +91,8 @@ async def test_a_run_may_finish_what_it_does_when_it_is_stopped() -> None:
     assert task.cancelling() == 0
 
 
-async def test_who_else_cancels_is_heard() -> None:
-    """A worker that stops cancels what runs, also at the moment at which its time is up."""
+async def test_another_cancellation_is_not_lost() -> None:
+    """A worker that stops cancels what runs, even at the moment at which its time is up."""
     limit = TimeLimit(0.01)
     entered = asyncio.Event()
 

@@ -1,8 +1,10 @@
-"""What becomes of an event after its handlers ran: pure decisions, no I/O. Called by the worker for every job."""
+"""What follows from how the handlers of a job ended: done, another attempt, a dead letter. Pure, no I/O.
+
+The worker asks here for every job. Here stands as well after how many crashes an event is poison.
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -12,20 +14,21 @@ import orjson
 from broker.dead_letters import DeadLetter, Reason
 from broker.queue import Claimed, Settlement
 from broker.records import Job
+from konvox.backoff import ceiling_seconds, full_jitter_seconds
 
 CRASH_LIMIT = 3
-"""How many workers an event may take down before it is dead-lettered as poison."""
+"""Crashes until poison: an event that this many workers died with becomes a dead letter, and is not run again."""
 
 _LONGEST_ERROR_CHARACTERS = 2_000
 _LONGEST_TRACEBACK_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """What a handler allows itself.
+class AttemptPolicy:
+    """How often a handler may be run for one event, and how long is waited in between.
 
     Attributes:
-        attempts: how often it may be run for one event, in all.
+        attempts: the most attempts, the first included.
         base_seconds: the longest wait before the second attempt; it doubles with each further one.
         cap_seconds: the longest wait before any attempt.
     """
@@ -36,17 +39,17 @@ class RetryPolicy:
 
 
 class HandlerRun(NamedTuple):
-    """How one run of one handler for one event ended.
+    """How one attempt of one handler ended.
 
     Attributes:
         handler: the handler's name.
-        ended: `done`; `skipped` by its own `when`; `dropped` by `raise Drop`; `failed`, to be tried again; `unfit`: the
-            event does not fit its model, which no second attempt can fix.
+        ended: `done`; `skipped` by its own `when`; `dropped` by `raise Drop`; `failed`, and to be tried again; `unfit`:
+            the event does not fit its model, and no further attempt can change that.
         duration_ms: how long it ran.
         error: the error in one line; the reason of a drop.
         traceback: the traceback as text.
         retry_after_seconds: the wait that `raise Retry(after=…)` asked for.
-        policy: what the handler allows itself; asked only where it did not end well.
+        policy: of the handler; needed only where it did not end well.
     """
 
     handler: str
@@ -55,24 +58,18 @@ class HandlerRun(NamedTuple):
     error: str = ""
     traceback: str = ""
     retry_after_seconds: float | None = None
-    policy: RetryPolicy = RetryPolicy()
-
-
-def backoff_seconds(policy: RetryPolicy, attempt: int, *, chance: float) -> float:
-    """How long to wait after attempt number `attempt` failed: exponential with full jitter.
-
-    Args:
-        policy: base and cap.
-        attempt: the attempt that failed, from 1.
-        chance: a random number from 0 to 1, the share of the ceiling that is waited.
-    """
-    # The exponent is bounded so that a handler with a thousand attempts does not end in an overflow.
-    ceiling = min(policy.cap_seconds, policy.base_seconds * 2.0 ** min(attempt - 1, 60))
-    return ceiling * chance
+    policy: AttemptPolicy = AttemptPolicy()
 
 
 def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_ms: int) -> Settlement:
-    """Decide for each handler that ran: done, another attempt for it alone, or a dead letter."""
+    """Decide for each handler that ran: done, another attempt for it alone, or a dead letter.
+
+    Args:
+        claim: the job.
+        job: the same, read.
+        runs: how its handlers ended.
+        now_ms: the time of day, for people to read.
+    """
     first_job = job.delivery == claim.job_id
     settlement = Settlement(claim, job.delivery, received_at_ms=job.record.received_at_ms if first_job else None)
     for run in runs:
@@ -91,11 +88,11 @@ def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_m
 
 
 def poison_settlement(claim: Claimed, job: Job, *, now_ms: int) -> Settlement:
-    """Give up an event that has taken down `CRASH_LIMIT` workers."""
+    """Make a dead letter of an event that `CRASH_LIMIT` workers died with; which handler is guilty is not known."""
     run = HandlerRun(
         job.handler or "",
         "failed",
-        error=f"{claim.crashes} workers died with this event in hand; it was not run again",
+        error=f"{claim.crashes} workers died with this event in flight; it was not run again",
     )
     settlement = Settlement(claim, job.delivery)
     _bury(settlement, job, run, "poison", now_ms)
@@ -105,7 +102,7 @@ def poison_settlement(claim: Claimed, job: Job, *, now_ms: int) -> Settlement:
 
 
 def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlement:
-    """Put aside a queued id whose job was removed behind our back, or is none of ours: visible, and out of the way."""
+    """Make a dead letter of a queued id without a job that can be read: it was removed, or is none of ours."""
     delivery = claim.job_id.split("/")[0]
     letter = DeadLetter(
         id=claim.job_id,
@@ -125,8 +122,8 @@ def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlem
 def _wait_ms(run: HandlerRun, job: Job) -> int:
     if run.retry_after_seconds is not None:
         return round(run.retry_after_seconds * 1000)
-    chance = random.random()  # noqa: S311 - jitter, not a secret
-    return round(backoff_seconds(run.policy, job.attempt, chance=chance) * 1000)
+    ceiling = ceiling_seconds(run.policy.base_seconds, run.policy.cap_seconds, job.attempt)
+    return round(full_jitter_seconds(ceiling) * 1000)
 
 
 def _bury(settlement: Settlement, job: Job, run: HandlerRun, reason: Reason, now_ms: int) -> None:
