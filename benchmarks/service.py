@@ -14,7 +14,8 @@ from arq.connections import ArqRedis
 from benchmarks.drain import konvox_hooks as our_worker
 from benchmarks.processes import Measured, NotMeasuredError, free_port, running, until
 from benchmarks.receive import konvox_hooks as our_receiver
-from broker.ledger import audit, read_ledger
+from broker.audit import audit
+from broker.ledger import read_ledger
 from konvox_hooks.service.receiver import SPOOL
 
 NAME = "konvox-hooks receiver and worker"

@@ -8,15 +8,16 @@ from typing import Literal, Self
 
 import orjson
 
-from broker import keys
+from broker import ids, keys
 from broker.records import Job
-from broker.redis.client import Server
-from broker.redis.scripts import Argument, Script
+from broker.redis.commands import Argument, Server
+from broker.redis.scripts import Script
 
 Reason = Literal["attempts", "poison", "unfit", "missing"]
 """Why: out of attempts; killed its worker too often; does not fit its model; its job was removed behind our back."""
 
-_RETRY, _DROP = Script("dead_retry"), Script("dead_drop")
+_RETRY: Script[int] = Script("dead_retry")
+_DROP: Script[int] = Script("dead_drop")
 _PAGE = 200
 
 
@@ -78,7 +79,7 @@ async def find_dead_letters(server: Server, wanted: str) -> list[DeadLetter]:
     if payload is not None:
         return [DeadLetter.from_bytes(payload)]
     return [
-        letter async for letter in list_dead_letters(server) if wanted in {letter.event_id, letter.id.split("/")[0]}
+        letter async for letter in list_dead_letters(server) if wanted in {letter.event_id, ids.delivery_of(letter.id)}
     ]
 
 
@@ -90,14 +91,12 @@ async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
         if job.handler is not None:
             job = job.for_handler(job.handler, attempt=1)
         arguments += (letter.id, job.delivery, job.id, job.to_bytes())
-    retried: int = await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
-    return retried
+    return await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
 
 
 async def drop(server: Server, letters: Sequence[DeadLetter], *, retention_ms: int) -> int:
     """Throw letters away: an operator's explicit act, which the ledger remembers. Returns how many were still there."""
     arguments: list[Argument] = [keys.DELIVERY_PREFIX, retention_ms]
     for letter in letters:
-        arguments += (letter.id, letter.id.split("/")[0])
-    dropped: int = await _DROP.run(server, (keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
-    return dropped
+        arguments += (letter.id, ids.delivery_of(letter.id))
+    return await _DROP.run(server, (keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)

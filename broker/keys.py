@@ -24,8 +24,19 @@ CRASHES = "konvox:crashes"
 LOG = "konvox:log"
 """Stream of all admitted events, trimmed by age."""
 
+LOG_JOB = b"job"
+"""The one field of an entry of the log: the first job of the delivery, as arq keeps it."""
+
 LEDGER = "konvox:ledger"
-"""Hash of counts: `accepted`, `duplicates`, `delivered`, `dead`, `dropped`, `extra` (jobs beyond one a delivery)."""
+"""Hash of counts; the fields are those below."""
+
+LEDGER_ACCEPTED = "accepted"
+LEDGER_DUPLICATES = "duplicates"
+LEDGER_DELIVERED = "delivered"
+LEDGER_DEAD = "dead"
+LEDGER_DROPPED = "dropped"
+LEDGER_EXTRA = "extra"
+"""Field: how many jobs there are beyond one for each delivery."""
 
 DEAD = "konvox:dead"
 """Hash of dead letter id to its JSON."""
@@ -40,8 +51,7 @@ REPLAYS_PREFIX = "konvox:replays:"
 """Set per event id: the ids in the log of its replays."""
 
 DELIVERY_PREFIX = "konvox:delivery:"
-"""Hash per delivery that needed more than one job or has a dead letter: `.open`, `.dead`, `.dropped` counts, and an
-outcome for each handler by name."""
+"""Hash per delivery that needed more than one job or has a dead letter; `broker.deliveries` knows its fields."""
 
 OUTCOMES_PREFIX = "konvox:outcomes:"
 """Hash per minute in which events were received: delivery to the outcomes of its handlers, where its first job settled

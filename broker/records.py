@@ -7,13 +7,13 @@ job in JSON (never pickle: whoever can write to Redis would run code in the work
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 import orjson
 
+from broker import ids
 from broker.errors import MalformedRecordError
 from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope
 from konvox.errors import MalformedEventError
@@ -135,17 +135,17 @@ class Job(NamedTuple):
     @classmethod
     def replay(cls, record: Record) -> Self:
         """The job of an event that is sent again on purpose: a delivery of its own, beside the first."""
-        return cls(record, delivery=f"{record.id}~{secrets.token_hex(6)}", replayed=True)
+        return cls(record, delivery=ids.replay_id(record.id), replayed=True)
 
     @property
     def id(self) -> str:
         """The arq job id: the delivery, and for one handler its name and the attempt, so that no id is used twice."""
-        return self.delivery if self.handler is None else f"{self.delivery}/{self.handler}#{self.attempt}"
+        return ids.job_id(self.delivery, self.handler, self.attempt)
 
     @property
     def dead_letter_id(self) -> str:
         """The id under which this piece of work lies once it is dead."""
-        return self.delivery if self.handler is None else f"{self.delivery}/{self.handler}"
+        return ids.dead_letter_id(self.delivery, self.handler)
 
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""

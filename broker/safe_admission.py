@@ -14,7 +14,8 @@ import structlog
 from broker.admission import AdmissionPolicy, Write, to_redis
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.records import Job
-from broker.redis.client import OUTAGES, Server, outages_as_unavailable
+from broker.redis.client import OUTAGES, outages_as_unavailable
+from broker.redis.commands import Server
 from broker.redis.durability import Durability, ServerCheck, check_server
 from broker.redis.outage import Outage
 

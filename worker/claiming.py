@@ -17,7 +17,7 @@ import structlog
 
 from broker import queue
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from broker.redis.pipelined import Pipe
 
 CLAIM_JOBS = 500

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from broker import ids
 from broker.dead_letters import DeadLetter, Reason
 from broker.queue import Claimed, Settlement
 from broker.records import Job
@@ -106,10 +107,10 @@ def poison_settlement(claim: Claimed, job: Job, *, now_ms: int) -> Settlement:
 
 def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlement:
     """Put aside a queued id whose job was removed behind our back, or is none of ours: visible, and out of the way."""
-    delivery = claim.job_id.split("/")[0]
+    delivery = ids.delivery_of(claim.job_id)
     letter = DeadLetter(
         id=claim.job_id,
-        event_id=delivery.split("~")[0],
+        event_id=ids.event_of(delivery),
         event_type="",
         handler=None,
         reason="missing",

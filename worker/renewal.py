@@ -10,6 +10,7 @@ import structlog
 from broker import queue
 from broker.queue import Claimed
 from broker.redis.client import OUTAGES, connect_blocking
+from broker.redis.commands import BlockingServer
 from worker.once import OnceBlocks
 
 logger = structlog.get_logger("worker")
@@ -64,7 +65,7 @@ class LeaseRenewal:
                 away = False
         server.close()
 
-    def _renew_all(self, server: object) -> None:
+    def _renew_all(self, server: BlockingServer) -> None:
         self._once.renew(server)
         held = self._held()
         lost = queue.renew(server, held, lease_ms=self._lease_ms) if held else set()

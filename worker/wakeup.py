@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from broker.redis.client import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS, OUTAGES
+from broker.redis.commands import Message, Server, Subscription
 
 _QUIET_SECONDS = 5.0
 """How long nothing is heard before the connection is tried. A machine that is gone does not close it: after a failover
@@ -50,13 +50,13 @@ async def end(listener: asyncio.Task[None]) -> None:
         await asyncio.wait([listener], timeout=_CANCEL_SECONDS)
 
 
-async def _next_message(subscription: Server) -> dict[str, Any]:
+async def _next_message(subscription: Subscription) -> Message:
     """Wait for a message, or for the word that a channel is subscribed to.
 
     Raises:
         TimeoutError: nothing is heard, and nobody answers.
     """
-    told: dict[str, Any] | None = await subscription.get_message(timeout=_QUIET_SECONDS)
+    told = await subscription.get_message(timeout=_QUIET_SECONDS)
     if told is None:
         await subscription.ping()
         told = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import arq
 import structlog
-from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from broker import keys, queue
 from broker.errors import MalformedRecordError
 from broker.queue import Claimed, Settlement
 from broker.records import Job
-from broker.redis.client import OUTAGES
+from broker.redis.client import OUTAGES, as_arq
+from broker.redis.commands import Server
 from broker.redis.outage import Outage
 from broker.redis.pipelined import Pipe
 from worker.claiming import CLAIM_JOBS, Claimer
@@ -94,7 +94,7 @@ class HookWorker(arq.Worker):
 
     def __init__(
         self,
-        server: ArqRedis,
+        server: Server,
         dispatcher: Dispatcher,
         config: WorkerConfig,
         *,
@@ -104,7 +104,7 @@ class HookWorker(arq.Worker):
         super().__init__(
             functions=[arq_function(dispatcher)],
             queue_name=keys.QUEUE,
-            redis_pool=server,
+            redis_pool=as_arq(server),
             burst=config.burst,
             max_jobs=config.concurrency,
             poll_delay=POLL_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import redis
 from arq.connections import ArqRedis
@@ -16,17 +16,14 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from broker.errors import BrokerUnavailableError, refusal_in_words
 from broker.redis import sentinel
+from broker.redis.commands import BlockingServer, Server
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
-
-Server: TypeAlias = Any
-"""A `redis.asyncio.Redis`. redis-py types each command as "the answer or an awaitable of it", which nobody can await
-under strict typing; so the broker's functions type their answers themselves."""
-
-BlockingServer: TypeAlias = Any
-"""A `redis.Redis`, for a thread of its own; likewise."""
 
 COMMAND_TIMEOUT_SECONDS = 2.0
 """How long Redis is given to answer; what takes longer counts as an outage."""
+
+PAGE = 500
+"""How many things are looked up in one round trip: bounds how long the server is kept busy."""
 
 OUTAGES = (RedisError, OSError, TimeoutError)
 """What redis-py raises when Redis is away, hung, read-only or full (a dropped connection may be a plain OSError)."""
@@ -89,7 +86,7 @@ def _said_by_a_replica(refusal: ResponseError) -> str | None:
     return str(refusal) if str(refusal).startswith("MASTERDOWN") else None
 
 
-def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
+def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Server:
     """A client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://` (see `broker.redis.sentinel_url`).
 
     It connects when it is first used, and again when it must. With Sentinel each new connection goes to the master of
@@ -110,7 +107,14 @@ def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Ar
     else:
         pool = ConnectionPool.from_url(url, **options)
     pool.connection_class = type("Ours", (TunedConnection, pool.connection_class), {})
-    return ArqRedis(pool)
+    # redis-py's stubs type each command as "the answer, or an awaitable of it", which nobody can await under strict
+    # typing. The protocol says what really comes; this is the only place that has to believe it.
+    return cast("Server", ArqRedis(pool))
+
+
+def as_arq(server: Server) -> ArqRedis:
+    """The client as arq's own classes want it typed: `connect` makes no other."""
+    return cast("ArqRedis", server)
 
 
 def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> BlockingServer:
@@ -121,10 +125,10 @@ def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECON
     else:
         pool = redis.ConnectionPool.from_url(url, **options)
     pool.connection_class = type("OursBlocking", (TunedBlockingConnection, pool.connection_class), {})
-    return redis.Redis.from_pool(pool)
+    return cast("BlockingServer", redis.Redis.from_pool(pool))  # likewise
 
 
-async def close(server: ArqRedis) -> None:
+async def close(server: Server) -> None:
     """Close a client and all of its connections."""
     await server.aclose(close_connection_pool=True)
 

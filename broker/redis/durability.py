@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 
 from broker import keys
 from broker.errors import BrokerUnavailableError, UnsafeServerError
-from broker.redis.client import COMMAND_TIMEOUT_SECONDS, Server
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS
+from broker.redis.commands import Server
 
 Durability = Literal["fsync", "replicas", "memory"]
 

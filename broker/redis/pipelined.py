@@ -11,20 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from broker.redis.client import Server
+from broker.redis.commands import Argument, Connection, Pool, Reply, Server
 
 IDLE_SECONDS = 1.0
 """How long a connection that nobody needs is held on to."""
 
-Untyped: TypeAlias = Any
-"""A connection of redis-py, or a pool of them: most of their methods have no types."""
-
-Command: TypeAlias = Sequence[Any]
+Command: TypeAlias = Sequence[Argument]
 """Its name and its arguments."""
 
 
@@ -36,11 +33,11 @@ class Pipe:
     """
 
     def __init__(self, server: Server) -> None:
-        self._pool: Untyped = server.connection_pool
+        self._pool = server.connection_pool
         self._borrowing = asyncio.Lock()
         self._loan: _Loan | None = None
 
-    async def run(self, *commands: Command) -> list[Any]:
+    async def run(self, *commands: Command) -> list[Reply]:
         """Run commands one behind the other; nothing else is atomic about it.
 
         Returns:
@@ -54,7 +51,7 @@ class Pipe:
             loan = await self._borrow()
         return await loan.run(commands)
 
-    async def execute_command(self, *arguments: Any) -> Any:
+    async def execute_command(self, *arguments: Argument) -> Reply:
         """Run a command, and return its answer. It is run once more if the connection is lost, as by redis-py.
 
         Raises:
@@ -76,8 +73,8 @@ class Pipe:
 
 
 class _Expected(NamedTuple):
-    answers: asyncio.Future[list[Any]]
-    come: list[Any]
+    answers: asyncio.Future[list[Reply]]
+    come: list[Reply]
     due: int
     deadline: float
 
@@ -85,7 +82,7 @@ class _Expected(NamedTuple):
 class _Loan:
     """A connection, from its first command until nobody has needed it for a while."""
 
-    def __init__(self, pool: Untyped, connection: Untyped) -> None:
+    def __init__(self, pool: Pool, connection: Connection) -> None:
         self._pool = pool
         self._connection = connection
         self._timeout_seconds = connection.socket_timeout
@@ -103,9 +100,9 @@ class _Loan:
         ending = self._over or (self._patience is not None and self._patience.expired())
         return not ending and self._connection.is_connected
 
-    async def run(self, commands: Sequence[Command]) -> list[Any]:
+    async def run(self, commands: Sequence[Command]) -> list[Reply]:
         packed = [part for command in commands for part in self._connection.pack_command(*command)]
-        answers: asyncio.Future[list[Any]] = self._loop.create_future()
+        answers: asyncio.Future[list[Reply]] = self._loop.create_future()
         expected = _Expected(answers, [], len(commands), self._loop.time() + self._timeout_seconds)
         self._expected.append(expected)
         if len(self._expected) == 1 and self._patience is not None:
@@ -134,13 +131,13 @@ class _Loan:
             self._over = True
             await self._give_back(lost)
 
-    async def _read_answer(self) -> Any:
+    async def _read_answer(self) -> Reply:
         try:
             return await self._connection.read_response(disconnect_on_error=False)
         except ResponseError as refusal:
             return refusal
 
-    def _hand_out(self, answer: Any) -> None:
+    def _hand_out(self, answer: Reply) -> None:
         expected = self._expected[0]
         expected.come.append(answer)
         if len(expected.come) == expected.due:

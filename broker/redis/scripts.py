@@ -8,21 +8,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from redis.exceptions import NoScriptError
 
-from broker.redis.client import BlockingServer, Server
+from broker.redis.commands import Argument, BlockingServer, Runner, Server
 from broker.redis.pipelined import Pipe
 
-Argument = str | bytes | int
-
+Answer = TypeVar("Answer")
+"""What a script returns; its head in `broker/lua` says it."""
 
 _ALSO_WHEN_FULL = "#!lua flags=allow-oom\n"
 
 
-class Script:
-    """One Lua script. Calling it survives `SCRIPT FLUSH`, a restart and a failover.
+class Script(Generic[Answer]):
+    """One Lua script, by the type of its answer. Calling it survives `SCRIPT FLUSH`, a restart and a failover.
 
     Args:
         name: of its file.
@@ -35,23 +35,25 @@ class Script:
         self.source = _ALSO_WHEN_FULL + source if makes_room else source
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, server: Server | Pipe, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def run(self, server: Runner, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
         """Run the script in one round trip; in two where the server has to be told its source again."""
         try:
-            return await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+            answer: Answer = await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+            answer = await server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+        return answer
 
-    def run_blocking(self, server: BlockingServer, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    def run_blocking(self, server: BlockingServer, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
         """The same for a thread that must not depend on an event loop."""
         try:
-            return server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+            answer: Answer = server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+            answer = server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+        return answer
 
     async def run_and_confirm(
         self, server: Server, keys: Sequence[str], arguments: Sequence[Argument], confirm: Sequence[str | int]
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Answer, Any]:
         """Run the script and, right behind it in the same round trip, a command that waits until it is durable.
 
         Returns:
@@ -70,7 +72,7 @@ class Script:
         return answer, confirmation
 
 
-Call: TypeAlias = tuple[Script, Sequence[str], Sequence[Argument]]
+Call: TypeAlias = tuple[Script[Any], Sequence[str], Sequence[Argument]]
 
 
 async def run_together(pipe: Pipe, *calls: Call) -> list[Any]:

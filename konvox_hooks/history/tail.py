@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from broker.event_log import LoggedEvent, end_of_log, events, events_behind
-from broker.redis.client import OUTAGES, Server
+from broker.redis.client import OUTAGES
+from broker.redis.commands import Server
 from broker.redis.outage import Outage
 
 _WAIT_MS: Final = 1000

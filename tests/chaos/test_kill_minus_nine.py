@@ -7,8 +7,8 @@ from pathlib import Path
 from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
 from broker.records import Job, Record
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess, worker_environment

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from broker import keys
+from broker import ids, keys
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
@@ -33,8 +33,8 @@ async def fail(event, ctx):
 
 async def _one_place_each(server: Server, job_ids: set[str]) -> None:
     """Each event is queued or a dead letter, and not both; the ledger says the same."""
-    queued = {job_id.split("/")[0] for job_id in await queued_ids(server)}
-    dead = [letter.id.split("/")[0] async for letter in list_dead_letters(server)]
+    queued = {ids.delivery_of(job_id) for job_id in await queued_ids(server)}
+    dead = [ids.delivery_of(letter.id) async for letter in list_dead_letters(server)]
     assert len(dead) == len(set(dead))
     assert queued.isdisjoint(dead)
     assert queued | set(dead) == job_ids

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker import keys
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from konvox_hooks.service.receiver import SPOOL
 from receiver.spool import spooled_events
 from tests.support.events import body_of, record_of

@@ -12,8 +12,9 @@ from pathlib import Path
 import aiohttp
 import redis.asyncio
 
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.audit import audit
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess
 from tests.support.sentinel import SentinelSet

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from broker import keys
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from tests.support.events import body_of
 from tests.support.processes import OurProcess
 from tests.support.refusals import lacks_replicas

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
+from broker.audit import audit
 from broker.records import Job
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from tests.support.events import admitted
 from tests.support.processes import OurProcess, worker_environment
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.event_log import events
-from broker.ledger import audit
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess
 

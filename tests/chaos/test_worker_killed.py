@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.redis.embedded import url_of
 from tests.support.events import admitted, body_of, record_of
 from tests.support.processes import OurProcess

@@ -10,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from tests.support.events import admitted, claimed
 from tests.support.processes import OurProcess, worker_environment
 

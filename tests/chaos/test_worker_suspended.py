@@ -7,9 +7,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
 

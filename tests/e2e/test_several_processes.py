@@ -14,7 +14,7 @@ import psutil
 import pytest
 from arq.connections import ArqRedis
 
-from broker.ledger import audit
+from broker.audit import audit
 from konvox.samples import sample_body
 from tests.support.events import admitted
 from tests.support.processes import OurProcess

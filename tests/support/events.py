@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from arq.connections import ArqRedis
 
-from broker import keys, queue
+from broker import ids, keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Settlement
 from broker.records import Job, Record
@@ -61,7 +61,7 @@ async def settled(server: ArqRedis, *settlements: Settlement) -> set[str]:
 
 def delivered(claim: Claimed) -> Settlement:
     """The settlement of a job whose handlers are all done."""
-    return Settlement(claim, claim.job_id.split("/")[0])
+    return Settlement(claim, ids.delivery_of(claim.job_id))
 
 
 async def make_due(server: ArqRedis, job_ids: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from broker.admission import AdmissionPolicy, to_redis
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.reception import Counters

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from broker import keys
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import OUTAGES, Server, close, connect
+from broker.redis.client import OUTAGES, close, connect
+from broker.redis.commands import Server
 from receiver.spool import spooled_events
 from tests.chaos.matrix.client import SECRET, TOKEN, Client, Event
 from tests.chaos.matrix.counting import Places

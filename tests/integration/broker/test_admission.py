@@ -10,9 +10,9 @@ from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import BATCH_BYTES, BATCH_EVENTS, AdmissionPolicy, admit, to_redis
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
 from broker.event_log import events
-from broker.ledger import audit
 from broker.queue import settle
 from broker.records import Job
 from broker.redis.durability import BY_WAITAOF

@@ -6,9 +6,9 @@ import pytest
 from arq.connections import ArqRedis
 
 from broker import dead_letters, keys
+from broker.audit import audit
 from broker.dead_letters import DeadLetter, find_dead_letters, list_dead_letters
 from broker.errors import MalformedRecordError
-from broker.ledger import audit
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, queued_ids, settled
 from worker.policy import HandlerRun, poison_settlement, settlement_of

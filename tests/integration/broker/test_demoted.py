@@ -10,8 +10,8 @@ import redis
 from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit, to_redis
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
-from broker.ledger import audit
 from broker.queue import ClaimRequest, claim, renew
 from broker.redis.client import close, connect, connect_blocking
 from broker.redis.durability import check_server

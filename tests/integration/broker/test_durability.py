@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from broker.admission import AdmissionPolicy, admit, to_redis
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError, UnsafeServerError
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.redis.durability import (
     BY_REPLY,
     BY_WAITAOF,

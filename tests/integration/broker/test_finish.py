@@ -7,12 +7,13 @@ from redis.exceptions import ResponseError
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
 from broker.event_log import events, find_events
-from broker.ledger import audit, read_ledger
+from broker.ledger import read_ledger
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from broker.redis.pipelined import Pipe
 from tests.support.events import (
     LEASE_MS,

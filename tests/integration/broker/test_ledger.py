@@ -10,13 +10,14 @@ from typing import Any, Literal
 import pytest
 
 from broker import audit as audit_module
-from broker import dead_letters, keys, queue
+from broker import dead_letters, ids, keys, queue
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.event_log import events
-from broker.ledger import audit, read_ledger
+from broker.ledger import read_ledger
 from broker.queue import Claimed
 from broker.records import Job, Record
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from tests.support.events import (
     RETENTION_MS,
     admitted,
@@ -103,8 +104,8 @@ class Store:
         ledger = await audit(self.server)
         assert ledger.accepted == self.admissions
         assert ledger.balanced, (ledger, self.steps)
-        pending = {job_id.split("/")[0] for job_id in await queued_ids(self.server)}
-        letters = [letter.id.split("/")[0] async for letter in dead_letters.list_dead_letters(self.server)]
+        pending = {ids.delivery_of(job_id) for job_id in await queued_ids(self.server)}
+        letters = [ids.delivery_of(letter.id) async for letter in dead_letters.list_dead_letters(self.server)]
         dead = set(letters) - pending
         assert ledger.pending == len(pending)
         assert ledger.dead - ledger.dropped == len(dead)

@@ -10,7 +10,7 @@ from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
 from broker.records import Job
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from broker.redis.pipelined import Pipe
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
 

@@ -8,10 +8,11 @@ import pytest
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
+from broker.audit import audit
 from broker.queue import Claimed, Settlement
 from broker.records import Job
-from broker.redis.client import Server, close, connect, connect_blocking
+from broker.redis.client import close, connect, connect_blocking
+from broker.redis.commands import Server
 from tests.support.events import (
     LEASE_MS,
     admitted,

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 
 from broker import dead_letters, keys, queue
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import DeadLetter
-from broker.ledger import audit
 from broker.queue import Claimed, ClaimRequest, Offer, Settlement
 from broker.records import Job
 from broker.redis.client import close, connect, connect_blocking

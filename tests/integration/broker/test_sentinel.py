@@ -14,7 +14,8 @@ import redis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.redis.client import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
+from broker.redis.client import OUTAGES, close, connect, connect_blocking
+from broker.redis.commands import BlockingServer, Server
 from broker.redis.durability import Confirmation
 from broker.redis.sentinel import check_sentinels
 from broker.redis.sentinel_url import parse_sentinel_url

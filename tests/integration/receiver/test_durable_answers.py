@@ -12,7 +12,8 @@ import pytest
 
 from broker import keys
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from konvox.signatures import sign_hmac_sha256
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of

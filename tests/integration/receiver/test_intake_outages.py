@@ -12,10 +12,11 @@ from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
-from broker.ledger import audit
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.redis.durability import BY_WAITAOF
 from receiver.intake import Intake
 from receiver.spool import SpoolFolder, spooled_events

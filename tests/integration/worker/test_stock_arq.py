@@ -17,9 +17,10 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker import keys, queue
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server, close
+from broker.redis.client import close
+from broker.redis.commands import Server
 from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled

@@ -11,11 +11,12 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import DeadLetter, list_dead_letters, retry
 from broker.event_log import events
-from broker.ledger import audit
 from broker.records import Job
-from broker.redis.client import Server, connect
+from broker.redis.client import connect
+from broker.redis.commands import Server
 from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from broker import keys, queue
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from handlers import Retry
 from konvox.events import ContactReplied, Event
 from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, queued_ids

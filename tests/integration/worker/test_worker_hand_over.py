@@ -10,8 +10,8 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
-from broker.redis.client import Server
+from broker.audit import audit
+from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, job_of
 from tests.support.workers import handler, running, until

@@ -14,10 +14,11 @@ import pytest
 import structlog
 
 from broker import keys, queue
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
-from broker.ledger import audit
 from broker.queue import ClaimRequest
-from broker.redis.client import Server, connect_blocking
+from broker.redis.client import connect_blocking
+from broker.redis.commands import Server
 from broker.redis.pipelined import Pipe
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids

@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.records import Job
-from broker.redis.client import Server, close, connect, connect_blocking
+from broker.redis.client import close, connect, connect_blocking
+from broker.redis.commands import Server
 from handlers import Context, Retry
 from handlers.registry import Handler
 from handlers.testkit import make_context

@@ -12,8 +12,9 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.audit import audit
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
 from tests.support.logwatch import watching

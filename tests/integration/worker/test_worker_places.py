@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from broker import keys, queue
-from broker.ledger import audit
+from broker.audit import audit
 from broker.queue import Claims
-from broker.redis.client import Server
+from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching

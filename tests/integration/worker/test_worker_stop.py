@@ -11,9 +11,10 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
+from broker.audit import audit
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of, queued_ids
 from tests.support.valkey import ValkeyServer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from broker import keys
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 from worker import wakeup

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker import ids
 from broker.errors import MalformedRecordError
 from broker.records import FUNCTION_NAME, Job, Record
 from konvox.errors import MalformedEventError
@@ -170,4 +171,4 @@ def test_no_two_pieces_of_work_share_an_id() -> None:
     jobs = [Job.first(record), Job.replay(record), Job.replay(record)]
     jobs += [job.for_handler(name, attempt=attempt) for job in jobs[:2] for name in ("a", "b") for attempt in (1, 2)]
     assert len({job.id for job in jobs}) == len(jobs)
-    assert {job.delivery.split("~")[0] for job in jobs} == {record.id}
+    assert {ids.event_of(job.delivery) for job in jobs} == {record.id}
