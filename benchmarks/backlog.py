@@ -18,7 +18,7 @@ from benchmarks.processes import running
 from benchmarks.store import Store, fresh_store
 from benchmarks.workload import bodies
 from broker import queue
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 
 FEW = 1_000
 MANY = 1_000_000
@@ -80,14 +80,14 @@ async def measure(folder: Path, *, many: int, handled: int) -> Sample:
 async def _claims_ms(*servers: ArqRedis) -> list[float]:
     """The median time of a claim from each of these, in turns, so that both meet the same weather."""
     durations: list[list[float]] = [[] for _ in servers]
-    pipes = [Pipe(server) for server in servers]
+    pipes = [PipelinedConnection(server) for server in servers]
     for number in range(CLAIMS):
         for server, pipe, taken in zip(servers, pipes, durations, strict=True):
             taken.append(await _claim_ms(server, pipe, token=f"claim-{number}"))
     return [statistics.median(taken) for taken in durations]
 
 
-async def _claim_ms(server: ArqRedis, pipe: Pipe, *, token: str) -> float:
+async def _claim_ms(server: ArqRedis, pipe: PipelinedConnection, *, token: str) -> float:
     """How long a claim takes, as its caller sees it. What it claims, it hands back."""
     before = time.perf_counter()
     claims = await queue.claim(pipe, queue.ClaimRequest(CONCURRENCY, _LEASE_MS, token, suspect_wanted=False))

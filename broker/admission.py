@@ -14,7 +14,7 @@ from broker.records import Job
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Argument, Runner, Server
 from broker.redis.durability import BY_REPLY, Confirmation
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from broker.redis.scripts import Script
 
 BATCH_EVENTS = 512
@@ -91,6 +91,6 @@ Write = Callable[[Sequence[Job]], Awaitable[list[bool]]]
 def to_redis(server: Server, policy: AdmissionPolicy) -> Write:
     """What writes batches to Redis; see `admit`."""
     if policy.confirmation.command is None:
-        return partial(_admit_by_reply, Pipe(server), policy=policy)
+        return partial(_admit_by_reply, PipelinedConnection(server), policy=policy)
     # On one connection, Redis would run the next batch only when the one before it is confirmed.
     return partial(admit, server, policy=policy)

@@ -15,7 +15,7 @@ import orjson
 from broker import keys
 from broker.records import Job
 from broker.redis.commands import Argument, BlockingServer, Runner, Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from broker.redis.scripts import Script, run_together
 
 # A full Redis must be drained: if these were refused, nothing would ever make room.
@@ -120,7 +120,7 @@ class Settlement:
     received_at_ms: int | None = None
 
 
-async def claim(pipe: Pipe, request: ClaimRequest) -> Claims:
+async def claim(pipe: PipelinedConnection, request: ClaimRequest) -> Claims:
     """Claim due jobs."""
     [answer] = await run_together(pipe, (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)))
     return _claims(request, answer)
@@ -177,7 +177,7 @@ async def settle(server: Runner, settlements: Iterable[Settlement], *, retention
 
 
 async def settle_and_claim(
-    pipe: Pipe, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
+    pipe: PipelinedConnection, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
 ) -> tuple[set[str], Claims]:
     """Write how claimed jobs ended, and claim others in the same round trip.
 

@@ -18,7 +18,7 @@ import structlog
 from broker import queue
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
 from broker.redis.commands import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 
 CLAIM_JOBS = 500
 """The most jobs of one claim: bounds how long the script keeps the server busy."""
@@ -47,7 +47,7 @@ class Claimer:
     def __init__(
         self,
         server: Server,
-        pipe: Pipe,
+        pipe: PipelinedConnection,
         *,
         lease_ms: int,
         too_late_seconds: float,

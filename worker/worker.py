@@ -25,7 +25,7 @@ from broker.records import Job
 from broker.redis.client import OUTAGES, as_arq
 from broker.redis.commands import Server
 from broker.redis.outage import Outage
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from worker.claiming import CLAIM_JOBS, Claimer
 from worker.dispatch import Dispatcher
 from worker.in_hand import Held, JobsInHand
@@ -121,7 +121,7 @@ class HookWorker(arq.Worker):
         self._stop_by = 0.0
         self._stop_now = asyncio.Event()
         self._outage = Outage()
-        pipe = Pipe(server)
+        pipe = PipelinedConnection(server)
         self._claimer = Claimer(
             server,
             pipe,

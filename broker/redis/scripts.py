@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from redis.exceptions import NoScriptError
 
 from broker.redis.commands import Argument, BlockingServer, Runner, Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 
 Answer = TypeVar("Answer")
 """What a script returns; its head in `broker/lua` says it."""
@@ -75,18 +75,18 @@ class Script(Generic[Answer]):
 Call: TypeAlias = tuple[Script[Any], Sequence[str], Sequence[Argument]]
 
 
-async def run_together(pipe: Pipe, *calls: Call) -> list[Any]:
+async def run_together(connection: PipelinedConnection, *calls: Call) -> list[Any]:
     """Run scripts one behind the other in one round trip, which also is one fsync; nothing else is atomic about it.
 
     Raises:
         RedisError: one of them failed; those behind it were run all the same.
     """
-    answers = await pipe.run(
+    answers = await connection.run(
         *(("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls)
     )
     for place, (script, keys, arguments) in enumerate(calls):
         if isinstance(answers[place], NoScriptError):
-            answers[place] = await script.run(pipe, keys, arguments)
+            answers[place] = await script.run(connection, keys, arguments)
         elif isinstance(answers[place], Exception):
             raise answers[place]
     return answers

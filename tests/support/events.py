@@ -12,7 +12,7 @@ from broker import ids, keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Settlement
 from broker.records import Job, Record
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from konvox.samples import sample_body, sample_data
 
 RECEIVED_AT_MS = 1_779_287_520_000
@@ -51,7 +51,7 @@ async def admitted(server: ArqRedis, count: int, event_type: str = "contact.repl
 
 async def claimed(server: ArqRedis, *, token: str, count: int = 100, suspect_wanted: bool = True) -> Claims:
     """Claim what is due, for longer than any test lasts."""
-    return await queue.claim(Pipe(server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
+    return await queue.claim(PipelinedConnection(server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
 
 
 async def settled(server: ArqRedis, *settlements: Settlement) -> set[str]:

@@ -15,7 +15,7 @@ from broker.errors import BrokerUnavailableError
 from broker.queue import ClaimRequest, claim, renew
 from broker.redis.client import close, connect, connect_blocking
 from broker.redis.durability import check_server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import job_of
 from tests.support.valkey import ValkeyServer
 
@@ -115,12 +115,12 @@ async def test_threads_find_it_as_well(
     """One renewal of leases fails, and the next one goes to the new master."""
     await admit(server, [job_of(1)], POLICY)
     with connect_blocking(name.url) as blocking:
-        claims = await claim(Pipe(server), ClaimRequest(1, 60_000, "old", suspect_wanted=True))
+        claims = await claim(PipelinedConnection(server), ClaimRequest(1, 60_000, "old", suspect_wanted=True))
         assert renew(blocking, claims.jobs, lease_ms=60_000) == set()
         await demote(own_valkey, stale=stale)
         name.leads_to(new_master)
         await admit(server, [job_of(1)], POLICY)
-        again = await claim(Pipe(server), ClaimRequest(1, 60_000, "new", suspect_wanted=True))
+        again = await claim(PipelinedConnection(server), ClaimRequest(1, 60_000, "new", suspect_wanted=True))
         with pytest.raises(redis.ConnectionError):
             renew(blocking, again.jobs, lease_ms=60_000)
         assert renew(blocking, again.jobs, lease_ms=60_000) == set()

@@ -14,7 +14,7 @@ from broker.ledger import read_ledger
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
 from broker.redis.commands import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import (
     LEASE_MS,
     RECEIVED_AT_MS,
@@ -133,7 +133,7 @@ async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: Server, al
     batch = [ended(claim, DONE), ended(claim, DONE)]
     if along:
         request = ClaimRequest(1, LEASE_MS, "b", suspect_wanted=True)
-        fenced, _ = await queue.settle_and_claim(Pipe(server), batch, request, retention_ms=RETENTION_MS)
+        fenced, _ = await queue.settle_and_claim(PipelinedConnection(server), batch, request, retention_ms=RETENTION_MS)
     else:
         fenced = await queue.settle(server, batch, retention_ms=RETENTION_MS)
     ledger = await audit(server)

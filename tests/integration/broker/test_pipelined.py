@@ -13,12 +13,12 @@ from arq.connections import ArqRedis
 
 import broker.redis.pipelined
 from broker.redis.client import OUTAGES, close, connect
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
 
-async def own_connection(pipe: Pipe) -> int:
+async def own_connection(pipe: PipelinedConnection) -> int:
     """The server's number of the connection that the pipe has at the moment."""
     return int(await pipe.execute_command("CLIENT", "ID"))
 
@@ -35,7 +35,7 @@ async def blocked(server: ArqRedis) -> None:
 
 async def test_each_gets_its_own_answer(server: ArqRedis) -> None:
     """However many are under way, all on one connection."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     answers = await asyncio.gather(*(pipe.execute_command("ECHO", str(number)) for number in range(500)))
     assert answers == [str(number).encode() for number in range(500)]
     assert len(set(await asyncio.gather(*(own_connection(pipe) for _ in range(20))))) == 1
@@ -43,7 +43,7 @@ async def test_each_gets_its_own_answer(server: ArqRedis) -> None:
 
 async def test_nobody_waits_for_the_answer_before(server: ArqRedis) -> None:
     """A command goes out while the one before it is still being run."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     first = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
     await blocked(server)
     second = asyncio.create_task(pipe.execute_command("ECHO", "second"))
@@ -53,7 +53,7 @@ async def test_nobody_waits_for_the_answer_before(server: ArqRedis) -> None:
 
 async def test_a_refusal_is_told_to_whom_it_concerns(server: ArqRedis) -> None:
     """The others get their answers."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     await server.set("text", "text")
     before, refused, after = await asyncio.gather(
         pipe.execute_command("ECHO", "before"),
@@ -67,7 +67,7 @@ async def test_a_refusal_is_told_to_whom_it_concerns(server: ArqRedis) -> None:
 
 async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
     """The answer of a cancelled call is thrown away, and not given to the next."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     gone = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
     await blocked(server)
     stays = asyncio.create_task(pipe.execute_command("ECHO", "stays"))
@@ -81,7 +81,7 @@ async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
 async def test_an_idle_connection_is_given_back(server: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is anybody's, with the time-out that it had."""
     monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 0.0)
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     for _ in range(3):
         number = await own_connection(pipe)
         await until(partial(_all_free, server))
@@ -96,7 +96,7 @@ async def _all_free(server: ArqRedis) -> bool:
 
 async def test_a_busy_connection_is_kept(server: ArqRedis) -> None:
     """From one command to the next: to borrow it anew takes some turns of the event loop."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     mine = await own_connection(pipe)
     assert await server.client_id() != mine
     assert await own_connection(pipe) == mine
@@ -104,7 +104,7 @@ async def test_a_busy_connection_is_kept(server: ArqRedis) -> None:
 
 async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: ArqRedis) -> None:
     """The next command does not meet the dead connection."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     lost = await own_connection(pipe)
     await server.client_kill_filter(_id=lost)
     await until(partial(_all_free, server))
@@ -113,7 +113,7 @@ async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: ArqRed
 
 async def test_several_commands_have_one_answer_each(server: ArqRedis) -> None:
     """A refusal is one of them."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     await server.set("text", "text")
     before, refused, after = await pipe.run(("ECHO", "before"), ("LPUSH", "text", "1"), ("ECHO", "after"))
     assert (before, after) == (b"before", b"after")
@@ -122,7 +122,7 @@ async def test_several_commands_have_one_answer_each(server: ArqRedis) -> None:
 
 async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> None:
     """Their caller knows whether that would do any harm."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     call = asyncio.create_task(pipe.run(("INCR", "count"), ("BLPOP", "list", 0)))
     await blocked(server)
     [lost] = [client["id"] for client in await server.client_list() if client["cmd"] == "blpop"]
@@ -134,7 +134,7 @@ async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> Non
 
 async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:
     """All that were under way are repeated on a new one."""
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     calls = [asyncio.create_task(pipe.execute_command("BLPOP", f"list{number}", 0)) for number in range(2)]
     await blocked(server)
     [lost] = [client["id"] for client in await server.client_list() if client["cmd"] == "blpop"]
@@ -151,7 +151,7 @@ def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -
     async def close_and_call() -> bytes:
         """Call while the connection's end has not been told yet."""
         server = connect(redis_url)
-        pipe = Pipe(server)
+        pipe = PipelinedConnection(server)
         await own_connection(pipe)
         [connection] = server.connection_pool._in_use_connections
         connection._writer.transport.abort()
@@ -167,7 +167,7 @@ def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -
 async def test_a_server_that_is_gone_is_an_outage(own_valkey: ValkeyServer) -> None:
     """For all that were under way and all that come; and none any more when it is back."""
     server = connect(own_valkey.url())
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     waiting = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
     await blocked(server)
     own_valkey.kill()
@@ -181,7 +181,7 @@ async def test_a_server_that_is_gone_is_an_outage(own_valkey: ValkeyServer) -> N
 async def test_a_server_that_hangs_is_an_outage(own_valkey: ValkeyServer) -> None:
     """Known within the time-out of the connections; a late answer is nobody's."""
     server = connect(own_valkey.url(), timeout_seconds=0.2)
-    pipe = Pipe(server)
+    pipe = PipelinedConnection(server)
     assert await pipe.execute_command("ECHO", "before") == b"before"
     assert own_valkey.process is not None
     own_valkey.process.send_signal(signal.SIGSTOP)

@@ -11,14 +11,14 @@ from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
 from broker.records import Job
 from broker.redis.commands import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
 
 
 async def offer(server: Server, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
     """Claim, and offer to take so many of what comes."""
     request = ClaimRequest(count, LEASE_MS, f"{worker}:1", True, Offer(worker, f"{worker}:offer-0", jobs, stands))
-    return await queue.claim(Pipe(server), request)
+    return await queue.claim(PipelinedConnection(server), request)
 
 
 class Ears:

@@ -29,7 +29,7 @@ from broker.dead_letters import DeadLetter
 from broker.queue import Claimed, ClaimRequest, Offer, Settlement
 from broker.records import Job
 from broker.redis.client import close, connect, connect_blocking
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
 from tests.support.queue_model import QueueModel, StandingOffer
 from tests.support.valkey import ValkeyServer
@@ -132,7 +132,9 @@ class QueueMachine(RuleBasedStateMachine):
         """It gets what the model says, in that order; or the connection drops, and it never hears of it."""
         token = self.token(worker)
         expected = self.model.claim(token, count, suspect_wanted=suspect_wanted)
-        claims = self.do(queue.claim(Pipe(self.server), ClaimRequest(count, LEASE_MS, token, suspect_wanted)))
+        claims = self.do(
+            queue.claim(PipelinedConnection(self.server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
+        )
         assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
         assert all(Job.from_bytes(claim.payload or b"").id == claim.job_id for claim in claims.jobs)
         assert (claims.next_due_ms is None) == (not self.model.jobs)
@@ -148,7 +150,7 @@ class QueueMachine(RuleBasedStateMachine):
         offer = Offer("left", f"left:offer-{self.claims_made}", count, stands=self.model.offer is not None)
         expected = self.model.offer_and_claim(token, count, StandingOffer(offer.token, count))
         request = ClaimRequest(count, LEASE_MS, token, suspect_wanted=True, offer=offer)
-        claims = self.do(queue.claim(Pipe(self.server), request))
+        claims = self.do(queue.claim(PipelinedConnection(self.server), request))
         assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
         assert claims.offer_stands == (self.model.offer is not None)
         self.keep_time()

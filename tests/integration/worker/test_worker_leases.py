@@ -19,7 +19,7 @@ from broker.dead_letters import list_dead_letters, retry
 from broker.queue import ClaimRequest
 from broker.redis.client import connect_blocking
 from broker.redis.commands import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
@@ -101,7 +101,7 @@ async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, 
 async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Server, redis_url: str) -> None:
     """Nobody has to wake anybody for it; it is a crash, and no attempt."""
     await admitted(server, 1)
-    await queue.claim(Pipe(server), ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
+    await queue.claim(PipelinedConnection(server), ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
     attempts: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
