@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import BATCH_BYTES, BATCH_EVENTS, AdmissionPolicy, admit, to_redis
@@ -18,13 +17,14 @@ from broker.records import Job
 from broker.redis.durability import BY_WAITAOF
 from receiver.group_commit import BATCHES_IN_FLIGHT, MAX_WAITING_EVENTS, GroupCommit
 from tests.support.events import admitted, claimed, delivered, job_of, make_due, queued_ids, record_of, settled
+from tests.support.store import RedisClient
 from worker.policy import HandlerRun, RetryPolicy, settlement_of
 
 POLICY = AdmissionPolicy()
 CONFIRMED = AdmissionPolicy(confirmation=BY_WAITAOF)
 
 
-async def test_what_is_accepted_is_queued_logged_and_counted(server: ArqRedis) -> None:
+async def test_what_is_accepted_is_queued_logged_and_counted(server: RedisClient) -> None:
     """All of it in one go."""
     job = job_of(1)
     assert await admit(server, [job], POLICY) == [True]
@@ -37,7 +37,7 @@ async def test_what_is_accepted_is_queued_logged_and_counted(server: ArqRedis) -
 
 
 @pytest.mark.parametrize("policy", [POLICY, CONFIRMED], ids=["by reply", "by WAITAOF"])
-async def test_a_duplicate_is_recognised(server: ArqRedis, policy: AdmissionPolicy) -> None:
+async def test_a_duplicate_is_recognised(server: RedisClient, policy: AdmissionPolicy) -> None:
     """In the same batch, later, and after it was delivered."""
     assert await admit(server, [job_of(1), job_of(2), job_of(1)], policy) == [True, True, False]
     assert await admit(server, [job_of(2), job_of(3)], policy) == [False, True]
@@ -48,7 +48,7 @@ async def test_a_duplicate_is_recognised(server: ArqRedis, policy: AdmissionPoli
     assert (ledger.accepted, ledger.duplicates, ledger.delivered, ledger.balanced) == (3, 3, 3, True)
 
 
-async def test_a_replay_is_no_duplicate(server: ArqRedis) -> None:
+async def test_a_replay_is_no_duplicate(server: RedisClient) -> None:
     """It is a delivery of its own, while the first is pending and afterwards."""
     record = record_of(1)
     assert await admit(server, [Job.first(record), Job.replay(record), Job.replay(record)], POLICY) == [True] * 3
@@ -59,7 +59,7 @@ async def test_a_replay_is_no_duplicate(server: ArqRedis) -> None:
 
 
 @pytest.mark.parametrize("job", [job_of(1), Job.replay(record_of(1))], ids=["first", "replay"])
-async def test_a_batch_that_was_sent_twice_counts_once(server: ArqRedis, job: Job) -> None:
+async def test_a_batch_that_was_sent_twice_counts_once(server: RedisClient, job: Job) -> None:
     """As when the connection drops before the answer: the client sends the same command again."""
     await admit(server, [job], POLICY)
     await admit(server, [job], POLICY)
@@ -68,12 +68,12 @@ async def test_a_batch_that_was_sent_twice_counts_once(server: ArqRedis, job: Jo
     assert await server.xlen(keys.LOG) == 1
 
 
-async def end_dedupe_window(server: ArqRedis, job: Job) -> None:
+async def end_dedupe_window(server: RedisClient, job: Job) -> None:
     """Let the dedupe window of an event end, without waiting for it."""
     assert await server.delete(keys.seen_key(job.record.id)) == 1
 
 
-async def test_the_dedupe_window_is_the_policys(server: ArqRedis) -> None:
+async def test_the_dedupe_window_is_the_policys(server: RedisClient) -> None:
     """It starts with the first delivery, and a duplicate does not make it longer."""
     await admit(server, [job_of(1)], AdmissionPolicy(dedupe_seconds=100))
     await server.pexpire(keys.seen_key(job_of(1).record.id), 50_000)
@@ -81,7 +81,7 @@ async def test_the_dedupe_window_is_the_policys(server: ArqRedis) -> None:
     assert 0 < await server.pttl(keys.seen_key(job_of(1).record.id)) <= 50_000
 
 
-async def test_after_the_dedupe_window_a_delivered_event_is_run_again(server: ArqRedis) -> None:
+async def test_after_the_dedupe_window_a_delivered_event_is_run_again(server: RedisClient) -> None:
     """Also one that needed retries, whose outcomes are still kept; and the ledger balances."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -103,7 +103,7 @@ async def test_after_the_dedupe_window_a_delivered_event_is_run_again(server: Ar
 
 
 @pytest.mark.parametrize("state", ["queued", "leased", "retrying", "dead"])
-async def test_an_event_that_is_not_settled_stays_a_duplicate(server: ArqRedis, state: str) -> None:
+async def test_an_event_that_is_not_settled_stays_a_duplicate(server: RedisClient, state: str) -> None:
     """However long ago its dedupe window ended: a second delivery would mix with the first."""
     (job,) = await admitted(server, 1)
     if state != "queued":
@@ -117,7 +117,7 @@ async def test_an_event_that_is_not_settled_stays_a_duplicate(server: ArqRedis, 
     assert (ledger.accepted, ledger.duplicates, ledger.balanced) == (1, 1, True)
 
 
-async def test_nothing_that_is_pending_or_dead_ends_by_itself(server: ArqRedis) -> None:
+async def test_nothing_that_is_pending_or_dead_ends_by_itself(server: RedisClient) -> None:
     """No key that holds an undelivered event, or says what became of it, has a time to live."""
     await admitted(server, 4)
     claims = (await claimed(server, token="a", count=3)).jobs
@@ -138,7 +138,7 @@ async def test_nothing_that_is_pending_or_dead_ends_by_itself(server: ArqRedis) 
     assert {name.decode() for name in lasting} >= {*queued, *kept}
 
 
-async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: ArqRedis) -> None:
+async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: RedisClient) -> None:
     """An event that waits longer than the log is kept is run all the same."""
     await server.xadd(keys.LOG, {"job": job_of(0).to_bytes()}, id="1-1")
     for number in range(1, 300):
@@ -149,7 +149,7 @@ async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: ArqRedis) 
     assert len((await claimed(server, token="a")).jobs) == 1
 
 
-async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
+async def test_concurrent_events_share_round_trips(server: RedisClient) -> None:
     """As many as fit into a batch; some batches at a time, and none is lost behind them."""
     batches = BATCHES_IN_FLIGHT
     to_server = to_redis(server, POLICY)
@@ -174,7 +174,7 @@ async def test_concurrent_events_share_round_trips(server: ArqRedis) -> None:
     assert (await audit(server)).accepted == BATCH_EVENTS * batches - 1
 
 
-async def test_events_gather_only_while_batches_are_under_way(server: ArqRedis) -> None:
+async def test_events_gather_only_while_batches_are_under_way(server: RedisClient) -> None:
     """Each turn's events go out at once; with some batches on their way the next ones share one."""
     to_server = to_redis(server, POLICY)
     arrived: asyncio.Queue[int] = asyncio.Queue()
@@ -200,7 +200,7 @@ async def test_events_gather_only_while_batches_are_under_way(server: ArqRedis) 
     assert await asyncio.gather(*callers) == [True] * (BATCHES_IN_FLIGHT + 10)
 
 
-async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedis) -> None:
+async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: RedisClient) -> None:
     """Those that have waited longest; and when that is not fast enough either, the next are told so."""
     to_server = to_redis(server, POLICY)
     let_through = asyncio.Event()
@@ -239,7 +239,7 @@ async def test_what_is_more_than_the_server_takes_goes_elsewhere(server: ArqRedi
     assert (await audit(server)).accepted == len(jobs)
 
 
-async def test_a_batch_is_bounded_in_bytes(server: ArqRedis) -> None:
+async def test_a_batch_is_bounded_in_bytes(server: RedisClient) -> None:
     """So that a few large events do not keep the server busy, or take up the memory, that one batch may."""
     sizes: list[int] = []
     to_server = to_redis(server, POLICY)
@@ -255,7 +255,7 @@ async def test_a_batch_is_bounded_in_bytes(server: ArqRedis) -> None:
     assert sizes == [1, 1, 1, 1]
 
 
-async def test_a_group_commit_tells_each_caller_its_own_verdict(server: ArqRedis) -> None:
+async def test_a_group_commit_tells_each_caller_its_own_verdict(server: RedisClient) -> None:
     """Accepted or duplicate, in whatever order they came."""
     commit = GroupCommit(to_redis(server, POLICY))
     numbers = [1, 2, 1, 3, 2, 1]
@@ -265,7 +265,7 @@ async def test_a_group_commit_tells_each_caller_its_own_verdict(server: ArqRedis
     assert not await commit.admit(job_of(4))
 
 
-async def test_a_caller_that_goes_away_takes_nobody_with_it(server: ArqRedis) -> None:
+async def test_a_caller_that_goes_away_takes_nobody_with_it(server: RedisClient) -> None:
     """Its event is written all the same, and the others of the batch are answered."""
     commit = GroupCommit(to_redis(server, POLICY))
     callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(3)]
@@ -277,7 +277,7 @@ async def test_a_caller_that_goes_away_takes_nobody_with_it(server: ArqRedis) ->
     assert (await audit(server)).accepted == 3
 
 
-async def test_drain_waits_for_all_that_was_handed_in(server: ArqRedis) -> None:
+async def test_drain_waits_for_all_that_was_handed_in(server: RedisClient) -> None:
     """What the receiver does before it ends."""
     commit = GroupCommit(to_redis(server, POLICY))
     callers = [asyncio.create_task(commit.admit(job_of(number))) for number in range(700)]
@@ -289,7 +289,9 @@ async def test_drain_waits_for_all_that_was_handed_in(server: ArqRedis) -> None:
 
 
 @pytest.mark.parametrize("policy", [POLICY, CONFIRMED], ids=["run", "run_and_confirm"])
-async def test_scripts_are_loaded_again_when_the_server_forgot_them(server: ArqRedis, policy: AdmissionPolicy) -> None:
+async def test_scripts_are_loaded_again_when_the_server_forgot_them(
+    server: RedisClient, policy: AdmissionPolicy
+) -> None:
     """After SCRIPT FLUSH, a restart or a failover."""
     for number in range(3):
         await server.script_flush()

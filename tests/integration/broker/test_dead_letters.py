@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import dead_letters, keys
 from broker.audit import audit
@@ -11,12 +10,13 @@ from broker.dead_letters import DeadLetter, find_dead_letters, list_dead_letters
 from broker.errors import MalformedRecordError
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, queued_ids, settled
+from tests.support.store import RedisClient
 from worker.policy import HandlerRun, poison_settlement, settlement_of
 
 HANDLERS = ("mine.a", "mine.b")
 
 
-async def some_dead(server: ArqRedis, count: int) -> list[Job]:
+async def some_dead(server: RedisClient, count: int) -> list[Job]:
     """Events for which both handlers have given up; returns their jobs."""
     jobs = await admitted(server, count)
     runs = [HandlerRun(name, "unfit", error="boom", traceback="Traceback …") for name in HANDLERS]
@@ -25,12 +25,12 @@ async def some_dead(server: ArqRedis, count: int) -> list[Job]:
     return jobs
 
 
-async def listed(server: ArqRedis, *, limit: int | None = None) -> list[DeadLetter]:
+async def listed(server: RedisClient, *, limit: int | None = None) -> list[DeadLetter]:
     """The dead letters, as they are listed."""
     return [letter async for letter in list_dead_letters(server, limit=limit)]
 
 
-async def test_a_letter_tells_all_that_is_known(server: ArqRedis) -> None:
+async def test_a_letter_tells_all_that_is_known(server: RedisClient) -> None:
     """Event, handler, error, traceback, attempts, and the job itself."""
     (job,) = await some_dead(server, 1)
     letter = next(letter for letter in await listed(server) if letter.handler == "mine.a")
@@ -51,7 +51,7 @@ async def test_a_letter_tells_all_that_is_known(server: ArqRedis) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 0, 1, 199, 200, 201, 350, 1_000])
-async def test_letters_are_listed_newest_first(server: ArqRedis, limit: int | None) -> None:
+async def test_letters_are_listed_newest_first(server: RedisClient, limit: int | None) -> None:
     """Page by page, up to a limit."""
     await some_dead(server, 175)
     ids = [letter_id.decode() for letter_id in await server.zrevrange(keys.DEAD_INDEX, 0, -1)]
@@ -59,7 +59,7 @@ async def test_letters_are_listed_newest_first(server: ArqRedis, limit: int | No
     assert [letter.id for letter in await listed(server, limit=limit)] == ids[:limit]
 
 
-async def test_letters_are_found_by_their_id_or_their_events(server: ArqRedis) -> None:
+async def test_letters_are_found_by_their_id_or_their_events(server: RedisClient) -> None:
     """One letter, or all of an event; nothing under an id that is not there."""
     jobs = await some_dead(server, 3)
     (one,) = await find_dead_letters(server, f"{jobs[1].id}/mine.b")
@@ -69,7 +69,7 @@ async def test_letters_are_found_by_their_id_or_their_events(server: ArqRedis) -
     assert await find_dead_letters(server, f"{jobs[1].id}/mine.c") == []
 
 
-async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: ArqRedis) -> None:
+async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: RedisClient) -> None:
     """With all attempts before it; the event is pending again, and its other letter stays."""
     (job,) = await some_dead(server, 1)
     letters = await find_dead_letters(server, f"{job.id}/mine.a")
@@ -87,7 +87,7 @@ async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: ArqRedis) 
     assert await server.pttl(keys.delivery_key(job.delivery)) == -1
 
 
-async def test_an_event_whose_letters_all_succeed_is_delivered(server: ArqRedis) -> None:
+async def test_an_event_whose_letters_all_succeed_is_delivered(server: RedisClient) -> None:
     """However many there were."""
     (job,) = await some_dead(server, 1)
     assert await dead_letters.retry(server, await listed(server)) == 2
@@ -99,7 +99,7 @@ async def test_an_event_whose_letters_all_succeed_is_delivered(server: ArqRedis)
     assert await server.pttl(keys.delivery_key(job.delivery)) > 0
 
 
-async def test_two_operators_retry_once(server: ArqRedis) -> None:
+async def test_two_operators_retry_once(server: RedisClient) -> None:
     """Whoever comes second changes nothing."""
     await some_dead(server, 1)
     letters = await listed(server)
@@ -110,7 +110,7 @@ async def test_two_operators_retry_once(server: ArqRedis) -> None:
     assert (ledger.pending, ledger.dead_letters, ledger.balanced) == (1, 0, True)
 
 
-async def test_dropping_is_counted(server: ArqRedis) -> None:
+async def test_dropping_is_counted(server: RedisClient) -> None:
     """As dead, when the last letter of the event is dropped; only then its outcomes may end."""
     (job,) = await some_dead(server, 1)
     first, second = await listed(server)
@@ -125,7 +125,7 @@ async def test_dropping_is_counted(server: ArqRedis) -> None:
     assert await queued_ids(server) == set()
 
 
-async def test_poison_is_retried_as_a_whole(server: ArqRedis) -> None:
+async def test_poison_is_retried_as_a_whole(server: RedisClient) -> None:
     """No handler of it ever came to an end; all of them run."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -138,7 +138,7 @@ async def test_poison_is_retried_as_a_whole(server: ArqRedis) -> None:
     assert (await audit(server)).balanced
 
 
-async def test_a_letter_without_a_job_cannot_be_retried(server: ArqRedis) -> None:
+async def test_a_letter_without_a_job_cannot_be_retried(server: RedisClient) -> None:
     """And nothing is changed by the attempt, of the others that were named with it neither."""
     await some_dead(server, 1)
     letters = await listed(server)
@@ -149,7 +149,7 @@ async def test_a_letter_without_a_job_cannot_be_retried(server: ArqRedis) -> Non
     assert (await audit(server)).balanced
 
 
-async def test_no_letters_are_no_fault(server: ArqRedis) -> None:
+async def test_no_letters_are_no_fault(server: RedisClient) -> None:
     """Nothing to do."""
     assert await dead_letters.retry(server, []) == 0
     assert await dead_letters.drop(server, [], retention_ms=RETENTION_MS) == 0

@@ -15,8 +15,7 @@ import pytest
 from broker.admission import AdmissionPolicy, admit, to_redis
 from broker.audit import audit
 from broker.errors import BrokerUnavailableError, UnsafeServerError
-from broker.redis.client import close, connect
-from broker.redis.commands import Server
+from broker.redis.client import close
 from broker.redis.durability import (
     BY_REPLY,
     BY_WAITAOF,
@@ -29,11 +28,12 @@ from broker.redis.durability import (
 )
 from receiver.group_commit import GroupCommit
 from tests.support.events import job_of
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 
 @asynccontextmanager
-async def valkey_with(folder: Path, **settings: Any) -> AsyncIterator[Server]:
+async def valkey_with(folder: Path, **settings: Any) -> AsyncIterator[RedisClient]:
     """A connection to a Valkey with these settings."""
     with ValkeyServer(folder, **settings) as valkey:
         server = connect(valkey.url())
@@ -43,7 +43,7 @@ async def valkey_with(folder: Path, **settings: Any) -> AsyncIterator[Server]:
             await close(server)
 
 
-async def test_with_fsync_at_every_write_the_reply_is_enough(server: Server) -> None:
+async def test_with_fsync_at_every_write_the_reply_is_enough(server: RedisClient) -> None:
     """No second command is needed."""
     assert await confirmation_for(server, "fsync") == BY_REPLY
 
@@ -131,14 +131,14 @@ async def test_a_hosted_server_is_asked_by_info_whether_it_evicts(
 
 
 @asynccontextmanager
-async def valkey_forbidding(folder: Path, forbidden: str, **settings: str) -> AsyncIterator[Server]:
+async def valkey_forbidding(folder: Path, forbidden: str, **settings: str) -> AsyncIterator[RedisClient]:
     """A connection to a Valkey whose user may not use these commands."""
     (folder / "users.acl").write_text(f"user default on nopass ~* &* +@all {forbidden}\n")
     async with valkey_with(folder, aclfile=str(folder / "users.acl"), **settings) as server:
         yield server
 
 
-async def test_a_good_server_leaves_no_doubt(server: Server) -> None:
+async def test_a_good_server_leaves_no_doubt(server: RedisClient) -> None:
     """Nothing is said about it."""
     assert await check_server(server, "fsync") == ServerCheck(BY_REPLY)
 
@@ -166,7 +166,7 @@ async def test_eviction_can_be_allowed(tmp_path: Path) -> None:
     assert "maxmemory-policy noeviction" in sentence
 
 
-async def test_replicas_are_waited_for(server: Server) -> None:
+async def test_replicas_are_waited_for(server: RedisClient) -> None:
     """A batch that no replica confirms is not answered as accepted."""
     confirmation = await confirmation_for(server, "replicas")
     assert confirmation.command is not None

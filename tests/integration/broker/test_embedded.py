@@ -16,9 +16,10 @@ from redis.exceptions import RedisError
 
 from broker.errors import EmbeddedServerError
 from broker.redis import embedded
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
 from broker.redis.embedded import embedded_server, server_binary, socket_path, url_of
+from tests.support.store import connect
 
 END_SECONDS = 10.0
 """How long the end of a server is waited for."""

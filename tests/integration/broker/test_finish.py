@@ -13,7 +13,6 @@ from broker.event_log import events, find_events
 from broker.ledger import read_ledger
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
-from broker.redis.commands import Server
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import (
     LEASE_MS,
@@ -26,6 +25,7 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
+from tests.support.store import RedisClient
 from worker.policy import HandlerRun, settlement_of
 
 DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
@@ -37,7 +37,7 @@ def ended(claim: Claimed, *runs: HandlerRun) -> Settlement:
     return settlement_of(claim, Job.from_bytes(claim.payload or b""), runs, now_ms=7)
 
 
-async def test_deliveries_of_one_minute_share_a_key(server: Server) -> None:
+async def test_deliveries_of_one_minute_share_a_key(server: RedisClient) -> None:
     """Each still tells what became of it in each handler, for as long as it is retained."""
     jobs = await admitted(server, 3)
     await settled(server, *(ended(claim, DONE, SKIPPED) for claim in (await claimed(server, token="a")).jobs))
@@ -52,7 +52,7 @@ async def test_deliveries_of_one_minute_share_a_key(server: Server) -> None:
         }
 
 
-async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: Server) -> None:
+async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: RedisClient) -> None:
     """One that was dead before: its dead letter is no longer counted; the others of the batch are not held up."""
     jobs = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -77,7 +77,7 @@ def _letter(job: Job) -> bytes:
     )
 
 
-async def test_crashes_are_forgotten_with_the_jobs(server: Server) -> None:
+async def test_crashes_are_forgotten_with_the_jobs(server: RedisClient) -> None:
     """Of a suspect that turned out to be innocent nothing is left."""
     await admitted(server, 1)
     await claimed(server, token="of a worker that dies")
@@ -89,7 +89,7 @@ async def test_crashes_are_forgotten_with_the_jobs(server: Server) -> None:
     assert (await audit(server)).delivered == 1
 
 
-async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server: Server) -> None:
+async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server: RedisClient) -> None:
     """Once its dedupe window is over it is another delivery, and pending until it is settled."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -101,7 +101,7 @@ async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server:
 
 
 @pytest.mark.parametrize("broken", ["in full", "together"])
-async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: str) -> None:
+async def test_a_script_that_fails_midway_loses_nothing(server: RedisClient, broken: str) -> None:
     """What it settled before is settled and counted once; the rest is still leased, and settled when it comes again."""
     jobs = await admitted(server, 6)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
@@ -126,7 +126,7 @@ async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: 
 
 
 @pytest.mark.parametrize("along", [False, True], ids=["alone", "with a claim"])
-async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: Server, along: bool) -> None:
+async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: RedisClient, along: bool) -> None:
     """Two runs of one claim may end together: they are one settlement, and the ledger shows one delivery."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs

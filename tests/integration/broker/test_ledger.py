@@ -17,7 +17,6 @@ from broker.event_log import events
 from broker.ledger import read_ledger
 from broker.queue import Claimed
 from broker.records import Job, Record
-from broker.redis.commands import Server
 from tests.support.events import (
     RETENTION_MS,
     admitted,
@@ -29,6 +28,7 @@ from tests.support.events import (
     record_of,
     settled,
 )
+from tests.support.store import RedisClient
 from worker.policy import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
 
 HANDLERS = ("a", "b", "c")
@@ -41,7 +41,7 @@ ENDS: tuple[Ended, ...] = ("done", "skipped", "dropped", "failed", "unfit")
 class Store:
     """What happens to a store, step by step, with the claims that are out, lapsed ones included."""
 
-    server: Server
+    server: RedisClient
     claims: list[Claimed] = field(default_factory=list)
     steps: list[tuple[Any, ...]] = field(default_factory=list)
     admissions: int = 0
@@ -141,7 +141,7 @@ def random_step(chance: random.Random) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_the_ledger_balances_after_every_step(server: Server, seed: int) -> None:
+async def test_the_ledger_balances_after_every_step(server: RedisClient, seed: int) -> None:
     """Whatever happens in whatever order; and the log shows each delivery as what it is."""
     chance = random.Random(seed)
     store = Store(server)
@@ -154,14 +154,14 @@ async def test_the_ledger_balances_after_every_step(server: Server, seed: int) -
     assert ledger.accepted > 3, "a walk that went nowhere"
 
 
-async def test_an_empty_store_balances(server: Server) -> None:
+async def test_an_empty_store_balances(server: RedisClient) -> None:
     """There is nothing to miss."""
     ledger = await audit(server)
     assert ledger.balanced
     assert (ledger.accepted, ledger.pending, ledger.dead_letters) == (0, 0, 0)
 
 
-async def test_a_job_without_a_body_is_found(server: Server) -> None:
+async def test_a_job_without_a_body_is_found(server: RedisClient) -> None:
     """Removed by hand, or by an eviction; the counts alone would not show it."""
     jobs = await admitted(server, 3)
     await server.delete(keys.job_key(jobs[1].id))
@@ -172,7 +172,7 @@ async def test_a_job_without_a_body_is_found(server: Server) -> None:
     assert (await read_ledger(server)).balanced
 
 
-async def test_a_lost_job_is_found(server: Server) -> None:
+async def test_a_lost_job_is_found(server: RedisClient) -> None:
     """Its place in the queue is gone: one event is missing."""
     jobs = await admitted(server, 3)
     await server.zrem(keys.QUEUE, jobs[1].id)
@@ -180,7 +180,7 @@ async def test_a_lost_job_is_found(server: Server) -> None:
     assert (ledger.difference, ledger.balanced) == (1, False)
 
 
-async def test_a_job_too_many_is_found(server: Server) -> None:
+async def test_a_job_too_many_is_found(server: RedisClient) -> None:
     """Nobody admitted it."""
     await admitted(server, 1)
     await server.zadd(keys.QUEUE, {"stranger": 1})
@@ -189,7 +189,7 @@ async def test_a_job_too_many_is_found(server: Server) -> None:
 
 
 @pytest.mark.parametrize("lost", ["index entry", "letter"])
-async def test_half_a_dead_letter_is_found(server: Server, lost: str) -> None:
+async def test_half_a_dead_letter_is_found(server: RedisClient, lost: str) -> None:
     """One that no listing shows, or that is listed and gone."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -204,7 +204,7 @@ async def test_half_a_dead_letter_is_found(server: Server, lost: str) -> None:
     assert (await audit(server)).misplaced == found
 
 
-async def test_what_is_in_the_log_and_nowhere_else_is_found(server: Server) -> None:
+async def test_what_is_in_the_log_and_nowhere_else_is_found(server: RedisClient) -> None:
     """By its id, whatever the counters say: the log, the queue, the outcomes and the dead letters are counted apart."""
     jobs = await admitted(server, 5)
     unhandled, done, retrying, dead, lost = jobs
@@ -227,7 +227,7 @@ async def test_what_is_in_the_log_and_nowhere_else_is_found(server: Server) -> N
     assert set((await audit(server)).misplaced) == {lost.id, retrying.id, done.id}
 
 
-async def test_a_replay_for_one_handler_is_found_in_the_queue(server: Server) -> None:
+async def test_a_replay_for_one_handler_is_found_in_the_queue(server: RedisClient) -> None:
     """Its first job has an id of its own."""
     job = Job.replay(record_of(1)).for_handler("h", attempt=1)
     await admit(server, [job], AdmissionPolicy())
@@ -236,7 +236,7 @@ async def test_a_replay_for_one_handler_is_found_in_the_queue(server: Server) ->
     assert (await audit(server)).misplaced == (job.delivery,)
 
 
-async def test_what_is_older_than_its_outcome_is_not_missed(server: Server) -> None:
+async def test_what_is_older_than_its_outcome_is_not_missed(server: RedisClient) -> None:
     """Outcomes end with the retention, and the log is trimmed only when something is admitted."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -246,7 +246,7 @@ async def test_what_is_older_than_its_outcome_is_not_missed(server: Server) -> N
     assert (await audit(server, retention_ms=30_000)).balanced
 
 
-async def _again(server: Server, job: Job) -> Job:
+async def _again(server: RedisClient, job: Job) -> Job:
     """The event comes once more, two minutes later and after its dedupe window."""
     await server.delete(keys.seen_key(job.record.id))
     again = Job.first(Record.capture(job.record.body.encode(), received_at_ms=job.record.received_at_ms + 120_000))
@@ -257,7 +257,7 @@ async def _again(server: Server, job: Job) -> Job:
 @pytest.mark.parametrize("page", [1, 500], ids=["pages of one", "one page"])
 @pytest.mark.parametrize("lost", [False, True])
 async def test_of_an_event_that_came_again_the_last_time_counts(
-    server: Server, monkeypatch: pytest.MonkeyPatch, page: int, lost: bool
+    server: RedisClient, monkeypatch: pytest.MonkeyPatch, page: int, lost: bool
 ) -> None:
     """What it left behind the first time is not missed once it is replaced, and does not hide that the last is lost."""
     monkeypatch.setattr(audit_module, "PAGE", page)
@@ -278,7 +278,7 @@ async def test_of_an_event_that_came_again_the_last_time_counts(
     assert (await audit(server)).misplaced == ((again.delivery,) if lost else ())
 
 
-async def test_what_is_spooled_counts_once(server: Server) -> None:
+async def test_what_is_spooled_counts_once(server: RedisClient) -> None:
     """It is accepted and pending; unless Redis has it as well, because the answer was lost on the way."""
     jobs = await admitted(server, 2)
     (claim, _) = (await claimed(server, token="a")).jobs
@@ -289,7 +289,7 @@ async def test_what_is_spooled_counts_once(server: Server) -> None:
     assert ledger.balanced
 
 
-async def test_a_lost_dead_letter_is_missing(server: Server) -> None:
+async def test_a_lost_dead_letter_is_missing(server: RedisClient) -> None:
     """Gone without having been dropped by anybody."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -299,7 +299,7 @@ async def test_a_lost_dead_letter_is_missing(server: Server) -> None:
     assert (ledger.difference, ledger.balanced) == (1, False)
 
 
-async def test_many_are_audited_in_pages(server: Server) -> None:
+async def test_many_are_audited_in_pages(server: RedisClient) -> None:
     """Also more than one page of jobs and of letters."""
     jobs = await admitted(server, 1_500)
     claims = (await claimed(server, token="a", count=700)).jobs

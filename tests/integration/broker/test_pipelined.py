@@ -9,11 +9,11 @@ from functools import partial
 import pytest
 import redis
 import uvloop
-from arq.connections import ArqRedis
 
 import broker.redis.pipelined
-from broker.redis.client import OUTAGES, close, connect
+from broker.redis.client import OUTAGES, close
 from broker.redis.pipelined import PipelinedConnection
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -23,7 +23,7 @@ async def own_connection(pipe: PipelinedConnection) -> int:
     return int(await pipe.execute_command("CLIENT", "ID"))
 
 
-async def blocked(server: ArqRedis) -> None:
+async def blocked(server: RedisClient) -> None:
     """Wait until a client of the server waits for something in a list."""
 
     async def is_blocked() -> bool:
@@ -33,7 +33,7 @@ async def blocked(server: ArqRedis) -> None:
     await until(is_blocked)
 
 
-async def test_each_gets_its_own_answer(server: ArqRedis) -> None:
+async def test_each_gets_its_own_answer(server: RedisClient) -> None:
     """However many are under way, all on one connection."""
     pipe = PipelinedConnection(server)
     answers = await asyncio.gather(*(pipe.execute_command("ECHO", str(number)) for number in range(500)))
@@ -41,17 +41,18 @@ async def test_each_gets_its_own_answer(server: ArqRedis) -> None:
     assert len(set(await asyncio.gather(*(own_connection(pipe) for _ in range(20))))) == 1
 
 
-async def test_nobody_waits_for_the_answer_before(server: ArqRedis) -> None:
+async def test_nobody_waits_for_the_answer_before(server: RedisClient) -> None:
     """A command goes out while the one before it is still being run."""
     pipe = PipelinedConnection(server)
     first = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
     await blocked(server)
     second = asyncio.create_task(pipe.execute_command("ECHO", "second"))
     await server.rpush("list", "first")
-    assert await asyncio.gather(first, second) == [[b"list", b"first"], b"second"]
+    answers: list[object] = list(await asyncio.gather(first, second))
+    assert answers == [[b"list", b"first"], b"second"]
 
 
-async def test_a_refusal_is_told_to_whom_it_concerns(server: ArqRedis) -> None:
+async def test_a_refusal_is_told_to_whom_it_concerns(server: RedisClient) -> None:
     """The others get their answers."""
     pipe = PipelinedConnection(server)
     await server.set("text", "text")
@@ -65,7 +66,7 @@ async def test_a_refusal_is_told_to_whom_it_concerns(server: ArqRedis) -> None:
     assert isinstance(refused, redis.ResponseError)
 
 
-async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
+async def test_who_goes_away_takes_no_answer_along(server: RedisClient) -> None:
     """The answer of a cancelled call is thrown away, and not given to the next."""
     pipe = PipelinedConnection(server)
     gone = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
@@ -78,7 +79,7 @@ async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
         await gone
 
 
-async def test_an_idle_connection_is_given_back(server: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_connection_is_given_back(server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it is anybody's, with the time-out that it had."""
     monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 0.0)
     pipe = PipelinedConnection(server)
@@ -90,11 +91,11 @@ async def test_an_idle_connection_is_given_back(server: ArqRedis, monkeypatch: p
     assert connection.socket_timeout == 2.0
 
 
-async def _all_free(server: ArqRedis) -> bool:
+async def _all_free(server: RedisClient) -> bool:
     return not server.connection_pool._in_use_connections
 
 
-async def test_a_busy_connection_is_kept(server: ArqRedis) -> None:
+async def test_a_busy_connection_is_kept(server: RedisClient) -> None:
     """From one command to the next: to borrow it anew takes some turns of the event loop."""
     pipe = PipelinedConnection(server)
     mine = await own_connection(pipe)
@@ -102,7 +103,7 @@ async def test_a_busy_connection_is_kept(server: ArqRedis) -> None:
     assert await own_connection(pipe) == mine
 
 
-async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: ArqRedis) -> None:
+async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: RedisClient) -> None:
     """The next command does not meet the dead connection."""
     pipe = PipelinedConnection(server)
     lost = await own_connection(pipe)
@@ -111,7 +112,7 @@ async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: ArqRed
     assert await pipe.run(("ECHO", "1"), ("ECHO", "2")) == [b"1", b"2"]
 
 
-async def test_several_commands_have_one_answer_each(server: ArqRedis) -> None:
+async def test_several_commands_have_one_answer_each(server: RedisClient) -> None:
     """A refusal is one of them."""
     pipe = PipelinedConnection(server)
     await server.set("text", "text")
@@ -120,7 +121,7 @@ async def test_several_commands_have_one_answer_each(server: ArqRedis) -> None:
     assert isinstance(refused, redis.ResponseError)
 
 
-async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> None:
+async def test_what_several_commands_do_is_not_repeated(server: RedisClient) -> None:
     """Their caller knows whether that would do any harm."""
     pipe = PipelinedConnection(server)
     call = asyncio.create_task(pipe.run(("INCR", "count"), ("BLPOP", "list", 0)))
@@ -132,7 +133,7 @@ async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> Non
     assert await server.get("count") == b"1"
 
 
-async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:
+async def test_a_lost_connection_is_replaced(server: RedisClient) -> None:
     """All that were under way are repeated on a new one."""
     pipe = PipelinedConnection(server)
     calls = [asyncio.create_task(pipe.execute_command("BLPOP", f"list{number}", 0)) for number in range(2)]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Offer
 from broker.records import Job
-from broker.redis.commands import Server
+from broker.redis.commands import Subscription
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
+from tests.support.store import RedisClient
 
 
-async def offer(server: Server, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
+async def offer(server: RedisClient, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
     """Claim, and offer to take so many of what comes."""
     request = ClaimRequest(count, LEASE_MS, f"{worker}:1", True, Offer(worker, f"{worker}:offer-0", jobs, stands))
     return await queue.claim(PipelinedConnection(server), request)
@@ -24,7 +24,7 @@ async def offer(server: Server, worker: str, *, jobs: int, stands: bool = False,
 class Ears:
     """What workers and all who wait are told."""
 
-    def __init__(self, subscription: Any) -> None:
+    def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
 
     async def next(self) -> tuple[str, bytes]:
@@ -41,17 +41,19 @@ class Ears:
 
 
 @asynccontextmanager
-async def listening(server: Server, *workers: str) -> AsyncIterator[Ears]:
+async def listening(server: RedisClient, *workers: str) -> AsyncIterator[Ears]:
     """Listen as these workers do."""
     async with server.pubsub() as subscription:
         channels = [keys.hand_over_channel(worker) for worker in workers]
         await subscription.subscribe(keys.WAKE_CHANNEL, *channels)
         for _ in range(len(workers) + 1):
-            assert (await subscription.get_message(timeout=5))["type"] == "subscribe"
+            message = await subscription.get_message(timeout=5)
+            assert message is not None
+            assert message["type"] == "subscribe"
         yield Ears(subscription)
 
 
-async def test_what_comes_is_leased_to_an_idle_worker_and_told_to_it(server: Server) -> None:
+async def test_what_comes_is_leased_to_an_idle_worker_and_told_to_it(server: RedisClient) -> None:
     """With its payload and a good fence; nobody else is woken, nobody else can claim it, and it can be settled."""
     async with listening(server, "idle") as ears:
         assert (await offer(server, "idle", jobs=10)).offer_stands
@@ -66,12 +68,12 @@ async def test_what_comes_is_leased_to_an_idle_worker_and_told_to_it(server: Ser
         assert (await ears.next())[0] == keys.WAKE_CHANNEL
 
 
-async def admitted_one_more(server: Server) -> None:
+async def admitted_one_more(server: RedisClient) -> None:
     """Admit an event of another number than those of `admitted`."""
     assert await admit(server, [job_of(99)], AdmissionPolicy()) == [True]
 
 
-async def test_what_there_is_no_place_for_stays_in_the_queue(server: Server) -> None:
+async def test_what_there_is_no_place_for_stays_in_the_queue(server: RedisClient) -> None:
     """It is due, and all are woken for it."""
     async with listening(server, "idle") as ears:
         await offer(server, "idle", jobs=2)
@@ -81,7 +83,7 @@ async def test_what_there_is_no_place_for_stays_in_the_queue(server: Server) -> 
         assert [claim.job_id for claim in (await offer(server, "other", jobs=0)).jobs] == [jobs[2].id]
 
 
-async def test_idle_workers_share_what_comes_evenly(server: Server) -> None:
+async def test_idle_workers_share_what_comes_evenly(server: RedisClient) -> None:
     """A worker that takes all would run it all on its one core."""
     async with listening(server, "a", "b") as ears:
         await offer(server, "a", jobs=100)
@@ -93,7 +95,7 @@ async def test_idle_workers_share_what_comes_evenly(server: Server) -> None:
     assert {claims[0].token for claims in given} == {"a:offer-0", "b:offer-0"}
 
 
-async def test_nothing_is_handed_to_a_worker_that_is_gone(server: Server) -> None:
+async def test_nothing_is_handed_to_a_worker_that_is_gone(server: RedisClient) -> None:
     """Its offer is forgotten, and the event waits for others, unleased: nobody is to wait for a lease to lapse."""
     async with listening(server) as ears:
         await offer(server, "gone", jobs=10)
@@ -104,7 +106,7 @@ async def test_nothing_is_handed_to_a_worker_that_is_gone(server: Server) -> Non
     assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == [(job.id, 0)]
 
 
-async def test_a_duplicate_is_handed_to_nobody(server: Server) -> None:
+async def test_a_duplicate_is_handed_to_nobody(server: RedisClient) -> None:
     """The offer stands until something new comes."""
     async with listening(server, "idle"):
         await admitted_one_more(server)
@@ -114,7 +116,7 @@ async def test_a_duplicate_is_handed_to_nobody(server: Server) -> None:
         assert await server.hkeys(keys.IDLE) == [b"idle"]
 
 
-async def test_an_offer_stands_until_there_is_something_to_claim(server: Server) -> None:
+async def test_an_offer_stands_until_there_is_something_to_claim(server: RedisClient) -> None:
     """It is withdrawn then, so that no more is taken than there are places; and written once, not at every look."""
     assert (await offer(server, "idle", jobs=10)).offer_stands
     offset = (await server.info("replication"))["master_repl_offset"]
@@ -131,7 +133,7 @@ async def test_an_offer_stands_until_there_is_something_to_claim(server: Server)
     assert not await server.exists(keys.IDLE)
 
 
-async def test_a_worker_to_which_events_are_on_their_way_claims_no_others(server: Server) -> None:
+async def test_a_worker_to_which_events_are_on_their_way_claims_no_others(server: RedisClient) -> None:
     """It would have more in hand than it has places. It is told that more is due, and asks again."""
     async with listening(server, "idle"):
         await offer(server, "idle", jobs=1)
@@ -141,7 +143,7 @@ async def test_a_worker_to_which_events_are_on_their_way_claims_no_others(server
         assert len((await offer(server, "idle", jobs=0)).jobs) == 1
 
 
-async def test_what_was_handed_over_unheard_is_recovered(server: Server) -> None:
+async def test_what_was_handed_over_unheard_is_recovered(server: RedisClient) -> None:
     """Without a crash or an attempt; and no offer stands any more."""
     async with listening(server, "idle"):
         await offer(server, "idle", jobs=1)

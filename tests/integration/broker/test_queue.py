@@ -11,8 +11,7 @@ from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.queue import Claimed, Settlement
 from broker.records import Job
-from broker.redis.client import close, connect, connect_blocking
-from broker.redis.commands import Server
+from broker.redis.client import close
 from tests.support.events import (
     LEASE_MS,
     admitted,
@@ -23,9 +22,10 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
+from tests.support.store import RedisClient, connect, connect_blocking
 
 
-async def test_a_claim_takes_the_oldest_first(server: Server) -> None:
+async def test_a_claim_takes_the_oldest_first(server: RedisClient) -> None:
     """Up to the number that was asked for, with their payload."""
     jobs = await admitted(server, 5)
     for place, job in enumerate(reversed(jobs)):
@@ -38,7 +38,7 @@ async def test_a_claim_takes_the_oldest_first(server: Server) -> None:
     assert {claim.job_id for claim in rest.jobs} == {job.id for job in jobs[:2]}
 
 
-async def test_a_claimed_job_is_nobody_elses(server: Server) -> None:
+async def test_a_claimed_job_is_nobody_elses(server: RedisClient) -> None:
     """Until its lease lapses, by the server's clock."""
     (job,) = await admitted(server, 1)
     await claimed(server, token="a")
@@ -50,7 +50,7 @@ async def test_a_claimed_job_is_nobody_elses(server: Server) -> None:
     assert score == pytest.approx(seconds * 1000 + microseconds / 1000 + LEASE_MS, abs=5_000)
 
 
-async def test_next_due_tells_when_to_look_again(server: Server) -> None:
+async def test_next_due_tells_when_to_look_again(server: RedisClient) -> None:
     """At once, in some time, or never."""
     assert (await claimed(server, token="a")).next_due_ms is None
     await admitted(server, 2)
@@ -67,7 +67,7 @@ async def test_next_due_tells_when_to_look_again(server: Server) -> None:
     assert 20_000 < claims.next_due_ms <= 30_000
 
 
-async def test_a_lapsed_lease_goes_to_the_next_claimer(server: Server) -> None:
+async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> None:
     """Only the last claimer's settlement counts; what the first brings is refused, and changes nothing."""
     (job,) = await admitted(server, 1)
     (first,) = (await claimed(server, token="a")).jobs
@@ -90,7 +90,7 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: Server) -> None:
     assert not await server.exists(keys.LEASES, keys.CRASHES, keys.job_key(job.id))
 
 
-async def test_a_batch_settles_what_is_ours_whatever_is_not(server: Server) -> None:
+async def test_a_batch_settles_what_is_ours_whatever_is_not(server: RedisClient) -> None:
     """One fenced job does not keep the others from being written."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
@@ -100,7 +100,7 @@ async def test_a_batch_settles_what_is_ours_whatever_is_not(server: Server) -> N
     assert (await audit(server)).delivered == 2
 
 
-async def test_only_the_holder_renews(server: Server, redis_url: str) -> None:
+async def test_only_the_holder_renews(server: RedisClient, redis_url: str) -> None:
     """From a connection of its own; whose lease was lost hears of it."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
@@ -120,7 +120,7 @@ async def test_only_the_holder_renews(server: Server, redis_url: str) -> None:
     assert await settled(server, delivered(thief), delivered(ours)) == set()
 
 
-async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Server, redis_url: str) -> None:
+async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: RedisClient, redis_url: str) -> None:
     """A pause of the worker costs nothing as long as nobody was faster."""
     (job,) = await admitted(server, 1)
     claims = (await claimed(server, token="a")).jobs
@@ -130,7 +130,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Serv
     assert (await claimed(server, token="b")).jobs == []
 
 
-async def test_what_is_handed_back_is_due_at_once(server: Server) -> None:
+async def test_what_is_handed_back_is_due_at_once(server: RedisClient) -> None:
     """It uses up neither an attempt nor a crash, and only its holder can do it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
@@ -143,7 +143,7 @@ async def test_what_is_handed_back_is_due_at_once(server: Server) -> None:
     assert await queued_ids(server) == {job.id}
 
 
-async def test_what_was_settled_cannot_be_handed_back(server: Server) -> None:
+async def test_what_was_settled_cannot_be_handed_back(server: RedisClient) -> None:
     """It would come back from the dead."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -152,7 +152,7 @@ async def test_what_was_settled_cannot_be_handed_back(server: Server) -> None:
     assert await queued_ids(server) == set()
 
 
-async def test_crashes_are_counted(server: Server) -> None:
+async def test_crashes_are_counted(server: RedisClient) -> None:
     """Each time that a lease lapses without a word, until the job is settled."""
     (job,) = await admitted(server, 1)
     for crashes in range(4):
@@ -164,7 +164,7 @@ async def test_crashes_are_counted(server: Server) -> None:
     assert not await server.exists(keys.CRASHES, keys.LEASES)
 
 
-async def test_at_most_one_suspect_is_claimed_at_a_time(server: Server) -> None:
+async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> None:
     """The others wait a moment, and are not blamed for it; fresh jobs are not kept waiting."""
     jobs = await admitted(server, 5)
     await claimed(server, token="dead", count=4)
@@ -184,7 +184,7 @@ async def test_at_most_one_suspect_is_claimed_at_a_time(server: Server) -> None:
     assert seen == {job.id for job in jobs}
 
 
-async def test_fresh_jobs_do_not_wait_behind_suspects(server: Server) -> None:
+async def test_fresh_jobs_do_not_wait_behind_suspects(server: RedisClient) -> None:
     """A claim looks behind any number of them, however few jobs it is for."""
     await admitted(server, 300)
     await claimed(server, token="dead", count=300)
@@ -195,7 +195,7 @@ async def test_fresh_jobs_do_not_wait_behind_suspects(server: Server) -> None:
     assert (claim.job_id, claim.crashes) == (fresh.id, 0)
 
 
-async def test_a_suspect_that_was_removed_is_not_brought_back(server: Server) -> None:
+async def test_a_suspect_that_was_removed_is_not_brought_back(server: RedisClient) -> None:
     """What an operator has taken out of the queue stays out."""
     await admitted(server, 2)
     await claimed(server, token="dead")
@@ -206,7 +206,7 @@ async def test_a_suspect_that_was_removed_is_not_brought_back(server: Server) ->
     assert [claim.job_id for claim in (await claimed(server, token="b")).jobs] == [left]
 
 
-async def test_a_job_that_was_removed_is_claimed_without_payload(server: Server) -> None:
+async def test_a_job_that_was_removed_is_claimed_without_payload(server: RedisClient) -> None:
     """So that it can be put aside rather than block the queue."""
     jobs = await admitted(server, 2)
     await server.delete(keys.job_key(jobs[0].id))
@@ -215,7 +215,7 @@ async def test_a_job_that_was_removed_is_claimed_without_payload(server: Server)
     assert payloads == {jobs[0].id: None, jobs[1].id: jobs[1].to_bytes()}
 
 
-async def test_a_stock_worker_leases_by_id(server: Server) -> None:
+async def test_a_stock_worker_leases_by_id(server: RedisClient) -> None:
     """Only what is due; a job that is leased, delayed or gone is not its own."""
     (job,) = await admitted(server, 1)
     assert await queue.lease(server, job.id, token="a", lease_ms=LEASE_MS)
@@ -231,12 +231,12 @@ async def test_a_stock_worker_leases_by_id(server: Server) -> None:
     assert await server.hget(keys.CRASHES, job.id) == b"2"
 
 
-async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: Server, redis_url: str) -> None:
+async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: RedisClient, redis_url: str) -> None:
     """10,000 jobs, two connections, claims of random size: none is claimed twice, none is left."""
     total = 10_000
     await server.zadd(keys.QUEUE, {f"evt_{number}": number + 1 for number in range(total)})
 
-    async def take_all(name: str, connection: Server) -> list[str]:
+    async def take_all(name: str, connection: RedisClient) -> list[str]:
         taken: list[str] = []
         rounds = 0
         while True:
@@ -258,7 +258,7 @@ async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: Server,
     assert {name.decode() for name, token in holders.items() if token.startswith(b"left:")} == set(left)
 
 
-async def test_two_settle_the_same_job_and_one_counts(server: Server) -> None:
+async def test_two_settle_the_same_job_and_one_counts(server: RedisClient) -> None:
     """Although they are written at once."""
     await admitted(server, 50)
     first = (await claimed(server, token="a")).jobs
@@ -275,7 +275,7 @@ async def test_two_settle_the_same_job_and_one_counts(server: Server) -> None:
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (50, 0, True)
 
 
-async def test_a_large_claim_and_a_large_batch_fit(server: Server) -> None:
+async def test_a_large_claim_and_a_large_batch_fit(server: RedisClient) -> None:
     """As many as the worker ever asks for, and more outcomes than Lua's stack takes at once."""
     await admitted(server, 2_000)
     claims = (await claimed(server, token="a", count=2_000)).jobs
@@ -288,7 +288,7 @@ async def test_a_large_claim_and_a_large_batch_fit(server: Server) -> None:
     assert await server.hlen(keys.delivery_key(claims[0].job_id)) == 1_000
 
 
-async def test_one_job_alone_is_tried_again(server: Server) -> None:
+async def test_one_job_alone_is_tried_again(server: RedisClient) -> None:
     """The follow-up takes the place of the first job, atomically, and the delivery stays one."""
     job = job_of(1)
     await admitted(server, 2)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,10 +29,12 @@ from broker.audit import audit
 from broker.dead_letters import DeadLetter
 from broker.queue import Claimed, ClaimRequest, Offer, Settlement
 from broker.records import Job
-from broker.redis.client import close, connect, connect_blocking
+from broker.redis.client import close
+from broker.redis.commands import Message
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
 from tests.support.queue_model import QueueModel, StandingOffer
+from tests.support.store import connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from worker.policy import CRASH_LIMIT, HandlerRun, RetryPolicy, poison_settlement, settlement_of
 
@@ -81,7 +84,13 @@ class QueueMachine(RuleBasedStateMachine):
     def listen(self) -> None:
         """The left worker makes offers, and hears what is handed over to it."""
         self.ears.subscribe(keys.hand_over_channel("left"))
-        assert self.ears.get_message(timeout=5)["type"] == "subscribe"
+        assert self.next_message()["type"] == "subscribe"
+
+    def next_message(self) -> Message:
+        """What the left worker hears next."""
+        message = self.ears.get_message(timeout=5)
+        assert message is not None
+        return message
 
     def come_in(self, jobs: Sequence[Job], *, hears: bool) -> None:
         """Admit a batch, and take what is handed over; or the message is lost on its way."""
@@ -90,7 +99,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.do(admit(self.server, jobs, AdmissionPolicy())) == expected
         self.keep_time()
         if given:
-            taken = queue.handed_over(self.ears.get_message(timeout=5)["data"])
+            taken = queue.handed_over(self.next_message()["data"])
             assert [claim.job_id for claim in taken] == given
             if hears:
                 self.claims["left"] += taken
@@ -161,7 +170,8 @@ class QueueMachine(RuleBasedStateMachine):
     def its_connection_is_lost(self) -> None:
         """Its offer is still there, and it does not hear any more; nor does it die, but recovers."""
         self.ears.unsubscribe()
-        assert self.ears.get_message(timeout=5)["type"] == "unsubscribe"
+        assert self.next_message()["type"] == "unsubscribe"
+        assert self.model.offer is not None
         self.model.offer.heard = False
         self.come_in([job_of(LATE_EVENT)], hears=False)
         self.listen()
@@ -339,10 +349,17 @@ def text(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in fields.items()}
 
 
+@pytest.mark.timeout(6 * settings().max_examples)
 def test_nothing_is_lost_doubled_or_stuck(tmp_path: Path) -> None:
-    """The queue does what the model says, step by step, and in the end everything is settled."""
+    """The queue does what the model says, step by step, and in the end everything is settled.
+
+    Its time limit is long enough for hypothesis to shrink a history that fails, which it does for five minutes at most.
+    """
     examples = settings().max_examples * 2 // 5  # each is a whole history
     with ValkeyServer(tmp_path, appendonly="no") as valkey:  # thousands of writes, and none of them need last
-        run_state_machine_as_test(
-            lambda: QueueMachine(valkey.url()), settings=settings(max_examples=examples, stateful_step_count=40)
-        )
+
+        class OnThisValkey(QueueMachine):
+            def __init__(self) -> None:
+                super().__init__(valkey.url())
+
+        run_state_machine_as_test(OnThisValkey, settings=settings(max_examples=examples, stateful_step_count=40))

@@ -14,13 +14,13 @@ import redis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.redis.client import OUTAGES, close, connect, connect_blocking
-from broker.redis.commands import BlockingServer, Server
+from broker.redis.client import OUTAGES, close
 from broker.redis.durability import Confirmation
 from broker.redis.sentinel import check_sentinels
 from broker.redis.sentinel_url import parse_sentinel_url
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
+from tests.support.store import BlockingRedisClient, RedisClient, connect, connect_blocking
 from tests.support.workers import until
 from worker.wakeup import end, listen
 
@@ -33,7 +33,7 @@ def redis_set(tmp_path: Path) -> Iterator[SentinelSet]:
 
 
 @pytest.fixture
-async def client(redis_set: SentinelSet) -> AsyncIterator[Server]:
+async def client(redis_set: SentinelSet) -> AsyncIterator[RedisClient]:
     """A client that was given the sentinels."""
     server = connect(redis_set.url())
     yield server
@@ -41,14 +41,14 @@ async def client(redis_set: SentinelSet) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-def blocking_client(redis_set: SentinelSet) -> Iterator[BlockingServer]:
+def blocking_client(redis_set: SentinelSet) -> Iterator[BlockingRedisClient]:
     """The same for a thread."""
     with connect_blocking(redis_set.url()) as server:
         yield server
 
 
 async def test_a_master_that_has_become_a_replica_is_left(
-    redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
+    redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
     """Its connections stay open: READONLY is all there is to go by. The worker's listener comes along as well."""
     woken, subscribed = asyncio.Event(), asyncio.Event()
@@ -95,7 +95,7 @@ async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> N
 
 
 async def test_what_is_missing_is_got_over_or_told(
-    redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
+    redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
     """A hung sentinel costs less than a command has; a master without replicas is left; what is wrong is told."""
     hung = redis_set.sentinels[0].pid

@@ -19,11 +19,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from broker import keys, queue
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.redis.client import close
-from broker.redis.commands import Server
+from broker.redis.client import as_arq
 from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled
+from tests.support.store import RedisClient
 from tests.support.workers import dispatcher_of, handler, run_burst, until
 from worker.stock import LEASE_SECONDS, arq_function
 
@@ -35,14 +35,14 @@ async def pool(redis_url: str) -> AsyncIterator[ArqRedis]:
         ConnectionPool.from_url(redis_url), job_serializer=orjson.dumps, job_deserializer=orjson.loads
     )
     yield connection
-    await close(connection)
+    await connection.aclose(close_connection_pool=True)
 
 
 class StockWorker(arq.Worker):
     """Stock arq, which can be ended between two polls."""
 
     polling: asyncio.Lock
-    run: asyncio.Task[None]
+    running: asyncio.Task[None]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -50,7 +50,7 @@ class StockWorker(arq.Worker):
 
     def start(self) -> None:
         """In the background."""
-        self.run = asyncio.create_task(self.main())
+        self.running = asyncio.create_task(self.main())
 
     async def _poll_iteration(self) -> None:
         """As arq's, and never cut short: cancelled during its UNWATCH, redis-py would leave a connection open."""
@@ -60,8 +60,8 @@ class StockWorker(arq.Worker):
     async def end(self) -> None:
         """Stop polling, and interrupt what runs."""
         async with self.polling:
-            self.run.cancel()
-        await asyncio.wait([self.run])
+            self.running.cancel()
+        await asyncio.wait([self.running])
         for task in self.tasks.values():
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
@@ -81,7 +81,7 @@ def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> StockWor
     )
 
 
-async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
+async def test_it_drains_our_queue(server: RedisClient, pool: ArqRedis) -> None:
     """With a retry for the handler that failed, a dead letter for the one that gave up, and a ledger that balances."""
     await admitted(server, 5)
     runs: Counter[str] = Counter()
@@ -106,7 +106,7 @@ async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
     assert not await server.exists(keys.LEASES, keys.CRASHES)
 
 
-async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, redis_url: str) -> None:
+async def test_it_shares_the_queue_with_ours(server: RedisClient, pool: ArqRedis, redis_url: str) -> None:
     """Whatever either takes, the other leaves alone."""
     jobs = await admitted(server, 200)
     runs: Counter[str] = Counter()
@@ -123,10 +123,10 @@ async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, red
     assert (ledger.delivered, ledger.balanced) == (200, True)
 
 
-async def test_our_jobs_can_be_looked_at_with_arq(server: Server) -> None:
+async def test_our_jobs_can_be_looked_at_with_arq(server: RedisClient) -> None:
     """Status and details, while they are queued, leased, and gone."""
     (job,) = await admitted(server, 1)
-    arq_job = ArqJob(job.id, server, _queue_name=keys.QUEUE, _deserializer=orjson.loads)
+    arq_job = ArqJob(job.id, as_arq(server), _queue_name=keys.QUEUE, _deserializer=orjson.loads)
     assert await arq_job.status() == JobStatus.queued
     info = await arq_job.info()
     assert info is not None
@@ -153,7 +153,7 @@ class Interrupted:
         self.worker.start()
 
 
-async def test_when_it_stops_the_job_is_handed_back(server: Server, pool: ArqRedis) -> None:
+async def test_when_it_stops_the_job_is_handed_back(server: RedisClient, pool: ArqRedis) -> None:
     """At once, without a crash or an attempt."""
     (job,) = await admitted(server, 1)
     interrupted = Interrupted(pool)
@@ -166,7 +166,7 @@ async def test_when_it_stops_the_job_is_handed_back(server: Server, pool: ArqRed
 
 @pytest.mark.parametrize("fault", ["away", "fenced"])
 async def test_what_was_not_written_is_not_deleted(
-    server: Server, pool: ArqRedis, fault: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, pool: ArqRedis, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stock arq deletes what fails; an event whose end could not be written, or is not ours to write, stays."""
     (job,) = await admitted(server, 1)
@@ -202,7 +202,7 @@ async def _is_idle(worker: arq.Worker) -> bool:
     return worker.jobs_retried == 1
 
 
-async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqRedis) -> None:
+async def test_a_time_out_of_arqs_own_deletes_nothing(server: RedisClient, pool: ArqRedis) -> None:
     """It comes only where a handler will not stop at its own."""
     (job,) = await admitted(server, 1)
 

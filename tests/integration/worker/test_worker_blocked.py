@@ -12,10 +12,10 @@ import pytest
 from broker import keys, queue
 from broker.audit import audit
 from broker.queue import Claims
-from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient
 from tests.support.workers import dispatcher_of, handler, running, until
 from worker import watchdog
 from worker.once import OnceBlocks
@@ -34,11 +34,11 @@ def blocking_until(condition: threading.Event) -> None:
     assert condition.wait(20)
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
-async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_blocks_the_loop_is_named(server: RedisClient, redis_url: str) -> None:
     """With its stack and its event; warned of at double the distance each time, counted once, and run once."""
     (job,) = await admitted(server, 1)
     runs: list[str] = []
@@ -63,7 +63,7 @@ async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url
     assert runs == [job.record.id]
 
 
-async def test_among_several_handlers_the_one_that_blocks_is_named(server: Server, redis_url: str) -> None:
+async def test_among_several_handlers_the_one_that_blocks_is_named(server: RedisClient, redis_url: str) -> None:
     """Also where it is a predicate, or something deep below the handler."""
     await admitted(server, 1)
 
@@ -87,7 +87,7 @@ async def test_among_several_handlers_the_one_that_blocks_is_named(server: Serve
     assert [line["handler"] for line in log.of("loop.blocked")][:2] == ["wary", "deep"]
 
 
-async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: Server, redis_url: str) -> None:
+async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: RedisClient, redis_url: str) -> None:
     """However long it takes."""
     await admitted(server, 1)
 
@@ -134,7 +134,7 @@ class Blocked:
         await dispatcher_of(handler(block, **options)).dispatch(job)
 
 
-async def test_one_that_blocks_for_ever_is_let_go_of(server: Server, redis_url: str) -> None:
+async def test_one_that_blocks_for_ever_is_let_go_of(server: RedisClient, redis_url: str) -> None:
     """After its own time limit and a lease the process ends: only its own event counts as having crashed it."""
     jobs = await admitted(server, 3)
     held = (await claimed(server, token="a")).jobs
@@ -151,7 +151,7 @@ async def test_one_that_blocks_for_ever_is_let_go_of(server: Server, redis_url: 
     assert claims == {jobs[0].id: 1, jobs[1].id: 0, jobs[2].id: 0}
 
 
-async def test_one_that_cannot_be_told_leaves_all_as_suspects(server: Server, redis_url: str) -> None:
+async def test_one_that_cannot_be_told_leaves_all_as_suspects(server: RedisClient, redis_url: str) -> None:
     """As when it blocks in a task of its own making: nothing is handed back, and each is run again by itself."""
     await admitted(server, 2)
     held = (await claimed(server, token="a")).jobs
@@ -166,7 +166,7 @@ async def test_one_that_cannot_be_told_leaves_all_as_suspects(server: Server, re
     assert await server.hlen(keys.LEASES) == 2
 
 
-async def test_without_redis_it_is_let_go_of_all_the_same(server: Server) -> None:
+async def test_without_redis_it_is_let_go_of_all_the_same(server: RedisClient) -> None:
     """What could not be handed back is run again when its lease lapses."""
     jobs = await admitted(server, 2)
     held = (await claimed(server, token="a")).jobs
@@ -177,7 +177,7 @@ async def test_without_redis_it_is_let_go_of_all_the_same(server: Server) -> Non
     assert log.of("worker.aborted")[0]["handed_back"] == 0
 
 
-async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: Server) -> None:
+async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: RedisClient) -> None:
     """Each has its own time; together they may take longer than any of them."""
     jobs = await admitted(server, 8)
     blocked = Blocked(redis_url, [], lease_seconds=0.5)
@@ -227,7 +227,7 @@ async def _no_watchdog() -> bool:
 
 
 async def test_claims_that_waited_behind_a_blocked_loop_are_not_run(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody renewed them meanwhile; they are handed back, and claimed anew without a crash."""
     await admitted(server, 2)

@@ -15,24 +15,23 @@ from broker.audit import audit
 from broker.dead_letters import DeadLetter, list_dead_letters, retry
 from broker.event_log import events
 from broker.records import Job
-from broker.redis.client import connect
-from broker.redis.commands import Server
 from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient, connect
 from tests.support.workers import dispatcher_of, handler, run_burst, running, until
 from worker import worker as worker_module
 from worker.policy import settlement_of
 from worker.worker import HookWorker, WorkerConfig
 
 
-async def letters(server: Server) -> list[DeadLetter]:
+async def letters(server: RedisClient) -> list[DeadLetter]:
     """All dead letters."""
     return [letter async for letter in list_dead_letters(server)]
 
 
-async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: str) -> None:
+async def test_everything_that_is_queued_is_run_once(server: RedisClient, redis_url: str) -> None:
     """Many more than are in flight at a time; then a worker in burst mode ends."""
     jobs = await admitted(server, 700)
     runs: Counter[str] = Counter()
@@ -49,7 +48,7 @@ async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: 
     assert [name async for name in server.scan_iter(f"{keys.JOB_PREFIX}*")] == []
 
 
-async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str) -> None:
+async def test_as_many_run_at_once_as_are_allowed(server: RedisClient, redis_url: str) -> None:
     """Not one more, not one fewer."""
     await admitted(server, 40)
     running_now, most = 0, 0
@@ -67,7 +66,7 @@ async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str
     assert most == 8
 
 
-async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_fails_twice_is_run_three_times(server: RedisClient, redis_url: str) -> None:
     """And knows which attempt it is."""
     await admitted(server, 1)
     attempts: list[int] = []
@@ -85,7 +84,7 @@ async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, red
     assert (event.state, event.outcomes["fail_twice"]["attempts"]) == ("delivered", 3)
 
 
-async def test_out_of_attempts_it_is_a_dead_letter(server: Server, redis_url: str) -> None:
+async def test_out_of_attempts_it_is_a_dead_letter(server: RedisClient, redis_url: str) -> None:
     """With the last error; retried, it has all its attempts before it once more."""
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
@@ -111,7 +110,7 @@ async def test_out_of_attempts_it_is_a_dead_letter(server: Server, redis_url: st
     assert (await audit(server)).balanced
 
 
-async def test_only_the_handler_that_failed_is_run_again(server: Server, redis_url: str) -> None:
+async def test_only_the_handler_that_failed_is_run_again(server: RedisClient, redis_url: str) -> None:
     """What is done stays done; each handler's outcome can be looked up."""
     await admitted(server, 3)
     runs: Counter[str] = Counter()
@@ -143,14 +142,14 @@ async def test_only_the_handler_that_failed_is_run_again(server: Server, redis_u
         assert states == {"steady": "done", "flaky": "done", "dropping": "dropped", "hopeless": "dead"}
 
 
-async def test_an_event_that_nobody_wants_is_delivered(server: Server, redis_url: str) -> None:
+async def test_an_event_that_nobody_wants_is_delivered(server: RedisClient, redis_url: str) -> None:
     """It is not kept for ever."""
     await admitted(server, 2)
     await run_burst(redis_url)
     assert (await audit(server)).delivered == 2
 
 
-async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -> None:
+async def test_a_replay_runs_again_and_says_so(server: RedisClient, redis_url: str) -> None:
     """With the same id, the idempotency key for whatever lies downstream."""
     (job,) = await admitted(server, 1)
     seen: list[tuple[str, bool]] = []
@@ -166,7 +165,7 @@ async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -
     assert (ledger.accepted, ledger.delivered) == (2, 2)
 
 
-async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) -> None:
+async def test_what_cannot_be_read_is_put_aside(server: RedisClient, redis_url: str) -> None:
     """A job that was removed behind our back, and one that is none of ours; the others are run."""
     jobs = await admitted(server, 3)
     await server.delete(keys.job_key(jobs[0].id))
@@ -186,7 +185,7 @@ async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) 
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (1, 2, True)
 
 
-async def test_a_handler_that_was_renamed_is_waited_for(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_was_renamed_is_waited_for(server: RedisClient, redis_url: str) -> None:
     """Its retries fail until it is back; here it comes back."""
     await admitted(server, 1)
     ran: list[int] = []
@@ -207,11 +206,11 @@ async def test_a_handler_that_was_renamed_is_waited_for(server: Server, redis_ur
     assert (await audit(server)).delivered == 1
 
 
-async def _has_job(server: Server, job_id: str) -> bool:
+async def _has_job(server: RedisClient, job_id: str) -> bool:
     return bool(await server.exists(keys.job_key(job_id)))
 
 
-async def test_retry_waits_as_long_as_it_was_told(server: Server, redis_url: str) -> None:
+async def test_retry_waits_as_long_as_it_was_told(server: RedisClient, redis_url: str) -> None:
     """By the server's clock."""
     await admitted(server, 1)
 
@@ -226,7 +225,7 @@ async def test_retry_waits_as_long_as_it_was_told(server: Server, redis_url: str
 
 
 async def test_an_admission_wakes_an_idle_worker(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not wait for its next look, which would come too late for this test."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
@@ -242,13 +241,13 @@ async def test_an_admission_wakes_an_idle_worker(
             await ran.wait()
 
 
-async def _is_idle(server: Server) -> bool:
+async def _is_idle(server: RedisClient) -> bool:
     """Whether a worker listens, and has looked at the empty queue."""
     listeners = dict(await server.pubsub_numsub(keys.WAKE_CHANNEL))[keys.WAKE_CHANNEL.encode()]
     return bool(listeners == 1 and await server.exists(f"{keys.QUEUE}:health-check"))
 
 
-async def test_without_a_wake_up_the_worker_looks_by_itself(server: Server, redis_url: str) -> None:
+async def test_without_a_wake_up_the_worker_looks_by_itself(server: RedisClient, redis_url: str) -> None:
     """A message that is lost costs time, not the event."""
     ran = asyncio.Event()
 
@@ -264,7 +263,7 @@ async def test_without_a_wake_up_the_worker_looks_by_itself(server: Server, redi
             await ran.wait()
 
 
-async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url: str) -> None:
+async def test_a_delayed_job_is_run_when_it_falls_due(server: RedisClient, redis_url: str) -> None:
     """Nobody publishes that moment."""
     await admitted(server, 1)
     attempts: list[int] = []
@@ -278,7 +277,9 @@ async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url:
     assert attempts == [1, 2]
 
 
-async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_holds_up_nobody(
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The event it happens to is left to its lease; the others are delivered."""
     jobs = await admitted(server, 3)
     original = settlement_of
@@ -295,11 +296,11 @@ async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, m
     assert (await audit(server)).balanced
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
-async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: str) -> None:
+async def test_threads_that_hang_take_nobodys_place(server: RedisClient, redis_url: str) -> None:
     """Past their time limits they are given up and counted, and others run in threads as before."""
     hanging, fine = await admitted(server, 6, "test.hangs"), await admitted(server, 6, "test.fine")
     let_go = threading.Event()

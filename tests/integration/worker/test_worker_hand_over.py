@@ -11,25 +11,25 @@ import pytest
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
-from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, job_of
+from tests.support.store import RedisClient
 from tests.support.workers import handler, running, until
 from worker import wakeup
 from worker import worker as worker_module
 
 
-async def _offers(server: Server) -> bool:
+async def _offers(server: RedisClient) -> bool:
     """Whether a worker has offered to take events."""
     return bool(await server.exists(keys.IDLE))
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
 async def test_an_idle_worker_runs_what_it_is_handed(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a claim of its own; and offers to take more when that is settled."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
@@ -49,7 +49,7 @@ async def test_an_idle_worker_runs_what_it_is_handed(
     assert (ledger.delivered, ledger.balanced) == (3, True)
 
 
-async def test_a_busy_worker_makes_no_offer(server: Server, redis_url: str) -> None:
+async def test_a_busy_worker_makes_no_offer(server: RedisClient, redis_url: str) -> None:
     """A handler that blocks the loop would keep it from hearing; what comes meanwhile it claims."""
     entered, let_go = asyncio.Event(), asyncio.Event()
     offers: list[bool] = []
@@ -74,7 +74,7 @@ async def _has(found: list[bool], count: int) -> bool:
     return len(found) == count
 
 
-async def test_a_worker_that_stops_withdraws_its_offer(server: Server, redis_url: str) -> None:
+async def test_a_worker_that_stops_withdraws_its_offer(server: RedisClient, redis_url: str) -> None:
     """What comes afterwards is for others, at once and without a crash."""
 
     async def note(event: Event, ctx: Any) -> None:
@@ -88,7 +88,7 @@ async def test_a_worker_that_stops_withdraws_its_offer(server: Server, redis_url
 
 
 async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not the lease, after which the event would be taken for one that has killed a worker."""
     monkeypatch.setattr(wakeup, "_AGAIN_SECONDS", 0.01)
@@ -118,11 +118,11 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     assert crashes == [0]
 
 
-async def _channels_of(server: Server) -> str:
+async def _channels_of(server: RedisClient) -> str:
     return " ".join(channel.decode() for channel in await server.pubsub_channels(keys.HAND_OVER_PREFIX + "*"))
 
 
-async def test_more_than_there_are_places_for_is_handed_back(server: Server, redis_url: str) -> None:
+async def test_more_than_there_are_places_for_is_handed_back(server: RedisClient, redis_url: str) -> None:
     """Neither lost nor run at once; it is run when there is a place."""
     most, running_now = 0, 0
 

@@ -17,11 +17,10 @@ from broker import keys, queue
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
 from broker.queue import ClaimRequest
-from broker.redis.client import connect_blocking
-from broker.redis.commands import Server
 from broker.redis.pipelined import PipelinedConnection
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
+from tests.support.store import RedisClient, connect_blocking
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker import renewal
 from worker.once import OnceBlocks
@@ -32,7 +31,7 @@ LONGER_SECONDS = 1.6
 """Longer than the lease."""
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
@@ -61,7 +60,7 @@ def worker_in_a_thread(redis_url: str, *handlers: Any, **config: Any) -> Iterato
 
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["awaits", "blocks the loop"])
-async def test_a_handler_slower_than_the_lease_runs_once(server: Server, redis_url: str, blocks: bool) -> None:
+async def test_a_handler_slower_than_the_lease_runs_once(server: RedisClient, redis_url: str, blocks: bool) -> None:
     """Its lease is renewed meanwhile, from a thread; another worker that looks for work all the time gets none."""
     await admitted(server, 1)
     runs: list[str] = []
@@ -83,7 +82,7 @@ async def test_a_handler_slower_than_the_lease_runs_once(server: Server, redis_u
     assert not await server.exists(keys.CRASHES)
 
 
-async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, redis_url: str) -> None:
+async def test_the_loop_blocked_from_the_start_is_no_second_run(server: RedisClient, redis_url: str) -> None:
     """The other worker is there before the block begins, and looks at the queue after the lease would have ended."""
     runs: list[str] = []
 
@@ -98,7 +97,7 @@ async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, 
     assert len(runs) == 1
 
 
-async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Server, redis_url: str) -> None:
+async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: RedisClient, redis_url: str) -> None:
     """Nobody has to wake anybody for it; it is a crash, and no attempt."""
     await admitted(server, 1)
     await queue.claim(PipelinedConnection(server), ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
@@ -115,7 +114,7 @@ async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Serv
     assert (ledger.delivered, ledger.balanced) == (1, True)
 
 
-async def test_a_run_whose_lease_was_lost_does_not_count(server: Server, redis_url: str) -> None:
+async def test_a_run_whose_lease_was_lost_does_not_count(server: RedisClient, redis_url: str) -> None:
     """Somebody else has taken the job over and settled it; the log tells that both ran."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
@@ -141,7 +140,7 @@ async def _has_logged(lines: list[Any], event: str) -> bool:
     return any(line["event"] == event for line in lines)
 
 
-async def test_a_lost_lease_is_told(server: Server, redis_url: str) -> None:
+async def test_a_lost_lease_is_told(server: RedisClient, redis_url: str) -> None:
     """While the run still goes on, by the thread that renews."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
@@ -196,7 +195,7 @@ def test_the_renewal_asks_nothing_while_nothing_is_held(redis_url: str) -> None:
         assert "cmdstat_evalsha" not in blocking.info("commandstats")
 
 
-async def crash_with(server: Server, job_ids: set[str]) -> None:
+async def crash_with(server: RedisClient, job_ids: set[str]) -> None:
     """A worker takes these jobs and dies, which whoever takes them next will notice."""
     for job_id in job_ids:
         await make_due(server, [job_id])
@@ -204,7 +203,7 @@ async def crash_with(server: Server, job_ids: set[str]) -> None:
     await make_due(server, job_ids)
 
 
-async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, redis_url: str) -> None:
+async def test_poison_is_put_aside_and_innocents_are_delivered(server: RedisClient, redis_url: str) -> None:
     """What was beside it in the worker that died is suspected, and run alone; it is not blamed."""
     jobs = await admitted(server, 10)
     poison = jobs[3].id
@@ -238,7 +237,7 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
 
 
 @pytest.mark.parametrize("burst", [True, False])
-async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str, burst: bool) -> None:
+async def test_suspects_follow_one_another_at_once(server: RedisClient, redis_url: str, burst: bool) -> None:
     """What a killed worker had in hand is run one by one, and still a hundred of it within a moment."""
     await admitted(server, 100)
     await claimed(server, token="of a worker that dies")
@@ -257,7 +256,7 @@ async def test_suspects_follow_one_another_at_once(server: Server, redis_url: st
     assert (ledger.delivered, ledger.balanced) == (100, True)
 
 
-async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url: str) -> None:
+async def test_fresh_events_do_not_wait_for_a_suspect(server: RedisClient, redis_url: str) -> None:
     """It takes one place, however long it runs."""
     jobs = await admitted(server, 20)
     suspects = {job.id for job in jobs[:3]}
@@ -277,7 +276,7 @@ async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url:
         await until(lambda: _delivered(server, 20))
 
 
-async def test_two_workers_share_the_work(server: Server, redis_url: str) -> None:
+async def test_two_workers_share_the_work(server: RedisClient, redis_url: str) -> None:
     """Each event is run by one of them."""
     jobs = await admitted(server, 300)
     runs: Counter[str] = Counter()

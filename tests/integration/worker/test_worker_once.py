@@ -12,13 +12,13 @@ from redis.exceptions import RedisError
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.records import Job
-from broker.redis.client import close, connect, connect_blocking
-from broker.redis.commands import Server
+from broker.redis.client import close
 from handlers import Context, Retry
 from handlers.registry import Handler
 from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted
+from tests.support.store import RedisClient, connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst
 from worker.once import OnceBlocks, OnceGate
@@ -27,7 +27,7 @@ LEASE_MS, DONE_MS = 60_000, 3_600_000
 
 
 def gate(
-    server: Server, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
+    server: RedisClient, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
 ) -> OnceGate:
     """The gate of a handler for an event, in a worker of its own unless told otherwise."""
     return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, done_ms=DONE_MS)
@@ -39,14 +39,14 @@ async def enter(once: OnceGate, key: str = "crm") -> bool:
         return first
 
 
-async def test_only_the_first_is_first(server: Server) -> None:
+async def test_only_the_first_is_first(server: RedisClient) -> None:
     """Also from another worker; and it is remembered, but not for ever."""
     assert await enter(gate(server))
     assert not await enter(gate(server))
     assert DONE_MS - 60_000 < await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
 
 
-async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> None:
+async def test_keys_are_those_of_one_handler_for_one_event(server: RedisClient) -> None:
     """Others may use the same ones."""
     gates = [gate(server), gate(server, event_id="evt_2"), gate(server, name="mine.other")]
     assert [await enter(once) for once in gates] == [True] * 3
@@ -54,7 +54,7 @@ async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
-async def test_a_failure_releases_the_key(server: Server, error: type[BaseException]) -> None:
+async def test_a_failure_releases_the_key(server: RedisClient, error: type[BaseException]) -> None:
     """So that the retry does what was not done."""
 
     async def fail() -> None:
@@ -67,7 +67,7 @@ async def test_a_failure_releases_the_key(server: Server, error: type[BaseExcept
     assert await enter(gate(server))
 
 
-async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
+async def test_a_failure_of_the_second_releases_nothing(server: RedisClient) -> None:
     """The effect has happened."""
     assert await enter(gate(server))
     with pytest.raises(ValueError, match="later"):
@@ -76,7 +76,7 @@ async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: Server) -> None:
+async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: RedisClient) -> None:
     """Whether the first will get through cannot be known yet; should its worker be dead, the key ends by itself."""
     async with gate(server)("crm") as first:
         assert first
@@ -86,7 +86,7 @@ async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: Server)
     assert not await enter(gate(server))
 
 
-async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -> None:
+async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: RedisClient) -> None:
     """Then the next run does the effect."""
     name = keys.once_key("evt_1", "mine.tell", "crm")
     block = gate(server)("crm")
@@ -96,7 +96,7 @@ async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -
     assert await enter(gate(server))
 
 
-async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str) -> None:
+async def test_a_key_is_kept_while_its_block_runs(server: RedisClient, redis_url: str) -> None:
     """For as long as the leases of the jobs, and never longer: a run after a crash must not find it taken."""
     blocks = OnceBlocks(lease_ms=1000)
     name = keys.once_key("evt_1", "mine.tell", "crm")
@@ -111,7 +111,7 @@ async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str
     assert await server.pttl(name) > DONE_MS - 60_000
 
 
-async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, redis_url: str) -> None:
+async def test_a_renewal_that_comes_too_late_shortens_nothing(server: RedisClient, redis_url: str) -> None:
     """It saw the block run; by the time that it asks Redis, the effect has happened and is remembered."""
     blocks = OnceBlocks(lease_ms=1000)
     name = keys.once_key("evt_1", "mine.tell", "crm")
@@ -122,7 +122,7 @@ async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, re
         assert await server.pttl(name) > DONE_MS - 60_000
 
 
-async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
+async def test_a_new_key_ends_with_the_leases(server: RedisClient) -> None:
     """What was claimed right after the last renewal lapses a lease after that: so must a key that is taken later."""
     blocks = OnceBlocks(lease_ms=60_000)
     blocks._renewed_at -= 20
@@ -130,7 +130,7 @@ async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
         assert await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= 40_000
 
 
-async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
+async def test_a_key_that_was_lost_is_not_released(server: RedisClient) -> None:
     """Its worker was suspended for longer than the lease; by now the key is another run's."""
     name = keys.once_key("evt_1", "mine.tell", "crm")
     blocks = OnceBlocks(LEASE_MS)
@@ -145,7 +145,7 @@ async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_what_is_left_behind_in_a_block_is_released(server: Server, redis_url: str) -> None:
+async def test_what_is_left_behind_in_a_block_is_released(server: RedisClient, redis_url: str) -> None:
     """When its process ends in order, by the loop or, where that is blocked, by the watchdog."""
     blocks = OnceBlocks(LEASE_MS)
     left = gate(server, blocks)("crm")
@@ -161,7 +161,7 @@ async def test_what_is_left_behind_in_a_block_is_released(server: Server, redis_
         await block.__aexit__(None, None, None)
 
 
-async def test_of_many_at_once_one_is_first(server: Server) -> None:
+async def test_of_many_at_once_one_is_first(server: RedisClient) -> None:
     """The others come back later."""
     let_go = asyncio.Event()
 
@@ -179,7 +179,7 @@ async def test_of_many_at_once_one_is_first(server: Server) -> None:
     assert sorted(await asyncio.gather(*runs)) == ["first"] + ["later"] * 19
 
 
-async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, redis_url: str) -> None:
+async def test_over_attempts_and_replays_an_effect_happens_once(server: RedisClient, redis_url: str) -> None:
     """Although the handler runs three times."""
     (job,) = await admitted(server, 1)
     effects: list[int] = []

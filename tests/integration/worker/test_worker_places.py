@@ -14,10 +14,10 @@ import redis
 from broker import keys, queue
 from broker.audit import audit
 from broker.queue import Claims
-from broker.redis.commands import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient
 from tests.support.workers import handler, run_burst, worker_of
 from worker import settling
 from worker.worker import HookWorker
@@ -26,7 +26,7 @@ _mine: contextvars.ContextVar[str] = contextvars.ContextVar("_mine")
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
-async def test_no_more_is_in_hand_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
+async def test_no_more_is_in_hand_than_may_be(server: RedisClient, redis_url: str, concurrency: int) -> None:
     """What has ended and is not written down counts, too: it would run again, were the worker to die."""
     await admitted(server, 60)
     in_hand: list[int] = []
@@ -46,7 +46,7 @@ async def test_no_more_is_in_hand_than_may_be(server: Server, redis_url: str, co
 
 @pytest.mark.parametrize(("disk", "batches"), [("fast", 10), ("slow", 5)])
 async def test_a_full_queue_takes_one_round_trip_a_batch(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
     """The claims come along with the settlements; by halves where writing is quick, else with all there is."""
     monkeypatch.setattr(settling, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
@@ -63,7 +63,7 @@ async def test_a_full_queue_takes_one_round_trip_a_batch(
     assert stats["cmdstat_zrangebyscore"]["calls"] <= batches + 2  # one by itself begins, and one finds nothing
 
 
-async def test_a_worker_that_stops_hands_back_what_it_has_not_begun(server: Server, redis_url: str) -> None:
+async def test_a_worker_that_stops_hands_back_what_it_has_not_begun(server: RedisClient, redis_url: str) -> None:
     """Without blame, and without running it."""
     await admitted(server, 40)
     runs = 0
@@ -85,7 +85,7 @@ async def test_a_worker_that_stops_hands_back_what_it_has_not_begun(server: Serv
     assert [claim.crashes for claim in (await claimed(server, token="next")).jobs] == [0] * (40 - runs)
 
 
-async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server, redis_url: str) -> None:
+async def test_suspects_are_run_one_at_a_time_also_beside_others(server: RedisClient, redis_url: str) -> None:
     """Whichever way they are claimed; the others go on meanwhile."""
     await admitted(server, 60)
     await claimed(server, token="of a worker that dies", count=5)
@@ -108,7 +108,7 @@ async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server,
     assert not await server.exists(keys.LEASES, keys.CRASHES)
 
 
-async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Server, redis_url: str) -> None:
+async def test_each_run_has_a_task_and_context_variables_of_its_own(server: RedisClient, redis_url: str) -> None:
     """Also those that end in their first step: libraries keep time limits and sessions by the task that they run in."""
     await admitted(server, 12)
     tasks: list[asyncio.Task[Any] | None] = []
@@ -126,7 +126,7 @@ async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Serv
 
 
 async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody renewed them while the loop was blocked: they are handed back, and claimed anew without a crash."""
     await admitted(server, 8)
@@ -158,7 +158,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
 
 
 async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_handed_back(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for those leases; what was settled is settled once, and nobody is blamed."""
     await admitted(server, 8)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from broker import keys
-from broker.redis.client import close, connect
-from broker.redis.commands import Server
+from broker.redis.client import close
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 from worker import wakeup
@@ -47,19 +47,19 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
         await close(server)
 
 
-async def _listeners(server: Server) -> list[dict[str, Any]]:
+async def _listeners(server: RedisClient) -> list[dict[str, Any]]:
     listeners: list[dict[str, Any]] = await server.client_list(_type="pubsub")
     return listeners
 
 
-async def _listens(server: Server) -> bool:
+async def _listens(server: RedisClient) -> bool:
     return len(await _listeners(server)) == 1
 
 
-async def _was_tried(server: Server) -> bool:
+async def _was_tried(server: RedisClient) -> bool:
     return [listener["cmd"] for listener in await _listeners(server)] == ["ping"]
 
 
-async def _replaced(server: Server, first: str) -> bool:
+async def _replaced(server: RedisClient, first: str) -> bool:
     found = [listener["id"] for listener in await _listeners(server)]
     return len(found) == 1 and found != [first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,10 @@ async def take_none(folder: Path) -> Sample:
     raise NotImplementedError
 
 
-def entry(name: str, unit: Unit = PER_SECOND, **more: object) -> Entry:
+def entry(name: str, unit: Unit = PER_SECOND, **more: Any) -> Entry:
     """A contender that is not sampled."""
-    return Entry("measure", name, "", "64", unit, **{"sample": take_none, **more})
+    more.setdefault("sample", take_none)
+    return Entry("measure", name, "", "64", unit, **more)
 
 
 async def _sampled(value: float) -> Sample:

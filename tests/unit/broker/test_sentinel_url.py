@@ -121,14 +121,14 @@ def test_only_its_own_schemes_are_of_sentinel() -> None:
 
 def test_the_latest_failover_is_believed() -> None:
     """A sentinel that was cut off, and says so with confidence, is outvoted by one that knows more."""
-    answers = [state("old", epoch=3), state("new", epoch=4), ConnectionError()]
+    answers: list[State | Exception] = [state("old", epoch=3), state("new", epoch=4), ConnectionError()]
     assert newest_master(THREE, answers) == ("new", 6379)
 
 
 def test_a_master_that_is_down_is_nobody() -> None:
     """The message tells what each sentinel said."""
     down = state("old", epoch=3, flags="master,s_down,o_down")
-    answers = [down, ResponseError("No such master with that name"), TimeoutError()]
+    answers: list[State | Exception] = [down, ResponseError("No such master with that name"), TimeoutError()]
     with pytest.raises(MasterNotFoundError) as raised:
         newest_master(THREE, answers)
     assert str(raised.value) == (
