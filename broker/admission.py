@@ -1,4 +1,4 @@
-"""Admission: one Lua script writes a batch of accepted events to the store, durably and without duplicates.
+"""Admission: one Lua script writes a batch of events to the store, durably and without duplicates.
 
 Used by the receiver for every batch (`receiver.group_commit`), and by `konvox-hooks` for import and replay.
 """
@@ -18,10 +18,10 @@ from broker.redis.pipelined import PipelinedConnection
 from broker.redis.scripts import Script
 
 BATCH_EVENTS = 512
-"""The most events of one batch: bounds how long the script keeps the server busy (about 5 ms)."""
+"""The most events in one batch: bounds how long the script keeps the server busy (about 5 ms)."""
 
 BATCH_BYTES = 4_194_304
-"""The most bytes of the bodies of one batch, unless it holds a single event."""
+"""The most bytes of bodies in one batch, unless it holds a single event."""
 
 _ADMIT: Script[list[int]] = Script("admit")
 _KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER, keys.LEASES, keys.IDLE)
@@ -32,8 +32,8 @@ class AdmissionPolicy:
     """What the operator chose about keeping events.
 
     Attributes:
-        dedupe_seconds: for how long the same event is taken for a duplicate.
-        log_retention_seconds: for how long an event can be looked up in the log.
+        dedupe_seconds: for how long the same event counts as a duplicate.
+        log_retention_seconds: for how long the log keeps an event.
         confirmation: what makes a batch durable.
     """
 
@@ -48,8 +48,8 @@ async def admit(server: Server, jobs: Sequence[Job], policy: AdmissionPolicy) ->
     A replay is never a duplicate.
 
     Raises:
-        BrokerUnavailableError: Redis did not confirm it in time. It may have been written all the same; a second
-            try then finds a duplicate.
+        BrokerUnavailableError: Redis did not confirm it in time. It may have written it; then a second try finds
+            duplicates.
     """
     confirmation = policy.confirmation
     if confirmation.command is None:
@@ -85,7 +85,7 @@ def _arguments(jobs: Sequence[Job], policy: AdmissionPolicy) -> list[Argument]:
 
 
 Write = Callable[[Sequence[Job]], Awaitable[list[bool]]]
-"""Makes a batch durable: True for each job that was accepted, False for a duplicate. `to_redis`, or what wraps it."""
+"""Makes a batch durable: True for each job that was accepted, False for a duplicate."""
 
 
 def to_redis(server: Server, policy: AdmissionPolicy) -> Write:

@@ -25,9 +25,9 @@ class LoggedEvent:
 
     Attributes:
         record: the captured request.
-        delivery: what the ledger counts; the event's id, or that with a suffix for a replay.
-        replayed: whether an operator sent it again on purpose.
-        state: pending, delivered, dead or dropped (by an operator).
+        delivery: the id of the delivery; see `broker.ids`.
+        replayed: whether it is a replay.
+        state: pending, delivered, dead, or dropped by an operator.
         outcomes: by handler name: state, attempts, at_ms, error.
     """
 
@@ -41,7 +41,7 @@ class LoggedEvent:
 async def events(
     server: Server, *, limit: int | None = None, oldest_first: bool = False, up_to: str = "+"
 ) -> AsyncIterator[LoggedEvent]:
-    """The events in the log, newest first unless asked otherwise, up to a place in it."""
+    """The events in the log up to a place in it, newest first unless `oldest_first`."""
     position, left = ("-" if oldest_first else up_to), limit
     while left is None or left > 0:
         count = _PAGE if left is None else min(left, _PAGE)
@@ -58,18 +58,18 @@ async def events(
 
 
 async def end_of_log(server: Server) -> str:
-    """The place in the log behind which the next event will be."""
+    """The place in the log after which the next event will come."""
     newest = await server.xrevrange(keys.LOG, count=1)
     return newest[0][0].decode() if newest else _BEGINNING
 
 
-async def events_behind(server: Server, place: str, *, wait_ms: int) -> tuple[list[LoggedEvent], str]:
-    """The next events behind a place in the log, oldest first, and the place behind them.
+async def events_after(server: Server, place: str, *, wait_ms: int) -> tuple[list[LoggedEvent], str]:
+    """The next events after a place in the log, oldest first, and the place of the last of them.
 
     Args:
-        server: where the log is.
-        place: where the last look ended; `end_of_log` for the first.
-        wait_ms: how long to wait for one where there is none yet. Less than the connection's own time limit.
+        server: Redis.
+        place: where the last call ended; `end_of_log` for the first.
+        wait_ms: how long to wait if there is none yet. Less than the connection's own time-out.
     """
     answer = await server.xread({keys.LOG: place}, count=_PAGE, block=wait_ms)
     if not answer:
@@ -79,9 +79,9 @@ async def events_behind(server: Server, place: str, *, wait_ms: int) -> tuple[li
 
 
 async def find_events(server: Server, wanted: str) -> list[LoggedEvent]:
-    """Every admission of the event with that id, replays included; empty if the log does not hold it.
+    """Every admission of the event with that id, replays included. Empty if the log does not hold it.
 
-    A delivery's own id, as listings show it, is good as well.
+    `wanted` may also be the id of a replay; then the answer has that one only.
     """
     event_id = ids.event_of(wanted)
     first = await server.get(keys.seen_key(event_id))
@@ -95,7 +95,7 @@ async def find_events(server: Server, wanted: str) -> list[LoggedEvent]:
 
 
 async def _search(server: Server, event_id: str) -> list[Job]:
-    """Go through the whole log: the index of first deliveries ends with the dedupe window, which may be the shorter."""
+    """Search the whole log. The index by event ends with the dedupe window, and the log may be kept for longer."""
     jobs: list[Job] = []
     position = "-"
     while page := await server.xrange(keys.LOG, position, count=_PAGE):

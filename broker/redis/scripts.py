@@ -22,11 +22,11 @@ _ALSO_WHEN_FULL = "#!lua flags=allow-oom\n"
 
 
 class Script(Generic[Answer]):
-    """One Lua script, by the type of its answer. Calling it survives `SCRIPT FLUSH`, a restart and a failover.
+    """One Lua script, with the type of its answer. It is found again after `SCRIPT FLUSH`, a restart or a failover.
 
     Args:
-        name: of its file.
-        makes_room: whether it may run although the memory is full, because what it is part of makes room.
+        name: the name of its file.
+        makes_room: whether it may run although the server's memory is full, because it helps to empty it.
     """
 
     def __init__(self, name: str, *, makes_room: bool = False) -> None:
@@ -36,7 +36,7 @@ class Script(Generic[Answer]):
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, server: Runner, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
-        """Run the script in one round trip; in two where the server has to be told its source again."""
+        """Run the script in one round trip. It takes two where the server has to be sent its source again."""
         try:
             answer: Answer = await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
@@ -44,7 +44,7 @@ class Script(Generic[Answer]):
         return answer
 
     def run_blocking(self, server: BlockingServer, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
-        """The same for a thread that must not depend on an event loop."""
+        """The same, for a thread without an event loop."""
         try:
             answer: Answer = server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
@@ -54,7 +54,7 @@ class Script(Generic[Answer]):
     async def run_and_confirm(
         self, server: Server, keys: Sequence[str], arguments: Sequence[Argument], confirm: Sequence[str | int]
     ) -> tuple[Answer, Any]:
-        """Run the script and, right behind it in the same round trip, a command that waits until it is durable.
+        """Run the script and, in the same round trip, a command that waits until its writes are durable.
 
         Returns:
             The answers of the script and of the command.

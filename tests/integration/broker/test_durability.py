@@ -113,7 +113,7 @@ async def test_a_server_that_forbids_to_ask_is_refused(
         ("-config", {"maxmemory": "100mb"}, []),
         ("-config", {"maxmemory": "100mb", "maxmemory_policy": "allkeys-lru"}, None),
         ("-config", {"maxmemory_policy": "allkeys-lru"}, []),
-        ("-config -info", {}, ["does not tell its version", "does not tell whether it evicts"]),
+        ("-config -info", {}, ["does not say its version", "does not say whether it evicts"]),
     ],
 )
 async def test_a_hosted_server_is_asked_by_info_whether_it_evicts(
