@@ -1,4 +1,4 @@
-"""A server that became a replica, behind a name that leads to the new master by now (DNS, or an address that moves)."""
+"""A server that became a replica, under a name that leads to the new master now (DNS, or a moved address)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def demote(server: ValkeyServer, *, stale: str) -> None:
 async def test_events_go_to_the_new_master(
     server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, by: str, stale: str
 ) -> None:
-    """At once: nobody has to be told that there was a failover."""
+    """Events go to the new master at once, without anybody being told of the failover."""
     write = to_redis(server, POLICY)
     assert await write([job_of(1)]) == [True]
     await demote(own_valkey, stale=stale)
@@ -97,7 +97,7 @@ async def test_events_go_to_the_new_master(
 async def test_until_the_name_has_changed_it_is_an_outage(
     server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
 ) -> None:
-    """For writes and for the checks before them; and none any more afterwards."""
+    """Until the name leads to the new master it is an outage, for writes and for checks, and not afterwards."""
     assert await admit(server, [job_of(1)], POLICY) == [True]
     await demote(own_valkey, stale=stale)
     with pytest.raises(BrokerUnavailableError, match=r"READONLY|MASTERDOWN"):

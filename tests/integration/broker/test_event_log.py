@@ -43,7 +43,7 @@ async def run_due(server: RedisClient, *runs: HandlerRun) -> None:
 
 
 async def test_an_event_without_handlers_is_delivered(server: RedisClient) -> None:
-    """Pending until a worker has looked at it."""
+    """An event without handlers is pending until a worker has looked at it, and then delivered."""
     await admitted(server, 1)
     assert await state_of(server) == "pending"
     await run_due(server)
@@ -51,7 +51,7 @@ async def test_an_event_without_handlers_is_delivered(server: RedisClient) -> No
 
 
 async def test_a_retried_event_is_pending_until_it_is_delivered(server: RedisClient) -> None:
-    """Its outcomes tell which handler is waited for, and why."""
+    """A retried event is pending, and its outcomes show which handler is waited for, and why."""
     await admitted(server, 1)
     await run_due(server, FAILED, HandlerRun("i", "done"))
     assert await state_of(server) == "pending"
@@ -65,7 +65,7 @@ async def test_a_retried_event_is_pending_until_it_is_delivered(server: RedisCli
 
 
 async def test_a_dead_event_is_dead_until_it_is_retried_or_dropped(server: RedisClient) -> None:
-    """And pending as long as another handler of it is still being tried."""
+    """A dead event is dead until it is retried or dropped, and pending while another handler is retried."""
     await admitted(server, 1)
     await run_due(server, FAILED, UNFIT)
     assert await state_of(server) == "pending"
@@ -83,7 +83,7 @@ async def test_a_dead_event_is_dead_until_it_is_retried_or_dropped(server: Redis
 
 @pytest.mark.parametrize("how", ["poison", "missing"])
 async def test_a_retry_that_is_put_aside_is_dead(server: RedisClient, how: str) -> None:
-    """It does not go on being shown as pending."""
+    """An event whose retry is poison or cannot be read is dead, and no longer pending."""
     await admitted(server, 1)
     await run_due(server, FAILED)
     await make_due(server, await queued_ids(server))
@@ -95,7 +95,7 @@ async def test_a_retry_that_is_put_aside_is_dead(server: RedisClient, how: str) 
 
 
 async def test_each_replay_has_a_state_of_its_own(server: RedisClient) -> None:
-    """And is found by the event's id, or alone by its own."""
+    """Each replay has a state of its own, and is found by the event's id or alone by its own."""
     (first,) = await admitted(server, 1)
     await run_due(server, DONE)
     replays = [Job.replay(first.record) for _ in range(2)]
@@ -111,7 +111,7 @@ async def test_each_replay_has_a_state_of_its_own(server: RedisClient) -> None:
 
 
 async def test_an_event_is_found_after_its_dedupe_window(server: RedisClient) -> None:
-    """As long as the log holds it, replays included."""
+    """An event and its replays are found as long as the log has them, also after the dedupe window."""
     await admitted(server, 450)
     wanted = record_of(123)
     replay = Job.replay(wanted)
@@ -122,7 +122,7 @@ async def test_an_event_is_found_after_its_dedupe_window(server: RedisClient) ->
 
 
 async def test_what_is_unknown_or_trimmed_is_not_found(server: RedisClient) -> None:
-    """Whether its dedupe window is still open or not."""
+    """An event that is unknown, or trimmed from the log, is not found."""
     (job,) = await admitted(server, 1)
     assert await find_events(server, "evt_unknown") == []
     await server.xtrim(keys.LOG, maxlen=0, approximate=False)
@@ -131,7 +131,7 @@ async def test_what_is_unknown_or_trimmed_is_not_found(server: RedisClient) -> N
 
 @pytest.mark.parametrize("limit", [None, 0, 1, 199, 200, 201, 401, 1_000])
 async def test_the_log_is_listed_in_order(server: RedisClient, limit: int | None) -> None:
-    """Newest first, or oldest first, page by page, up to a limit."""
+    """The log is listed newest first or oldest first, page by page, up to a limit."""
     jobs = [job_of(number) for number in range(450)]
     await admit(server, jobs, AdmissionPolicy())
     ids = [job.record.id for job in jobs]

@@ -38,7 +38,7 @@ def ended(claim: Claimed, *runs: HandlerRun) -> Settlement:
 
 
 async def test_deliveries_of_one_minute_share_a_key(server: RedisClient) -> None:
-    """Each still tells what became of it in each handler, for as long as it is retained."""
+    """Deliveries of one minute share a key, and each still shows its own outcomes until the retention ends."""
     jobs = await admitted(server, 3)
     await settled(server, *(ended(claim, DONE, SKIPPED) for claim in (await claimed(server, token="a")).jobs))
     assert 0 < await server.pttl(OUTCOMES) <= RETENTION_MS
@@ -53,7 +53,7 @@ async def test_deliveries_of_one_minute_share_a_key(server: RedisClient) -> None
 
 
 async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: RedisClient) -> None:
-    """One that was dead before: its dead letter is no longer counted; the others of the batch are not held up."""
+    """A delivery that was dead before is settled on its own, without holding up its batch."""
     jobs = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     buried = Settlement(claim, jobs[0].delivery, {}, [], {jobs[0].id: _letter(jobs[0])})
@@ -64,7 +64,7 @@ async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: RedisC
     ledger = await audit(server)
     assert (ledger.accepted, ledger.delivered, ledger.dead, ledger.balanced) == (3, 3, 0, True)
     assert await server.hlen(OUTCOMES) == 2
-    assert await server.pttl(keys.delivery_key(jobs[0].id)) > 0
+    assert 0 < await server.pttl(keys.delivery_key(jobs[0].id)) <= RETENTION_MS
     (event,) = await find_events(server, jobs[0].record.id)
     assert (event.state, event.outcomes["mine.a"]["state"]) == ("delivered", "done")
 
@@ -78,7 +78,7 @@ def _letter(job: Job) -> bytes:
 
 
 async def test_crashes_are_forgotten_with_the_jobs(server: RedisClient) -> None:
-    """Of a suspect that turned out to be innocent nothing is left."""
+    """Nothing is left of the crashes of a job that was delivered."""
     await admitted(server, 1)
     await claimed(server, token="of a worker that dies")
     await make_due(server, await queued_ids(server))
@@ -90,7 +90,7 @@ async def test_crashes_are_forgotten_with_the_jobs(server: RedisClient) -> None:
 
 
 async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server: RedisClient) -> None:
-    """Once its dedupe window is over it is another delivery, and pending until it is settled."""
+    """An event that came again after its dedupe window is pending, and shows no outcomes of the time before."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, ended(claim, DONE))
@@ -102,7 +102,7 @@ async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server:
 
 @pytest.mark.parametrize("broken", ["in full", "together"])
 async def test_a_script_that_fails_midway_loses_nothing(server: RedisClient, broken: str) -> None:
-    """What it settled before is settled and counted once; the rest is still leased, and settled when it comes again."""
+    """A script that fails midway has settled some jobs, counted once; the others are leased, and settled next time."""
     jobs = await admitted(server, 6)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
     in_full = [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[3:]]
@@ -127,7 +127,7 @@ async def test_a_script_that_fails_midway_loses_nothing(server: RedisClient, bro
 
 @pytest.mark.parametrize("along", [False, True], ids=["alone", "with a claim"])
 async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: RedisClient, along: bool) -> None:
-    """Two runs of one claim may end together: they are one settlement, and the ledger shows one delivery."""
+    """Two runs of one claim that end together are one settlement, and the ledger shows one delivery."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     batch = [ended(claim, DONE), ended(claim, DONE)]

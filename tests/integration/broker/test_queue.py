@@ -26,7 +26,7 @@ from tests.support.store import RedisClient, connect, connect_blocking
 
 
 async def test_a_claim_takes_the_oldest_first(server: RedisClient) -> None:
-    """Up to the number that was asked for, with their payload."""
+    """A claim takes the jobs that are due longest, with their payload, up to the number that was asked for."""
     jobs = await admitted(server, 5)
     for place, job in enumerate(reversed(jobs)):
         await server.zadd(keys.QUEUE, {job.id: place + 1})
@@ -39,7 +39,7 @@ async def test_a_claim_takes_the_oldest_first(server: RedisClient) -> None:
 
 
 async def test_a_claimed_job_is_nobody_elses(server: RedisClient) -> None:
-    """Until its lease lapses, by the server's clock."""
+    """A claimed job is nobody else's until its lease lapses, by the server's clock."""
     (job,) = await admitted(server, 1)
     await claimed(server, token="a")
     claims = await claimed(server, token="b")
@@ -51,7 +51,7 @@ async def test_a_claimed_job_is_nobody_elses(server: RedisClient) -> None:
 
 
 async def test_next_due_tells_when_to_look_again(server: RedisClient) -> None:
-    """At once, in some time, or never."""
+    """A claim says whether the next job is due now, in some time, or never."""
     assert (await claimed(server, token="a")).next_due_ms is None
     await admitted(server, 2)
     claims = await claimed(server, token="a", count=1)
@@ -68,7 +68,7 @@ async def test_next_due_tells_when_to_look_again(server: RedisClient) -> None:
 
 
 async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> None:
-    """Only the last claimer's settlement counts; what the first brings is refused, and changes nothing."""
+    """Only the last claimer's settlement counts; the first claimer's is refused, and changes nothing."""
     (job,) = await admitted(server, 1)
     (first,) = (await claimed(server, token="a")).jobs
     await make_due(server, [job.id])
@@ -91,7 +91,7 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> N
 
 
 async def test_a_batch_settles_what_is_ours_whatever_is_not(server: RedisClient) -> None:
-    """One fenced job does not keep the others from being written."""
+    """A fenced job in a batch does not keep the others from being settled."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
     await make_due(server, [claims[1].job_id])
@@ -101,7 +101,7 @@ async def test_a_batch_settles_what_is_ours_whatever_is_not(server: RedisClient)
 
 
 async def test_only_the_holder_renews(server: RedisClient, redis_url: str) -> None:
-    """From a connection of its own; whose lease was lost hears of it."""
+    """Only the holder of a lease renews it, and a worker hears which of its leases it has lost."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
     stolen, settled_one, ours = claims
@@ -121,7 +121,7 @@ async def test_only_the_holder_renews(server: RedisClient, redis_url: str) -> No
 
 
 async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: RedisClient, redis_url: str) -> None:
-    """A pause of the worker costs nothing as long as nobody was faster."""
+    """A lease that lapsed can still be renewed as long as nobody else has claimed the job."""
     (job,) = await admitted(server, 1)
     claims = (await claimed(server, token="a")).jobs
     await make_due(server, [job.id])
@@ -131,7 +131,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Redi
 
 
 async def test_what_is_handed_back_is_due_at_once(server: RedisClient) -> None:
-    """It uses up neither an attempt nor a crash, and only its holder can do it."""
+    """A released job is due at once, costs neither an attempt nor a crash, and only its holder can release it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
         (claim,) = (await claimed(server, token=token)).jobs
@@ -143,8 +143,23 @@ async def test_what_is_handed_back_is_due_at_once(server: RedisClient) -> None:
     assert await queued_ids(server) == {job.id}
 
 
+async def test_a_released_job_wakes_the_idle_workers(server: RedisClient, redis_url: str) -> None:
+    """A release is published, from the event loop and from a thread, and one that changes nothing is not."""
+    await admitted(server, 2)
+    first, second = (await claimed(server, token="a")).jobs
+    async with server.pubsub() as subscription:
+        await subscription.subscribe(keys.WAKE_CHANNEL)
+        stranger = Claimed(first.job_id, "someone else", 0, None)
+        assert await queue.release(server, [stranger]) == 0
+        assert await queue.release(server, [first]) == 1
+        with connect_blocking(redis_url) as blocking:
+            assert await asyncio.to_thread(queue.hand_back, blocking, [second]) == 1
+        messages = [await subscription.get_message(timeout=5) for _ in range(3)]
+    assert [message and message["type"] for message in messages] == ["subscribe", "message", "message"]
+
+
 async def test_what_was_settled_cannot_be_handed_back(server: RedisClient) -> None:
-    """It would come back from the dead."""
+    """A job that was settled cannot be released into the queue again."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, delivered(claim))
@@ -153,7 +168,7 @@ async def test_what_was_settled_cannot_be_handed_back(server: RedisClient) -> No
 
 
 async def test_crashes_are_counted(server: RedisClient) -> None:
-    """Each time that a lease lapses without a word, until the job is settled."""
+    """Each lapse of a lease counts as a crash of the job, until the job is settled."""
     (job,) = await admitted(server, 1)
     for crashes in range(4):
         (claim,) = (await claimed(server, token=str(crashes))).jobs
@@ -165,7 +180,7 @@ async def test_crashes_are_counted(server: RedisClient) -> None:
 
 
 async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> None:
-    """The others wait a moment, and are not blamed for it; fresh jobs are not kept waiting."""
+    """A claim takes one suspect at most; the others wait without blame, and fresh jobs do not wait."""
     jobs = await admitted(server, 5)
     await claimed(server, token="dead", count=4)
     await make_due(server, await queued_ids(server))
@@ -185,7 +200,7 @@ async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> 
 
 
 async def test_fresh_jobs_do_not_wait_behind_suspects(server: RedisClient) -> None:
-    """A claim looks behind any number of them, however few jobs it is for."""
+    """A claim finds a fresh job behind any number of suspects, however few jobs it asks for."""
     await admitted(server, 300)
     await claimed(server, token="dead", count=300)
     await make_due(server, await queued_ids(server))
@@ -196,7 +211,7 @@ async def test_fresh_jobs_do_not_wait_behind_suspects(server: RedisClient) -> No
 
 
 async def test_a_suspect_that_was_removed_is_not_brought_back(server: RedisClient) -> None:
-    """What an operator has taken out of the queue stays out."""
+    """A suspect that an operator has removed from the queue stays removed."""
     await admitted(server, 2)
     await claimed(server, token="dead")
     await make_due(server, await queued_ids(server))
@@ -207,7 +222,7 @@ async def test_a_suspect_that_was_removed_is_not_brought_back(server: RedisClien
 
 
 async def test_a_job_that_was_removed_is_claimed_without_payload(server: RedisClient) -> None:
-    """So that it can be put aside rather than block the queue."""
+    """A queued id without a job is claimed without a payload, and does not block the queue."""
     jobs = await admitted(server, 2)
     await server.delete(keys.job_key(jobs[0].id))
     claims = await claimed(server, token="a")
@@ -216,7 +231,7 @@ async def test_a_job_that_was_removed_is_claimed_without_payload(server: RedisCl
 
 
 async def test_a_stock_worker_leases_by_id(server: RedisClient) -> None:
-    """Only what is due; a job that is leased, delayed or gone is not its own."""
+    """A stock worker leases a job by its id if it is due, and not if it is leased, delayed or gone."""
     (job,) = await admitted(server, 1)
     assert await queue.lease(server, job.id, token="a", lease_ms=LEASE_MS)
     assert not await queue.lease(server, job.id, token="b", lease_ms=LEASE_MS)
@@ -232,7 +247,7 @@ async def test_a_stock_worker_leases_by_id(server: RedisClient) -> None:
 
 
 async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: RedisClient, redis_url: str) -> None:
-    """10,000 jobs, two connections, claims of random size: none is claimed twice, none is left."""
+    """Two connections claim 10,000 jobs in claims of any size: none is claimed twice, and none is left."""
     total = 10_000
     await server.zadd(keys.QUEUE, {f"evt_{number}": number + 1 for number in range(total)})
 
@@ -259,7 +274,7 @@ async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: RedisCl
 
 
 async def test_two_settle_the_same_job_and_one_counts(server: RedisClient) -> None:
-    """Although they are written at once."""
+    """Of two settlements of the same job at the same moment, one counts."""
     await admitted(server, 50)
     first = (await claimed(server, token="a")).jobs
     await make_due(server, await queued_ids(server))
@@ -276,7 +291,7 @@ async def test_two_settle_the_same_job_and_one_counts(server: RedisClient) -> No
 
 
 async def test_a_large_claim_and_a_large_batch_fit(server: RedisClient) -> None:
-    """As many as the worker ever asks for, and more outcomes than Lua's stack takes at once."""
+    """A claim and a batch as large as a worker's fit, with more outcomes than Lua's stack takes at once."""
     await admitted(server, 2_000)
     claims = (await claimed(server, token="a", count=2_000)).jobs
     assert len(claims) == 2_000
@@ -289,7 +304,7 @@ async def test_a_large_claim_and_a_large_batch_fit(server: RedisClient) -> None:
 
 
 async def test_one_job_alone_is_tried_again(server: RedisClient) -> None:
-    """The follow-up takes the place of the first job, atomically, and the delivery stays one."""
+    """A follow-up job takes the place of the first one atomically, and the delivery stays one."""
     job = job_of(1)
     await admitted(server, 2)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}

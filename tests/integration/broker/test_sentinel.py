@@ -1,4 +1,4 @@
-"""A Sentinel set-up: whoever is the master is found, and found again when it is another one."""
+"""A Sentinel set-up: the present master is found, and found again after a failover."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def blocking_client(redis_set: SentinelSet) -> Iterator[BlockingRedisClient]:
 async def test_a_master_that_has_become_a_replica_is_left(
     redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
-    """Its connections stay open: READONLY is all there is to go by. The worker's listener comes along as well."""
+    """All kinds of connections leave a master that has become a replica, although it keeps them open."""
     woken, subscribed = asyncio.Event(), asyncio.Event()
     listener = asyncio.create_task(listen(client, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=subscribed.set))
     await subscribed.wait()
@@ -81,7 +81,7 @@ async def test_a_master_that_has_become_a_replica_is_left(
 
 
 async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> None:
-    """Whenever whoever asks is cancelled, and cancelled again while it closes what it has opened."""
+    """A question to the sentinels that is cancelled at any moment, even twice, leaves no connection open."""
     address = parse_sentinel_url(redis_set.url())
     for turns in range(40):
         asking = asyncio.create_task(check_sentinels(address))
@@ -97,7 +97,7 @@ async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> N
 async def test_what_is_missing_is_got_over_or_told(
     redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
-    """A hung sentinel costs less than a command has; a master without replicas is left; what is wrong is told."""
+    """A hung sentinel costs less than a command has, a master without replicas is left, and faults are named."""
     hung = redis_set.sentinels[0].pid
     os.kill(hung, signal.SIGSTOP)
     try:
