@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from broker import audit as audit_module
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
+from broker.deliveries import Delivery, read_deliveries
 from broker.ledger import read_ledger
 from broker.records import Job, Record
+from broker.redis.commands import Server
 from tests.support.events import admitted, claimed, delivered, make_due, queued_ids, record_of, settled
 from tests.support.store import RedisClient
 from worker.policy import HandlerRun, settlement_of
@@ -79,6 +83,24 @@ async def test_what_is_in_the_log_and_nowhere_else_is_found(server: RedisClient)
     await server.zrem(keys.QUEUE, f"{retrying.id}/h#2")
     await server.hdel(keys.outcomes_key(done.record.received_at_ms), done.id)
     assert set((await audit(server)).misplaced) == {lost.id, retrying.id, done.id}
+
+
+async def test_what_is_missing_for_a_moment_only_is_not_reported(
+    server: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delivery that is on its way at the first two looks, and in its place at the third, is not misplaced."""
+    (job,) = await admitted(server, 1)
+    looks = 0
+
+    async def look(server: Server, first_jobs: Sequence[Job]) -> list[Delivery]:
+        nonlocal looks
+        looks += 1
+        await (server.zadd(keys.QUEUE, {job.id: 1}) if looks == 3 else server.execute_command("DEL", keys.QUEUE))
+        return await read_deliveries(server, first_jobs)
+
+    monkeypatch.setattr(audit_module, "read_deliveries", look)
+    assert (await audit(server)).misplaced == ()
+    assert looks == 3
 
 
 async def test_a_replay_for_one_handler_is_found_in_the_queue(server: RedisClient) -> None:
