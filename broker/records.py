@@ -32,7 +32,7 @@ class Record(NamedTuple):
         received_at_ms: when it was received, in Unix milliseconds of the receiver's clock.
         headers: the few request headers that are kept; never a credential or a signature.
         body: the exact text received.
-        endpoint: the endpoint that received it; empty where there is only one.
+        account: the account that received it; empty where there is only one.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Record(NamedTuple):
     received_at_ms: int
     body: str
     headers: Mapping[str, str] = {}
-    endpoint: str = ""
+    account: str = ""
 
     @property
     def raw(self) -> bytes:
@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
     @classmethod
     def of(
-        cls, envelope: Envelope, body: bytes, *, received_at_ms: int, headers: Mapping[str, str], endpoint: str = ""
+        cls, envelope: Envelope, body: bytes, *, received_at_ms: int, headers: Mapping[str, str], account: str = ""
     ) -> Self:
         """A record of a body whose envelope has been read.
 
@@ -58,26 +58,24 @@ class Record(NamedTuple):
         """
         message_id = headers.get(MESSAGE_ID_HEADER)
         minted = event_id(envelope) if message_id is None else event_id_of_message(message_id)
-        return cls(minted, envelope.type, received_at_ms, body.decode(), headers, endpoint)
+        return cls(minted, envelope.type, received_at_ms, body.decode(), headers, account)
 
     @classmethod
     def capture(
-        cls, body: bytes, *, received_at_ms: int, headers: Mapping[str, str] | None = None, endpoint: str = ""
+        cls, body: bytes, *, received_at_ms: int, headers: Mapping[str, str] | None = None, account: str = ""
     ) -> Self:
         """A record of a request body.
 
         Raises:
             MalformedEventError: the body is not a Konvox event.
         """
-        return cls.of(
-            parse_envelope(body), body, received_at_ms=received_at_ms, headers=headers or {}, endpoint=endpoint
-        )
+        return cls.of(parse_envelope(body), body, received_at_ms=received_at_ms, headers=headers or {}, account=account)
 
     def to_line(self) -> bytes:
         """The record as a line of JSON Lines, without the newline: the form in which events are exported."""
         received_at = datetime.fromtimestamp(self.received_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
         line = {"id": self.id, "received_at": received_at.replace("+00:00", "Z"), "headers": self.headers}
-        came_by = {"endpoint": self.endpoint} if self.endpoint else {}
+        came_by = {"account": self.account} if self.account else {}
         return orjson.dumps({**line, **came_by, "body": self.body})
 
     @classmethod
@@ -104,7 +102,7 @@ class Record(NamedTuple):
                 body,
                 received_at_ms=received_at_ms,
                 headers=_text_headers(fields.get("headers")),
-                endpoint=str(fields.get("endpoint") or ""),
+                account=str(fields.get("account") or fields.get("endpoint") or ""),  # its name until 0.1
             )
         except MalformedEventError as error:
             raise MalformedRecordError(str(error)) from None
@@ -165,7 +163,7 @@ class Job(NamedTuple):
                     "received_at_ms": record.received_at_ms,
                     "headers": record.headers,
                     "body": record.body,
-                    "endpoint": record.endpoint,
+                    "account": record.account,
                     "delivery": self.delivery,
                     "replayed": self.replayed,
                     "handler": self.handler,
@@ -191,7 +189,12 @@ class Job(NamedTuple):
     def from_kwargs(cls, k: Mapping[str, Any]) -> Self:
         """Build a job from the keyword arguments with which arq calls the function."""
         record = Record(
-            k["event_id"], k["event_type"], int(k["received_at_ms"]), k["body"], k["headers"], k.get("endpoint", "")
+            k["event_id"],
+            k["event_type"],
+            int(k["received_at_ms"]),
+            k["body"],
+            k["headers"],
+            k.get("account", k.get("endpoint", "")),
         )
         return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
 

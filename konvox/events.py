@@ -29,13 +29,13 @@ class Receipt(NamedTuple):
         event_id: `evt_…`, minted from the content.
         raw: the exact body.
         replayed: whether an operator sent it again on purpose.
-        endpoint: the endpoint that it came in by; empty where there is only one.
+        account: the account that it came in by; empty where there is only one.
     """
 
     event_id: str = ""
     raw: bytes = b""
     replayed: bool = False
-    endpoint: str = ""
+    account: str = ""
 
 
 class Event(WireModel):
@@ -68,14 +68,19 @@ class Event(WireModel):
         return self._receipt.replayed
 
     @property
-    def endpoint(self) -> str:
-        """The endpoint that it came in by, as KONVOX_ENDPOINTS_FILE names it; empty where there is only one."""
-        return self._receipt.endpoint
+    def account(self) -> str:
+        """The account that it came in by, as KONVOX_ACCOUNTS_FILE names it; empty where there is only one."""
+        return self._receipt.account
 
-    def received_as(self, *, event_id: str, raw: bytes, replayed: bool, endpoint: str = "") -> Self:
+    @property
+    def endpoint(self) -> str:
+        """The former name of `account`."""
+        return self._receipt.account
+
+    def received_as(self, *, event_id: str, raw: bytes, replayed: bool, account: str = "") -> Self:
         """Attach what the wire does not say about an event; returns the event itself."""
         # Not pydantic's private attributes: those cost an event as much as all of its fields, and anybody may set them.
-        self.__dict__["_receipt"] = Receipt(event_id, raw, replayed, endpoint)
+        self.__dict__["_receipt"] = Receipt(event_id, raw, replayed, account)
         return self
 
 
@@ -143,7 +148,7 @@ EVENT_NAMES: dict[type[Event], str] = {model: name for name, model in EVENT_MODE
 _TIMESTAMP = TypeAdapter(datetime)
 
 
-def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = False, endpoint: str = "") -> Event:
+def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = False, account: str = "") -> Event:
     """The event as its own model, or as a plain `Event` where its type has none.
 
     Raises:
@@ -152,7 +157,7 @@ def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = 
     """
     model = EVENT_MODELS.get(event_type)
     if model is None:
-        return plain_event(event_id=event_id, raw=raw, replayed=replayed, endpoint=endpoint)
+        return plain_event(event_id=event_id, raw=raw, replayed=replayed, account=account)
     try:
         # By Konvox's names only: a field of theirs that is named as one of ours is another field.
         event = model.model_validate_json(raw, by_alias=True, by_name=False)
@@ -160,10 +165,10 @@ def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = 
         parse_envelope(raw)  # says so if it is no event at all
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise EventDoesNotFitError(event_type, faults) from None
-    return event.received_as(event_id=event_id, raw=raw, replayed=replayed, endpoint=endpoint)
+    return event.received_as(event_id=event_id, raw=raw, replayed=replayed, account=account)
 
 
-def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, endpoint: str = "") -> Event:
+def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, account: str = "") -> Event:
     """The event with `data` as it came; whatever was admitted can be had in this form.
 
     Raises:
@@ -181,7 +186,7 @@ def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, endpoint: 
     fields.pop("companyId", None)
     # Not as arguments: a field may have any name, such as `cls`.
     event.__pydantic_extra__ = fields
-    return event.received_as(event_id=event_id, raw=raw, replayed=replayed, endpoint=endpoint)
+    return event.received_as(event_id=event_id, raw=raw, replayed=replayed, account=account)
 
 
 def _timestamp_or_none(value: object) -> datetime | None:

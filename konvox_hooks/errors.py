@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -21,6 +22,24 @@ class UsageError(CommandError):
     """The command line or the configuration is wrong; nothing was done."""
 
     exit_code = 2
+
+
+class HiddenPackageError(UsageError, ImportError):
+    """A file of the user's is found where a package of ours is meant.
+
+    Attributes:
+        name: the package's name.
+        path: the file that hides it.
+    """
+
+    def __init__(self, package: str, culprit: Path) -> None:
+        ImportError.__init__(
+            self,
+            f"{culprit} hides the package {package} of konvox-hooks: "
+            "rename it, or take its folder off the front of Python's path (PYTHONPATH, or pytest's root folder)",
+            name=package,
+            path=str(culprit),
+        )
 
 
 class NeedsAttention(CommandError):  # noqa: N818 - not an error: nothing is wrong, a person has something to decide

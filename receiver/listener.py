@@ -44,7 +44,7 @@ class PublicListener:
     """Takes deliveries in.
 
     Args:
-        gates: those of all endpoints, at least one.
+        gates: those of all accounts, at least one.
         admission: keeps the events.
         stop_seconds: how long deliveries that are under way are given when it stops.
         most_connections: how many may be open.

@@ -30,7 +30,7 @@ class Verifier:
     """Decides about deliveries.
 
     Args:
-        gates: those of all endpoints, at least one.
+        gates: those of all accounts, at least one.
     """
 
     def __init__(self, gates: Sequence[AccountPolicy]) -> None:
@@ -39,7 +39,7 @@ class Verifier:
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body that any endpoint lets in."""
+        """The largest body that any account lets in."""
         return self._gatehouse.max_body_bytes
 
     def check_head(self, token: str | None, headers: Headers) -> Sequence[AccountPolicy]:

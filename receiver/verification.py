@@ -49,7 +49,7 @@ class AccountPolicy:
 
     Attributes:
         tokens: URL tokens; any is good.
-        endpoint: the name of the endpoint that this is the gate of; empty where there is only one.
+        account: the name of the account that this is the gate of; empty where there is only one.
         needs_token: whether a path without a token is refused although there is a signature.
         scheme: the signature scheme.
         signature_header: the header that holds the signature.
@@ -59,7 +59,7 @@ class AccountPolicy:
     """
 
     tokens: Sequence[str] = field(default=(), repr=False)
-    endpoint: str = ""
+    account: str = ""
     needs_token: bool = False
     scheme: SchemeName | Literal["off"] = "off"
     signature_header: str = SIGNATURE_HEADER
@@ -139,7 +139,7 @@ class AccountPolicy:
             raise RefusedError(401, "the event's companyId is not one of those that are accepted here")
         names = _KEPT_OF_STANDARD_WEBHOOKS if self.scheme == "standard-webhooks" else _KEPT
         kept = {kept_as: _storable(value) for name, kept_as in names if (value := headers.get(name)) is not None}
-        return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept, endpoint=self.endpoint)
+        return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept, account=self.account)
 
     def too_large(self) -> RefusedError:
         """The refusal of a body over the limit."""
@@ -147,10 +147,10 @@ class AccountPolicy:
 
 
 class AccountRouter:
-    """The gates of all endpoints of one receiver: finds the one by which a request may come in.
+    """The gates of all accounts of one receiver: finds the one by which a request may come in.
 
     Args:
-        gates: at least one. An endpoint is known by its token, or else by whose secret verifies the signature.
+        gates: at least one. An account is known by its token, or else by whose secret verifies the signature.
     """
 
     def __init__(self, gates: Sequence[AccountPolicy]) -> None:

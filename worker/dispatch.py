@@ -149,14 +149,14 @@ class _Views:
         if self._typed is None:
             record, replayed = self._job.record, self._job.replayed
             self._typed = typed_event(
-                record.type, event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint
+                record.type, event_id=record.id, raw=record.raw, replayed=replayed, account=record.account
             )
         return self._typed
 
     def plain(self) -> Event:
         if self._plain is None:
             record, replayed = self._job.record, self._job.replayed
-            self._plain = plain_event(event_id=record.id, raw=record.raw, replayed=replayed, endpoint=record.endpoint)
+            self._plain = plain_event(event_id=record.id, raw=record.raw, replayed=replayed, account=record.account)
         return self._plain
 
 

@@ -122,7 +122,7 @@ async def surroundings(
 
     Args:
         loaded: the handlers.
-        access: to the Konvox API, by the endpoint that an event came in by.
+        access: to the Konvox API, by the account that an event came in by.
         once_gate: makes `ctx.once`.
         seconds_left: how long leaving the `lifespan`s may take; asked meanwhile. Without it, for ever.
 
@@ -132,7 +132,7 @@ async def surroundings(
     async with AsyncExitStack() as stack:
         timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        clients = {endpoint: _client(account, http) for endpoint, account in access.items()}
+        clients = {account: _client(api, http) for account, api in access.items()}
         no_client = _no_client()
         states = {
             module: await stack.enter_async_context(BoundedLifespan(module, lifespan, seconds_left))
@@ -144,7 +144,7 @@ async def surroundings(
                 job,
                 handler,
                 once_gate,
-                konvox=clients.get(job.record.endpoint, no_client),
+                konvox=clients.get(job.record.account, no_client),
                 http=http,
                 state=states.get(handler.state_key),
             )

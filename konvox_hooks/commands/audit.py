@@ -16,7 +16,8 @@ from broker.audit import audit
 from broker.errors import BrokerUnavailableError
 from broker.ledger import Ledger
 from broker.redis.client import outages_as_unavailable
-from konvox_hooks.config.settings import Settings, load_settings
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import CommandError, Failed, NeedsAttention
 from konvox_hooks.history.open_store import open_store
 from konvox_hooks.service.receiver import SPOOL

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 
 import click
 
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, known_variables, load_settings, unknown_variables
+from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
+from konvox_hooks.config.settings import HOW_TO_MAKE_ONE
 from konvox_hooks.terminal.output import complain, print_json, print_table
 
 

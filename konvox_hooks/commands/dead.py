@@ -16,7 +16,8 @@ from broker.errors import MalformedRecordError
 from broker.records import Job, Record
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Server
-from konvox_hooks.config.settings import Settings, load_settings
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.history.open_store import open_store
 from konvox_hooks.terminal.formatting import (

@@ -12,8 +12,9 @@ import structlog
 from konvox.sandbox import SandboxConfig
 from konvox.sandbox.scenarios import SCENARIOS
 from konvox_hooks.commands.trigger import own_origin
-from konvox_hooks.config.accounts import settings_of_endpoint
-from konvox_hooks.config.settings import Settings, example_of, load_settings, variable_of
+from konvox_hooks.config.accounts import settings_of_account
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.demo.dev_sandbox import generate_traffic, rehearsal_config, sandbox_running
 from konvox_hooks.errors import UsageError
 from konvox_hooks.history.open_store import redis_or_embedded
@@ -64,7 +65,7 @@ def command(*, sandbox: bool, scenario: str, rate: float) -> None:
 
 
 def _rehearsal(settings: Settings, scenario: str, rate: float) -> _Rehearsal:
-    account = settings_of_endpoint(settings, None)
+    account = settings_of_account(settings, None)
     receiver = own_origin(settings)
     token = account.hook_tokens[0].get_secret_value() if account.hook_tokens else None
     try:

@@ -29,9 +29,9 @@ def command(*, as_json: bool) -> None:
     To learn what the key may do, an empty registration is sent, which Konvox must refuse: with 400 if the key has full
     scope, with 403 if it may only read. Exit code 0: all ok; 3: warnings only; 1: a fault.
     """
-    patient, findings = admit()
-    configure_logging(patient.settings.log_level, patient.settings.log_format)
-    findings = [*findings, *asyncio.run(examine(patient))]
+    subject, findings = admit()
+    configure_logging(subject.settings.log_level, subject.settings.log_format)
+    findings = [*findings, *asyncio.run(examine(subject))]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -17,7 +17,8 @@ from broker.records import Job, Record
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Server
 from handlers.registry import matches
-from konvox_hooks.config.settings import Settings, load_settings
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed
 from konvox_hooks.history.jsonl import Admitted, admit_all, captured_events, written_whole
 from konvox_hooks.history.open_store import open_store, watched_store

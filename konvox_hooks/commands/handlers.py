@@ -11,7 +11,8 @@ from handlers.loader import load
 from handlers.registry import Handler, Registry
 from handlers.stubs import handler_stub
 from konvox.events import EVENT_MODELS
-from konvox_hooks.config.settings import load_settings, variable_of
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import variable_of
 from konvox_hooks.terminal.output import complain, print_json, print_table
 
 

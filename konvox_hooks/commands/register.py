@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from handlers.registry import Registry
-from konvox_hooks.config.accounts import ONE_AND_ONLY, settings_of_endpoint
+from konvox_hooks.config.accounts import ONE_AND_ONLY, settings_of_account
 from konvox_hooks.config.api_client import API_SETTINGS, missing_settings
-from konvox_hooks.config.settings import Settings, example_of, load_settings, variable_of
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import NeedsAttention, UsageError
 from konvox_hooks.registration.plan import RegistrationPlan, masked
 from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRequest, Result, carry_out, way_in_of
@@ -27,17 +28,19 @@ from konvox_hooks.terminal.output import complain, print_json
 @click.option("--rotate", is_flag=True, help="Make a new token, and register it beside the old one.")
 @click.option("--write-env", is_flag=True, help="Write a new token or signing secret to .env instead of showing it.")
 @click.option("--no-check", is_flag=True, help="Do not check first that the public URL reaches this receiver.")
-@click.option("--endpoint", metavar="NAME", help="Register this endpoint of KONVOX_ENDPOINTS_FILE.")
+@click.option(
+    "--account", "--endpoint", "account", metavar="NAME", help="Register this account of KONVOX_ACCOUNTS_FILE."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def command(*, names: str | None, no_check: bool, endpoint: str | None, as_json: bool, **flags: bool) -> None:
+def command(*, names: str | None, no_check: bool, account: str | None, as_json: bool, **flags: bool) -> None:
     """Tell Konvox where to send events: to KONVOX_PUBLIC_URL, with the first of KONVOX_HOOK_TOKENS.
 
     Subscribes to exactly the events that the loaded handlers want. What Konvox has is looked at first, so that this can
     be run at every deploy. Before anything is registered, the public URL must prove that it leads to a receiver with
     this token. Without token and signature, a token is made. Exit code 3: a person has something to do first.
     """
-    options = Options(check=not no_check, endpoint=endpoint or ONE_AND_ONLY, **flags)
-    settings = settings_of_endpoint(load_settings(), endpoint)
+    options = Options(check=not no_check, account=account or ONE_AND_ONLY, **flags)
+    settings = settings_of_account(load_settings(), account)
     configure_logging(settings.log_level, settings.log_format)
     order = _order(settings, names, options)
     result = asyncio.run(carry_out(settings, order, options))
@@ -55,9 +58,7 @@ def _order(settings: Settings, names: str | None, options: Options) -> Registrat
         UsageError: settings are missing, or there is no event to register.
     """
     if settings.public_url is None or settings.api_url is None or settings.api_key is None:
-        raise missing_settings(
-            settings, (*API_SETTINGS, "public_url"), purpose="to register", endpoint=options.endpoint
-        )
+        raise missing_settings(settings, (*API_SETTINGS, "public_url"), purpose="to register", account=options.account)
     registry = Registry() if names is not None else load_registry(settings)
     events = _wanted(registry) if names is None else _named(names)
     return RegistrationRequest(
@@ -137,7 +138,7 @@ def _print(result: Result, settings: Settings, options: Options) -> None:
         click.echo(f"would send: {request['method']} {settings.api_url}{request['path']}")
         print_json(request["body"])
     for name, value in result.to_keep.items():
-        click.echo(f'{name} = "{value}"' if options.endpoint else f"{name}={value}")
+        click.echo(f'{name} = "{value}"' if options.account else f"{name}={value}")
 
 
 def _differences(plan: RegistrationPlan) -> list[str]:
@@ -183,7 +184,7 @@ def _kept(result: Result, setting: str, options: Options) -> str:
     if name not in result.to_keep:
         return ""
     where = (
-        f"below [{options.endpoint}] in the endpoints file" if options.endpoint else f"in its environment or {ENV_FILE}"
+        f"below [{options.account}] in the accounts file" if options.account else f"in its environment or {ENV_FILE}"
     )
     return f"keep {name}, shown on stdout this once, for the receiver {where}"
 

@@ -19,7 +19,8 @@ from broker.redis.client import outages_as_unavailable
 from handlers.loader import LoadedHandlers
 from handlers.once import InMemoryOnce
 from handlers.registry import Handler, Registry, matches
-from konvox_hooks.config.settings import Settings, load_settings
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.history.jsonl import Admitted, admit_all, captured_events
 from konvox_hooks.history.open_store import open_store

@@ -17,7 +17,7 @@ from konvox.sandbox.control import DELIVERIES_PATH, FIRE_PATH
 from konvox.sandbox.scenarios import SCENARIOS
 from konvox.sandbox.storage import StateFileError
 from konvox.schemes import SCHEMES
-from konvox_hooks.config.settings import load_settings
+from konvox_hooks.config.load import load_settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.logging import configure_logging
 from konvox_hooks.service.process import with_signals

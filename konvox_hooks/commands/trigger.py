@@ -16,8 +16,9 @@ import orjson
 from konvox.envelope import event_id, parse_envelope
 from konvox.samples import sample_body
 from konvox.schemes import SCHEMES, Delivery
-from konvox_hooks.config.accounts import settings_of_endpoint
-from konvox_hooks.config.settings import Settings, load_settings, variable_of
+from konvox_hooks.config.accounts import settings_of_account
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.registration.plan import HOOK_PATH, masked
 from konvox_hooks.terminal.output import print_table
@@ -44,14 +45,16 @@ class Answer(NamedTuple):
     "--url",
     help="Where to send it instead of KONVOX_HOST:KONVOX_PORT. An origin gets the path and the token added.",
 )
-@click.option("--endpoint", metavar="NAME", help="Send it to this endpoint of KONVOX_ENDPOINTS_FILE.")
-def command(*, event: str, data: str | None, copies: int, url: str | None, endpoint: str | None) -> None:
+@click.option(
+    "--account", "--endpoint", "account", metavar="NAME", help="Send it to this account of KONVOX_ACCOUNTS_FILE."
+)
+def command(*, event: str, data: str | None, copies: int, url: str | None, account: str | None) -> None:
     """Send a sample event to the receiver, as Konvox would.
 
     It goes to the path with the first of KONVOX_HOOK_TOKENS, and is signed when KONVOX_SIGNATURE is configured. Each
     call makes a new event; --copies repeats it, as retries do. Exit code 0: each copy was answered with 200.
     """
-    settings = settings_of_endpoint(load_settings(), endpoint)
+    settings = settings_of_account(load_settings(), account)
     if not event.strip():
         raise UsageError("the event's name is empty (example: konvox-hooks trigger contact.replied)")
     target = _target(settings, url)

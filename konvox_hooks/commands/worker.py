@@ -7,7 +7,7 @@ import asyncio
 import click
 import uvloop
 
-from konvox_hooks.config.settings import load_settings
+from konvox_hooks.config.load import load_settings
 from konvox_hooks.history.open_store import configured_redis
 from konvox_hooks.service.forced_exit import run_to_end
 from konvox_hooks.service.logging import configure_logging

@@ -1,7 +1,7 @@
-"""Several Konvox accounts on one receiver: the TOML file that KONVOX_ENDPOINTS_FILE names, checked like the settings.
+"""Several Konvox accounts on one receiver: the TOML file that KONVOX_ACCOUNTS_FILE names, checked like the settings.
 
-Each endpoint is the settings once more, with an account of its own: who may deliver, and the API behind it. Called by
-the roles, and by the commands that take `--endpoint`.
+Each account is the settings once more, with its own answers to who may deliver and which API is behind it. Called by
+the roles, and by the commands that take `--account`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from konvox_hooks.config.settings import SECRET_FIELDS, Settings, faults_by_name
+from konvox_hooks.config.load import faults_by_name
+from konvox_hooks.config.settings import SECRET_FIELDS, Settings
 from konvox_hooks.config.sources import FILE_SUFFIX
 from konvox_hooks.errors import UsageError
 
 ONE_AND_ONLY: Final = ""
-"""The name of the endpoint that the variables themselves describe."""
+"""The name of the account that the variables themselves describe."""
 
 ACCOUNT_FIELDS: Final = (
     "api_key",
@@ -30,57 +31,60 @@ ACCOUNT_FIELDS: Final = (
     "require_token",
     "company_ids",
 )
-"""What belongs to one account: an endpoint does not inherit it, or one customer could deliver as another."""
+"""What belongs to one account alone: if others inherited it, one customer could deliver as another."""
+
+_HEADINGS: Final = ("accounts", "endpoints")
+"""What the tables of accounts may stand below; the second is its former name."""
 
 SHARED_FIELDS: Final = ("api_url", "api_auth", "public_url")
-"""What an endpoint takes from the variables unless it says otherwise."""
+"""What an account takes from the variables unless it says otherwise."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def load_endpoints(settings: Settings) -> dict[str, Settings]:
-    """The settings of each endpoint by its name.
+def load_accounts(settings: Settings) -> dict[str, Settings]:
+    """The settings of each account by its name.
 
-    Without KONVOX_ENDPOINTS_FILE that is one, under the empty name. With it, the variables themselves are an endpoint
+    Without KONVOX_ACCOUNTS_FILE that is one, under the empty name. With it, the variables themselves are an account
     of the empty name too, if they let anybody in.
 
     Raises:
         UsageError: one line for each fault in the file; none holds a secret.
     """
-    if settings.endpoints_file is None:
+    if settings.accounts_file is None:
         return {ONE_AND_ONLY: settings}
-    tables = _read(settings.endpoints_file)
-    endpoints: dict[str, Settings] = {}
+    tables = _read(settings.accounts_file)
+    accounts: dict[str, Settings] = {}
     faults: list[str] = []
     for name, table in tables.items():
         try:
-            endpoints[name] = _endpoint(settings, table)
+            accounts[name] = _account(settings, table)
         except UsageError as fault:
-            faults += [f"{settings.endpoints_file}: [{name}] {line}" for line in str(fault).splitlines()]
-    faults += [f"{settings.endpoints_file}: {line}" for line in _shared_tokens(endpoints)]
+            faults += [f"{settings.accounts_file}: [{name}] {line}" for line in str(fault).splitlines()]
+    faults += [f"{settings.accounts_file}: {line}" for line in _shared_tokens(accounts)]
     if faults:
         raise UsageError("\n".join(faults))
     if settings.hook_tokens or settings.signature != "off":
-        endpoints[ONE_AND_ONLY] = settings
-    return endpoints
+        accounts[ONE_AND_ONLY] = settings
+    return accounts
 
 
-def settings_of_endpoint(settings: Settings, name: str | None) -> Settings:
-    """The settings of one endpoint, for a command that works for one account.
+def settings_of_account(settings: Settings, name: str | None) -> Settings:
+    """The settings of one account, for a command that works for one account.
 
     Raises:
-        UsageError: there is no endpoint of that name, or there are several and none was named.
+        UsageError: there is no account of that name, or there are several and none was named.
     """
-    endpoints = load_endpoints(settings)
+    accounts = load_accounts(settings)
     if name is None:
-        if settings.endpoints_file is not None and ONE_AND_ONLY not in endpoints:
-            known = ", ".join(sorted(endpoints))
-            raise UsageError(f"{settings.endpoints_file} names the accounts: say which one with --endpoint ({known})")
-        return endpoints[ONE_AND_ONLY]
-    if name not in endpoints:
-        known = ", ".join(sorted(filter(None, endpoints))) or "none: set KONVOX_ENDPOINTS_FILE"
-        raise UsageError(f"--endpoint {name}: there is no such endpoint (there are {known})")
-    return endpoints[name]
+        if settings.accounts_file is not None and ONE_AND_ONLY not in accounts:
+            known = ", ".join(sorted(accounts))
+            raise UsageError(f"{settings.accounts_file} names the accounts: say which one with --account ({known})")
+        return accounts[ONE_AND_ONLY]
+    if name not in accounts:
+        known = ", ".join(sorted(filter(None, accounts))) or "none: set KONVOX_ACCOUNTS_FILE"
+        raise UsageError(f"--account {name}: there is no such account (there are {known})")
+    return accounts[name]
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -88,31 +92,42 @@ def _read(path: Path) -> Mapping[str, Any]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"KONVOX_ENDPOINTS_FILE: {path} cannot be read: {reason}") from None
+        raise UsageError(f"KONVOX_ACCOUNTS_FILE: {path} cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
-    for name, table in tables.items():
+    accounts = _below_a_heading(tables)
+    for name, table in accounts.items():
         if not isinstance(table, dict) or not _NAME.fullmatch(name):
-            raise UsageError(f"{path}: {name!r} must be a table with a plain name (example: [acme])")
-    if not tables:
-        raise UsageError(f'{path}: it names no endpoint (example: [acme], and below it hook_tokens = ["…"])')
+            raise UsageError(f"{path}: {name!r} must be a table with a plain name (example: [accounts.acme])")
+    if not accounts:
+        raise UsageError(f'{path}: it names no account (example: [accounts.acme], and below it hook_tokens = ["…"])')
+    return accounts
+
+
+def _below_a_heading(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tables of accounts: `[accounts.acme]`, or `[acme]` where the file has no such heading."""
+    headings = [heading for heading in _HEADINGS if heading in tables]
+    if len(tables) == len(headings) == 1:
+        below = tables[headings[0]]
+        if isinstance(below, dict) and all(isinstance(table, dict) for table in below.values()):
+            return below
     return tables
 
 
-def _endpoint(settings: Settings, table: Mapping[str, Any]) -> Settings:
+def _account(settings: Settings, table: Mapping[str, Any]) -> Settings:
     own = _with_files(table)
     unknown = sorted(set(own) - {*ACCOUNT_FIELDS, *SHARED_FIELDS})
     if unknown:
         known = ", ".join((*ACCOUNT_FIELDS, *SHARED_FIELDS))
         raise UsageError(f"{', '.join(unknown)}: not known here (there are {known})")
-    inherited = settings.model_dump(exclude={*ACCOUNT_FIELDS, "endpoints_file"})
+    inherited = settings.model_dump(exclude={*ACCOUNT_FIELDS, "accounts_file"})
     try:
-        endpoint = Settings.model_validate({**inherited, **own})
+        account = Settings.model_validate({**inherited, **own})
     except ValidationError as error:
         raise UsageError("\n".join(f"{field}: {reason}" for field, reason in faults_by_name(error).items())) from None
-    if not endpoint.hook_tokens and endpoint.signature == "off":
+    if not account.hook_tokens and account.signature == "off":
         raise UsageError("hook_tokens: neither a token nor a signature, so nobody could deliver to it")
-    return endpoint
+    return account
 
 
 def _with_files(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,11 +147,11 @@ def _with_files(table: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _shared_tokens(endpoints: Mapping[str, Settings]) -> list[str]:
+def _shared_tokens(accounts: Mapping[str, Settings]) -> list[str]:
     owners: dict[str, str] = {}
     faults = []
-    for name, endpoint in endpoints.items():
-        for token in endpoint.hook_tokens:
+    for name, account in accounts.items():
+        for token in account.hook_tokens:
             other = owners.setdefault(token.get_secret_value(), name)
             if other != name:
                 faults.append(f"[{other}] and [{name}] share a token, so their events could not be told apart")

@@ -13,40 +13,38 @@ API_SETTINGS = ("api_url", "api_key")
 """What must be set to call the API."""
 
 
-def missing_settings(settings: Settings, needed: Sequence[str], *, purpose: str, endpoint: str = "") -> UsageError:
+def missing_settings(settings: Settings, needed: Sequence[str], *, purpose: str, account: str = "") -> UsageError:
     """The error that names, one line for each, the settings that are needed for a purpose and not set.
 
     Args:
         settings: the configuration.
         needed: the settings.
         purpose: what for, in words.
-        endpoint: the endpoint that they are of, where there are several: what it does not inherit is set in the file.
+        account: whose they are, where there are several: what it does not inherit is set in the file.
     """
-    return UsageError(
-        "\n".join(_missing(name, purpose, endpoint) for name in needed if getattr(settings, name) is None)
-    )
+    return UsageError("\n".join(_missing(name, purpose, account) for name in needed if getattr(settings, name) is None))
 
 
-def _missing(name: str, purpose: str, endpoint: str) -> str:
-    if endpoint and name in ACCOUNT_FIELDS:
-        return f'[{endpoint}] {name}: not set in the endpoints file, and needed {purpose} (example: {name} = "…")'
+def _missing(name: str, purpose: str, account: str) -> str:
+    if account and name in ACCOUNT_FIELDS:
+        return f'[{account}] {name}: not set in the accounts file, and needed {purpose} (example: {name} = "…")'
     variable = variable_of(name)
     return f"{variable}: not set, and needed {purpose} (example: {variable}={example_of(name)})"
 
 
-def konvox_client(settings: Settings, *, retry: RetryPolicy | None = None, endpoint: str = "") -> KonvoxClient:
+def konvox_client(settings: Settings, *, retry: RetryPolicy | None = None, account: str = "") -> KonvoxClient:
     """The client of the company's Konvox, to be used with `async with`.
 
     Args:
         settings: the configuration.
         retry: how often a call is repeated, if not as usual.
-        endpoint: the endpoint that the settings are of, where there are several.
+        account: the account that the settings are of, where there are several.
 
     Raises:
         UsageError: where the API is, or the key to it, is not set.
     """
     if settings.api_url is None or settings.api_key is None:
-        raise missing_settings(settings, API_SETTINGS, purpose="to call the Konvox API", endpoint=endpoint)
+        raise missing_settings(settings, API_SETTINGS, purpose="to call the Konvox API", account=account)
     return KonvoxClient(
         settings.api_url,
         settings.api_key.get_secret_value(),

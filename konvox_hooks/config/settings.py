@@ -1,7 +1,7 @@
-"""The settings: every KONVOX_ variable, where its value comes from, and what is wrong with it in words that help.
+"""The settings: every KONVOX_ variable, its default, and what makes a value right. `config.load` reads them.
 
-Called by each command before it does anything. Values come from the environment, then from `.env`, then from the
-defaults; a secret may also stand in a file that `<VARIABLE>_FILE` names. An empty variable counts as not set.
+Values come from the environment, then from `.env`, then from the defaults. A secret may also stand in a file that
+`<VARIABLE>_FILE` names. An empty variable counts as not set.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from pydantic import (
     PositiveInt,
     PrivateAttr,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from konvox import inferred
 from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
 from konvox_hooks.config.api_paths import resource_paths
-from konvox_hooks.config.sources import FILE_SUFFIX, Source, find, read_layers
+from konvox_hooks.config.sources import Source
 from konvox_hooks.config.urls import MASK, api_base_url, mask_redis_address, public_origin, redis_address
 from konvox_hooks.errors import UsageError
 
@@ -125,10 +123,10 @@ class Settings(BaseSettings):
         examples=["true"],
         description="whether a URL without a token is refused although there is a signature",
     )
-    endpoints_file: Path | None = Field(
+    accounts_file: Path | None = Field(
         None,
-        examples=["endpoints.toml"],
-        description="TOML file of several Konvox accounts on one receiver, see docs/endpoints.md",
+        examples=["accounts.toml"],
+        description="TOML file of several Konvox accounts on one receiver, see docs/accounts.md",
     )
     company_ids: Words = Field(
         default=[], examples=["clxyz123"], description="companyIds to accept, comma-separated; not set: any"
@@ -271,7 +269,7 @@ class Settings(BaseSettings):
         Raises:
             UsageError: neither a URL token nor a signature is configured.
         """
-        if self.endpoints_file is None and not self.hook_tokens and self.signature == "off":
+        if self.accounts_file is None and not self.hook_tokens and self.signature == "off":
             raise UsageError(
                 "neither a URL token nor a signature is configured, so nobody could deliver: "
                 f"set {variable_of('hook_tokens')} to what this prints: {HOW_TO_MAKE_ONE}"
@@ -304,82 +302,6 @@ def _check_standard_secret(secret: SecretStr, which: str) -> None:
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
-
-
-def known_variables() -> frozenset[str]:
-    """Every variable that is read, the `…_FILE` ones included."""
-    files = {variable_of(name) + FILE_SUFFIX for name in SECRET_FIELDS}
-    return frozenset({variable_of(name) for name in Settings.model_fields} | files)
-
-
-def load_settings(*, env_file: str | Path = ".env") -> Settings:
-    """Read the environment and `.env`.
-
-    Raises:
-        UsageError: one line for each setting at fault, all of them at once; no line holds a value.
-    """
-    settings, faults = examine_settings(env_file=env_file)
-    if faults:
-        raise UsageError("\n".join(faults.values()))
-    return settings
-
-
-def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[str, str]]:
-    """Read the environment and `.env` as far as they are right.
-
-    Returns:
-        The settings, with the defaults for those at fault; and a line for each of these, by its name.
-
-    Raises:
-        UsageError: `.env` cannot be read.
-    """
-    layers = read_layers(Settings, env_file)
-    values: dict[str, str] = {}
-    sources: dict[str, Source] = {}
-    faults: dict[str, str] = {}
-    for name in Settings.model_fields:
-        try:
-            found = find(variable_of(name), layers, may_be_file=name in SECRET_FIELDS)
-        except ValueError as error:
-            faults[name] = str(error)
-            continue
-        if found is not None:
-            values[name], sources[name] = found
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        # A secret whose file is at fault is missing here too: what was found first is the cause.
-        faults = faults_by_name(error) | faults
-        # A scheme whose secrets are at fault cannot stand without them.
-        wrong = faults.keys() | ({"signature"} if "signing_secrets" in faults else set())
-        settings = Settings.model_validate({name: value for name, value in values.items() if name not in wrong})
-    settings._sources.update(sources)  # only here is it known where each value came from
-    return settings, {name: _line(name, faults[name]) for name in Settings.model_fields if name in faults}
-
-
-def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
-    """The KONVOX_ variables that are set and that nothing reads: mistyped, most likely."""
-    known = known_variables()
-    names = {name for layer in read_layers(Settings, env_file) for name in layer.variables}
-    return sorted(name for name in names if name.upper().startswith(PREFIX) and name not in known)
-
-
-def faults_by_name(error: ValidationError) -> dict[str, str]:
-    """The reason for each setting at fault, without its value."""
-    faults: dict[str, str] = {}
-    for details in error.errors(include_input=False, include_url=False):
-        faults.setdefault(str(details["loc"][0]), _reason(details))
-    return faults
-
-
-def _reason(details: ErrorDetails) -> str:
-    ours = details.get("ctx", {}).get("error")
-    return str(ours) if ours is not None else details["msg"].replace("Input should", "this should")
-
-
-def _line(name: str, reason: str) -> str:
-    variable = variable_of(name)
-    return f"{variable}: {reason} (example: {variable}={example_of(name)})"
 
 
 def example_of(name: str) -> str:

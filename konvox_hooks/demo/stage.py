@@ -18,7 +18,7 @@ from broker.redis.commands import Server
 from broker.redis.embedded import embedded_server
 from konvox.sandbox.control import FIRE_PATH
 from konvox_hooks.demo.command_process import OurProcess
-from konvox_hooks.demo.handlers import CRM_MENDED
+from konvox_hooks.demo.handlers import CRM_FIXED
 from konvox_hooks.errors import Failed
 
 _FULL_KEY = "kvx_live_demo_full"
@@ -51,7 +51,7 @@ class Stage:
     slack_messages: list[str] = field(default_factory=list)
 
     @property
-    def crm_mended(self) -> Path:
+    def crm_fixed(self) -> Path:
         """The file that fixes the CRM of the demo's handlers."""
         return self.folder / "crm-is-repaired"
 
@@ -93,7 +93,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             "KONVOX_PORT": "0",
             "KONVOX_ADMIN_PORT": "0",
             "KONVOX_LOG_FORMAT": "json",
-            CRM_MENDED: str(this.crm_mended),
+            CRM_FIXED: str(this.crm_fixed),
             "SLACK_WEBHOOK_URL": await stack.enter_async_context(_slack(this.slack_messages)),
         }
 

@@ -122,7 +122,7 @@ async def _dead(step: _Step) -> None:
     letters = orjson.loads(listing)
     why = letters[0]["error"] if letters else "nothing"
     step.check(f"konvox-hooks dead list shows it: {why}", holds=code == 0 and len(letters) == 1)
-    step.stage.crm_mended.touch()
+    step.stage.crm_fixed.touch()
     code, _ = await step.stage.run("dead", "retry", event.record.id)
     event = await _settled(step.stage, event.delivery)
     step.check(f"the CRM is fixed; konvox-hooks dead retry: {_summary(event)}", holds=event.state == "delivered")

@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final
 
-from konvox_hooks.config.accounts import ACCOUNT_FIELDS, load_endpoints
-from konvox_hooks.config.settings import examine_settings
+from konvox_hooks.config.accounts import ACCOUNT_FIELDS, load_accounts
+from konvox_hooks.config.load import examine_settings
 from konvox_hooks.doctor.findings import Check, Finding, Subject, fault
-from konvox_hooks.doctor.local import check_data_folder, check_handlers, check_settings, check_way_in
+from konvox_hooks.doctor.local import check_data_folder, check_handlers, check_names, check_settings, check_way_in
 from konvox_hooks.doctor.remote import check_api, check_public_url
 from konvox_hooks.doctor.store import check_store
 from konvox_hooks.errors import UsageError
@@ -19,6 +19,7 @@ from konvox_hooks.errors import UsageError
 _HERE: Final[tuple[tuple[str, Check], ...]] = (
     ("settings", check_settings),
     ("handlers", check_handlers),
+    ("names", check_names),
     ("data folder", check_data_folder),
 )
 """One after the other: the handlers are the users' code, and what they load is needed further down."""
@@ -42,40 +43,40 @@ def admit() -> tuple[Subject, list[Finding]]:
     return Subject(settings, faults), []
 
 
-async def examine(patient: Subject) -> list[Finding]:
+async def examine(subject: Subject) -> list[Finding]:
     """Everything that is found, in the order of the checks."""
-    findings = [finding for name, check in _HERE for finding in await _run(name, check, patient)]
-    accounts, faults = _accounts(patient)
+    findings = [finding for name, check in _HERE for finding in await _run(name, check, subject)]
+    accounts, faults = _accounts(subject)
     # At once: what hangs costs its own time-out, and not the sum of them.
     found = await asyncio.gather(
-        _run("redis", check_store, patient),
+        _run("redis", check_store, subject),
         *(_run(name, check, account) for account in accounts for name, check in _OF_EACH_ACCOUNT),
     )
     return [*findings, *faults, *chain.from_iterable(found)]
 
 
-def _accounts(patient: Subject) -> tuple[list[Subject], list[Finding]]:
-    """A patient for each endpoint; the one that the variables describe where there is no file of endpoints."""
-    if patient.faulty("endpoints_file"):
+def _accounts(subject: Subject) -> tuple[list[Subject], list[Finding]]:
+    """A subject for each account; the one that the variables describe where there is no file of accounts."""
+    if subject.faulty("accounts_file"):
         return [], []
     try:
-        endpoints = load_endpoints(patient.settings)
+        accounts = load_accounts(subject.settings)
     except UsageError as error:
-        return [], [fault("endpoints", line, "fix the file") for line in str(error).splitlines()]
-    shared = {name: line for name, line in patient.faults.items() if name not in ACCOUNT_FIELDS}
+        return [], [fault("accounts", line, "fix the file") for line in str(error).splitlines()]
+    shared = {name: line for name, line in subject.faults.items() if name not in ACCOUNT_FIELDS}
     return [
-        replace(patient, settings=settings, faults=shared if name else patient.faults, endpoint=name)
-        for name, settings in endpoints.items()
+        replace(subject, settings=settings, faults=shared if name else subject.faults, account=name)
+        for name, settings in accounts.items()
     ], []
 
 
-async def _run(name: str, check: Check, patient: Subject) -> list[Finding]:
+async def _run(name: str, check: Check, subject: Subject) -> list[Finding]:
     """What one check finds. What it did not foresee is a finding too: the other checks go on."""
     findings: list[Finding] = []
-    prefix = f"[{patient.endpoint}] " if patient.endpoint else ""
+    prefix = f"[{subject.account}] " if subject.account else ""
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
-            async for finding in check(patient):
+            async for finding in check(subject):
                 findings.append(finding)  # noqa: PERF401 - what was found before a failure must stay
     except TimeoutError:
         findings.append(fault(name, f"no end within {_CHECK_SECONDS:g} s", "try again, and see what it waits for"))

@@ -58,13 +58,13 @@ class Subject:
         settings: the settings, with defaults in the place of those at fault.
         faults: a line for each setting at fault, by its name.
         registry: the handlers, once they have been loaded.
-        endpoint: whose settings they are, where there are several accounts.
+        account: whose settings they are, where there are several accounts.
     """
 
     settings: Settings
     faults: Mapping[str, str] = field(default_factory=dict)
     registry: Registry | None = None
-    endpoint: str = ""
+    account: str = ""
 
     def faulty(self, *names: str) -> str:
         """Which of these settings are at fault, in words; empty for none."""

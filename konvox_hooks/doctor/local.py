@@ -1,4 +1,4 @@
-"""The checks of this machine: settings, way in, handlers, data folder."""
+"""The checks of this machine: settings, way in, handlers, names of files, data folder."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from pathlib import Path
 from typing import Final
 
 from handlers.errors import HandlerError
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, known_variables, unknown_variables, variable_of
+from konvox_hooks.config.load import known_variables, unknown_variables
+from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, variable_of
 from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.subscriptions import load_registry
+from konvox_hooks.shadowing import hiding_files
 
 _FULL_BYTES: Final = 100 * 1024**2
 _NEARLY_FULL_BYTES: Final = 1024**3
 _GIB: Final = 1024**3
 
 
-async def check_settings(patient: Subject) -> Findings:
+async def check_settings(subject: Subject) -> Findings:
     """Every setting that is wrong, and every variable that nothing reads."""
-    for name, line in patient.faults.items():
+    for name, line in subject.faults.items():
         yield fault("settings", line, f"set {variable_of(name)} right, in the environment or in .env")
     for variable in unknown_variables():
         nearest = get_close_matches(variable.upper(), sorted(known_variables()), n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else "take it out; `konvox-hooks config` shows all settings"
         yield warning("settings", f"{variable} is not a setting", hint)
-    if not patient.faults:
-        set_by_hand = sum(value.source != "default" for value in patient.settings.effective())
+    if not subject.faults:
+        set_by_hand = sum(value.source != "default" for value in subject.settings.effective())
         yield ok("settings", f"{set_by_hand} set, the others have their defaults")
 
 
-async def check_way_in(patient: Subject) -> Findings:
+async def check_way_in(subject: Subject) -> Findings:
     """Whether Konvox, and nobody else, can deliver."""
-    settings = patient.settings
-    if wrong := patient.faulty("hook_tokens", "signature", "signing_secrets"):
+    settings = subject.settings
+    if wrong := subject.faulty("hook_tokens", "signature", "signing_secrets"):
         yield not_checked("way in", f"{wrong} is wrong", "see above")
         return
     signed = settings.signature != "off"
@@ -51,30 +53,30 @@ async def check_way_in(patient: Subject) -> Findings:
         yield warning("way in", f"{weak} of the URL tokens can be guessed", "`konvox-hooks register --rotate`")
     if signed and settings.hook_tokens:
         # The plain path is open to whoever can sign, so that a registration without a token goes on working.
-        yield ok("way in", f"{_tokens(patient)}, each delivery signed ({settings.signature})")
+        yield ok("way in", f"{_tokens(subject)}, each delivery signed ({settings.signature})")
     elif signed:
         yield ok("way in", f"no URL token, each delivery signed ({settings.signature})")
     elif not weak:
-        yield ok("way in", f"{_tokens(patient)}, no signature")
+        yield ok("way in", f"{_tokens(subject)}, no signature")
 
 
-def _tokens(patient: Subject) -> str:
-    count = len(patient.settings.hook_tokens)
+def _tokens(subject: Subject) -> str:
+    count = len(subject.settings.hook_tokens)
     return f"{count} URL token{'' if count == 1 else 's'}"
 
 
-async def check_handlers(patient: Subject) -> Findings:
+async def check_handlers(subject: Subject) -> Findings:
     """Whether the handlers can be loaded; keeps them for the checks that come after."""
-    if wrong := patient.faulty("handlers"):
+    if wrong := subject.faulty("handlers"):
         yield not_checked("handlers", f"{wrong} is wrong", "see above")
         return
     try:
-        registry = load_registry(patient.settings)
+        registry = load_registry(subject.settings)
     except HandlerError as error:
         message = str(error).partition("\n")[0]
         yield fault("handlers", message, "`konvox-hooks handlers` shows where; the worker does not start like this")
         return
-    patient.registry = registry
+    subject.registry = registry
     if len(registry) == 0:
         yield warning(
             "handlers", "none is plugged in: events are only logged", f"name yours in {variable_of('handlers')}"
@@ -84,12 +86,18 @@ async def check_handlers(patient: Subject) -> Findings:
     yield ok("handlers", f"{len(names)} loaded: {', '.join(names)}")
 
 
-async def check_data_folder(patient: Subject) -> Findings:
+async def check_names(_: Subject) -> Findings:
+    """The files here that hide what handlers import, as soon as a test run puts this folder first on the path."""
+    for path in hiding_files(Path.cwd()):
+        yield warning("names", f"{path} hides what handlers import from konvox-hooks in a test run", "rename it")
+
+
+async def check_data_folder(subject: Subject) -> Findings:
     """Whether the embedded server's data and the spool can be written, and how much room they have."""
-    if wrong := patient.faulty("data_dir"):
+    if wrong := subject.faulty("data_dir"):
         yield not_checked("data folder", f"{wrong} is wrong", "see above")
         return
-    folder = patient.settings.data_dir
+    folder = subject.settings.data_dir
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     hint = f"give it to the user that runs konvox-hooks, or name another in {variable_of('data_dir')}"
     try:

@@ -28,10 +28,10 @@ _WAY_IN = ("hook_tokens", "signature", "signing_secrets")
 _ONCE = RetryPolicy(attempts=1)
 
 
-async def check_api(patient: Subject) -> Findings:
+async def check_api(subject: Subject) -> Findings:
     """Whether Konvox answers, what the key may do, and what is registered against what the handlers want."""
-    settings = patient.settings
-    if wrong := patient.faulty("api_url", "api_key", "api_auth", "api_paths", "api_secret_fields"):
+    settings = subject.settings
+    if wrong := subject.faulty("api_url", "api_key", "api_auth", "api_paths", "api_secret_fields"):
         yield not_checked("konvox api", f"{wrong} is wrong", "see above")
         return
     missing = [variable_of(name) for name in API_SETTINGS if getattr(settings, name) is None]
@@ -47,7 +47,7 @@ async def check_api(patient: Subject) -> Findings:
         return
     yield ok("konvox api", f"answers, and takes the key; webhooks: {len(webhooks)}")
     yield await _scope(settings)
-    for finding in _registration(patient, webhooks):
+    for finding in _registration(subject, webhooks):
         yield finding
 
 
@@ -97,10 +97,10 @@ async def _send_empty_registration(settings: Settings) -> None:
         await transport.close()
 
 
-async def check_public_url(patient: Subject) -> Findings:
+async def check_public_url(subject: Subject) -> Findings:
     """Whether the public URL leads to a receiver with this token or signing secret."""
-    check, settings = "public url", patient.settings
-    if wrong := patient.faulty("public_url", "api_url", *_WAY_IN):
+    check, settings = "public url", subject.settings
+    if wrong := subject.faulty("public_url", "api_url", *_WAY_IN):
         yield not_checked(check, f"{wrong} is wrong", "see above")
     elif settings.public_url is None:
         yield warning(check, f"{variable_of('public_url')} is not set", "set it to where Konvox reaches the receiver")
@@ -119,16 +119,16 @@ def _has_way_in(settings: Settings) -> bool:
     return bool(settings.hook_tokens) or settings.signature != "off"
 
 
-def _registration(patient: Subject, webhooks: Sequence[Webhook]) -> list[Finding]:
+def _registration(subject: Subject, webhooks: Sequence[Webhook]) -> list[Finding]:
     """What Konvox delivers to the public URL, against what the handlers want."""
-    check, settings = "registration", patient.settings
-    if wrong := patient.faulty("public_url", *_WAY_IN):
+    check, settings = "registration", subject.settings
+    if wrong := subject.faulty("public_url", *_WAY_IN):
         return [not_checked(check, f"{wrong} is wrong", "see above")]
     if settings.public_url is None or not _has_way_in(settings):
         return [not_checked(check, "the URL to register is not known", "see `public url` and `way in`")]
-    if patient.registry is None:
+    if subject.registry is None:
         return [not_checked(check, "the handlers cannot be loaded", "see `handlers`")]
-    registry = patient.registry
+    registry = subject.registry
     found = survey(
         webhooks,
         public_url=settings.public_url,

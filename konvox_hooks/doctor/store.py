@@ -23,10 +23,10 @@ _CLOCK_SECONDS: Final = 2.0
 _ENOUGH_SENTINELS: Final = 3
 
 
-async def check_store(patient: Subject) -> Findings:
+async def check_store(subject: Subject) -> Findings:
     """The configured server, or the embedded one of the data folder."""
-    settings = patient.settings
-    if wrong := patient.faulty("redis_url", "data_dir"):
+    settings = subject.settings
+    if wrong := subject.faulty("redis_url", "data_dir"):
         yield not_checked("redis", f"{wrong} is wrong", "see above")
         return
     url = settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
@@ -50,8 +50,8 @@ async def check_store(patient: Subject) -> Findings:
             yield fault("redis role", "this is a replica, which refuses writes", hint)
         elif refused := await _refused_write(server):
             yield refused
-        yield await _or_why_not("redis durability", _durability(server, patient, facts))
-        yield await _or_why_not("redis eviction", _eviction(server, patient, facts))
+        yield await _or_why_not("redis durability", _durability(server, subject, facts))
+        yield await _or_why_not("redis eviction", _eviction(server, subject, facts))
         yield await _or_why_not("redis clock", _clock(server))
     finally:
         await close(server)
@@ -135,16 +135,16 @@ def judge_version(facts: Mapping[str, Any]) -> Finding:
     return ok("redis version", name)
 
 
-async def _durability(server: Server, patient: Subject, facts: Mapping[str, Any]) -> Finding:
+async def _durability(server: Server, subject: Subject, facts: Mapping[str, Any]) -> Finding:
     check, variable = "redis durability", variable_of("durability")
-    if wrong := patient.faulty("durability"):
+    if wrong := subject.faulty("durability"):
         return not_checked(check, f"{wrong} is wrong", "see above")
-    if patient.settings.durability == "memory":
+    if subject.settings.durability == "memory":
         message = f"{variable}=memory: a crash of Redis loses events that were answered with 200"
         return warning(check, message, f"{variable}=fsync, with `appendonly yes`")
     if "err" in {facts.get("aof_last_write_status"), facts.get("rdb_last_bgsave_status")}:
         return fault(check, "its last write to disk failed", "make room on its disk, and look at its log")
-    if patient.settings.durability == "fsync":
+    if subject.settings.durability == "fsync":
         return await _fsync(server, check, facts)
     replicas = int(facts.get("connected_slaves", 0))
     if replicas < 1:
@@ -163,12 +163,12 @@ async def _fsync(server: Server, check: str, facts: Mapping[str, Any]) -> Findin
     return ok(check, f"a 200 waits until the event is on its disk ({how})")
 
 
-async def _eviction(server: Server, patient: Subject, facts: Mapping[str, Any]) -> Finding:
+async def _eviction(server: Server, subject: Subject, facts: Mapping[str, Any]) -> Finding:
     check, hint, variable = "redis eviction", "Set `maxmemory-policy noeviction`", variable_of("allow_eviction")
     try:
         unverified = await refuse_eviction(server, facts)
     except UnsafeServerError as error:
-        if patient.settings.allow_eviction:
+        if subject.settings.allow_eviction:
             return warning(check, f"{error.fault}; {variable}=true lets it", hint)
         return fault(check, error.fault, error.hint)
     if unverified:

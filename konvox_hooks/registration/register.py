@@ -47,7 +47,7 @@ class Options:
         rotate: make a new token, and register it beside those that there are.
         check: whether to make sure first that the URL reaches our receiver.
         write_env: whether to write secrets to `.env`.
-        endpoint: the endpoint of KONVOX_ENDPOINTS_FILE that it is for; empty for the variables themselves.
+        account: the account of KONVOX_ACCOUNTS_FILE that it is for; empty for the variables themselves.
     """
 
     dry_run: bool = False
@@ -55,11 +55,11 @@ class Options:
     rotate: bool = False
     check: bool = True
     write_env: bool = False
-    endpoint: str = ""
+    account: str = ""
 
     def name_of(self, setting: str) -> str:
-        """Under which name a secret is to be kept: a key of the endpoint, or a variable."""
-        return setting if self.endpoint else variable_of(setting)
+        """Under which name a secret is to be kept: a key of the account, or a variable."""
+        return setting if self.account else variable_of(setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Result:
     Attributes:
         plan: the comparison.
         due: the events of the registration that was due; none where nothing was.
-        created_id: Konvox's id of the new endpoint, if there is one.
+        created_id: Konvox's id of the new webhook, if there is one.
         old_ids: what Konvox delivers to under the other tokens.
         to_keep: settings that the receiver must have from now on, by `Options.name_of`; shown this once.
         written: those that were written to `.env` instead.
@@ -248,10 +248,10 @@ def _refuse_if_elsewhere(settings: Settings, setting: str, options: Options) -> 
     """Refuse to write to `.env` what counts from another place.
 
     Raises:
-        UsageError: it stands in the environment, in a file of its own, or with its endpoint.
+        UsageError: it stands in the environment, in a file of its own, or with its account.
     """
-    if options.endpoint:
-        raise UsageError("--write-env: the secrets of an endpoint stand in KONVOX_ENDPOINTS_FILE: change them there")
+    if options.account:
+        raise UsageError("--write-env: the secrets of an account stand in KONVOX_ACCOUNTS_FILE: change them there")
     variable = variable_of(setting)
     source = next(value.source for value in settings.effective() if value.variable == variable)
     if source in {"environment", "file"}:

@@ -15,7 +15,7 @@ import structlog
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
-from konvox_hooks.config.accounts import ONE_AND_ONLY, load_endpoints
+from konvox_hooks.config.accounts import ONE_AND_ONLY, load_accounts
 from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, Settings
 from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.service.admin import admin_listener
@@ -55,10 +55,10 @@ async def run_receiver(
     try:
         with_signals(_gently_then_at_once(stop))
         async with bound_to_parent(stop.set, parent_pid):
-            endpoints = load_endpoints(settings)
-            for name, endpoint in endpoints.items():
-                if endpoint.weak_tokens():
-                    logger.warning("token.weak", endpoint=name, hint=HOW_TO_MAKE_ONE)
+            accounts = load_accounts(settings)
+            for name, account in accounts.items():
+                if account.weak_tokens():
+                    logger.warning("token.weak", account=name, hint=HOW_TO_MAKE_ONE)
             preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
             write = SafeAdmission(server, admission_policy(settings), preflight)
             async with (
@@ -68,7 +68,7 @@ async def run_receiver(
                 await intake.look()
                 if write.fault is not None:
                     raise write.fault
-                gates = [account_policy(endpoint, name) for name, endpoint in endpoints.items()]
+                gates = [account_policy(account, name) for name, account in accounts.items()]
                 await _receive(settings, server, gates, intake, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
@@ -127,10 +127,10 @@ async def _receive(
     logger.info("receiver.stopped", **asdict(counters))
 
 
-def account_policy(settings: Settings, endpoint: str = ONE_AND_ONLY) -> AccountPolicy:
-    """What the settings of an endpoint ask of a request."""
+def account_policy(settings: Settings, account: str = ONE_AND_ONLY) -> AccountPolicy:
+    """What the settings of an account ask of a request."""
     return AccountPolicy(
-        endpoint=endpoint,
+        account=account,
         needs_token=settings.require_token,
         tokens=[token.get_secret_value() for token in settings.hook_tokens],
         scheme=settings.signature,

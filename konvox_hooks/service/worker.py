@@ -16,7 +16,7 @@ from broker.redis.client import close, connect
 from broker.safe_admission import Preflight
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
-from konvox_hooks.config.accounts import load_endpoints
+from konvox_hooks.config.accounts import load_accounts
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.config.sources import export_env_file
 from konvox_hooks.service.admin import admin_listener
@@ -108,8 +108,8 @@ def load_handlers(settings: Settings) -> LoadedHandlers:
 
 
 def konvox_access(settings: Settings) -> dict[str, KonvoxAccess]:
-    """Where handlers reach the Konvox API, by the endpoint that their event came in by."""
-    return {name: _access(endpoint) for name, endpoint in load_endpoints(settings).items()}
+    """Where handlers reach the Konvox API, by the account that their event came in by."""
+    return {name: _access(account) for name, account in load_accounts(settings).items()}
 
 
 def _access(settings: Settings) -> KonvoxAccess:

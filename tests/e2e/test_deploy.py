@@ -20,7 +20,8 @@ import pytest
 from broker.redis.client import close
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
 from konvox.samples import sample_body
-from konvox_hooks.config.settings import Settings, known_variables
+from konvox_hooks.config.load import known_variables
+from konvox_hooks.config.settings import Settings
 from tests.support import deploy
 from tests.support.deploy import DEPLOY, PROJECT, Launch, Machine
 from tests.support.store import connect

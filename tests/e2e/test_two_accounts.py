@@ -16,10 +16,10 @@ from handlers import on
 
 @on("*")
 async def tell(event, ctx):
-    ctx.log.info("seen", customer=event.endpoint, id=event.id)
+    ctx.log.info("seen", customer=event.account, id=event.id)
 """
 
-_ENDPOINTS = """
+_ACCOUNTS = """
 [acme]
 hook_tokens = ["a-token-only-acme-knows"]
 
@@ -32,9 +32,9 @@ signing_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
 async def test_handlers_see_by_which_endpoint_an_event_came(tmp_path: Path) -> None:
     """A token leads to one account, a signature to the other, and each event says which it was."""
     (tmp_path / "mine.py").write_text(_HANDLER)
-    (tmp_path / "endpoints.toml").write_text(_ENDPOINTS)
+    (tmp_path / "accounts.toml").write_text(_ACCOUNTS)
     env = {
-        "KONVOX_ENDPOINTS_FILE": "endpoints.toml",
+        "KONVOX_ACCOUNTS_FILE": "accounts.toml",
         "KONVOX_HANDLERS": "./mine.py",
         "KONVOX_PORT": "0",
         "KONVOX_ADMIN_PORT": "0",

@@ -17,7 +17,7 @@ def command() -> None:
     A read key lists and fetches, a full key creates, updates and deletes as well. With --json, records come in the
     API's own form: camelCase, unknown fields included. Secrets are masked.
 
-    Where KONVOX_ENDPOINTS_FILE names several accounts, --endpoint says which one a command is for.
+    Where KONVOX_ACCOUNTS_FILE names several accounts, --account says which one a command is for.
     """
 
 

@@ -1,4 +1,4 @@
-"""Which account a command of `konvox-hooks api` works for: `--endpoint`, which each of them takes."""
+"""Which account a command of `konvox-hooks api` works for: `--account`, which each of them takes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from typing import Any, Final
 
 import click
 
-from konvox_hooks.config.accounts import ONE_AND_ONLY, settings_of_endpoint
-from konvox_hooks.config.settings import Settings, load_settings
+from konvox_hooks.config.accounts import ONE_AND_ONLY, settings_of_account
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.settings import Settings
 
-_ENDPOINT: Final = "konvox_hooks.api.endpoint"
+_ACCOUNT: Final = "konvox_hooks.api.account"
 
 
 class AccountCommand(click.Command):
-    """A command that takes `--endpoint`. `account` reads it, so that no command has to pass it on."""
+    """A command that takes `--account`. `chosen_account` reads it, so that no command has to pass it on."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.params.append(
             click.Option(
-                ["--endpoint"],
+                ["--account", "--endpoint"],
                 metavar="NAME",
-                help="The account of this endpoint of KONVOX_ENDPOINTS_FILE.",
+                help="An account of KONVOX_ACCOUNTS_FILE.",
                 expose_value=False,
                 callback=_remember,
             )
@@ -29,20 +30,20 @@ class AccountCommand(click.Command):
 
 
 class AccountGroup(click.Group):
-    """A group whose commands take `--endpoint`."""
+    """A group whose commands take `--account`."""
 
     command_class = AccountCommand
 
 
-def account() -> tuple[Settings, str]:
-    """The settings of the account that the command under way works for, and the name of its endpoint.
+def chosen_account() -> tuple[Settings, str]:
+    """The settings and the name of the account that the present command works for.
 
     Raises:
-        UsageError: there is no such endpoint, or there are several and none was named; or a setting is wrong.
+        UsageError: there is no such account, or there are several and none was named; or a setting is wrong.
     """
-    name = click.get_current_context().meta.get(_ENDPOINT)
-    return settings_of_endpoint(load_settings(), name), name or ONE_AND_ONLY
+    name = click.get_current_context().meta.get(_ACCOUNT)
+    return settings_of_account(load_settings(), name), name or ONE_AND_ONLY
 
 
 def _remember(context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
-    context.meta[_ENDPOINT] = name
+    context.meta[_ACCOUNT] = name

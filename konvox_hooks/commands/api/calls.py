@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from konvox.client import KonvoxClient
 from konvox.errors import InvalidArgumentError
 from konvox.resources import Page, Record
-from konvox_hooks.commands.api.account import account
+from konvox_hooks.commands.api.account import chosen_account
 from konvox_hooks.commands.api.records import Listing, RecordT, as_rows, wire
 from konvox_hooks.config.api_client import konvox_client
 from konvox_hooks.config.settings import Settings
@@ -33,13 +33,13 @@ def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
     """Make a call, configured by the settings.
 
     Raises:
-        UsageError: a setting or the name of an endpoint is missing, or an argument is one that Konvox would refuse.
+        UsageError: a setting or the name of an account is missing, or an argument is one that Konvox would refuse.
         KonvoxApiError: the call failed.
     """
-    settings, endpoint = account()
+    settings, account = chosen_account()
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(_call(settings, endpoint, invoke))
+        return asyncio.run(_call(settings, account, invoke))
     except InvalidArgumentError as error:
         raise UsageError(in_options(error)) from None
 
@@ -88,6 +88,6 @@ def _print_wire(value: Any) -> None:
     click.echo(to_json(value))
 
 
-async def _call(settings: Settings, endpoint: str, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
-    async with konvox_client(settings, endpoint=endpoint) as client:
+async def _call(settings: Settings, account: str, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
+    async with konvox_client(settings, account=account) as client:
         return await invoke(client)

@@ -27,7 +27,7 @@ from konvox.samples import sample_body
 from konvox.sandbox import SandboxConfig, create_sandbox
 from konvox_hooks.cli import run
 from konvox_hooks.commands import api
-from konvox_hooks.config.settings import load_settings
+from konvox_hooks.config.load import load_settings
 from konvox_hooks.service.worker import konvox_access
 from tests.integration.konvox.scripted_konvox import KEY, ScriptedKonvox, envelope, failure, json_reply, scripted
 from worker.surroundings import surroundings
@@ -573,36 +573,36 @@ async def test_handlers_use_the_same_settings(shell: Shell) -> None:
 
 async def test_what_an_account_lacks_is_said(shell: Shell) -> None:
     """The key in its own table, since it is inherited from nowhere; the URL in its variable, as anywhere."""
-    Path("endpoints.toml").write_text('[acme]\nhook_tokens = ["a-token-only-acme-knows"]\n')
-    shell.configure(ENDPOINTS_FILE="endpoints.toml", API_KEY=KEY)
-    refused = await shell.api("contacts", "list", "--endpoint", "acme")
+    Path("accounts.toml").write_text('[acme]\nhook_tokens = ["a-token-only-acme-knows"]\n')
+    shell.configure(ACCOUNTS_FILE="accounts.toml", API_KEY=KEY)
+    refused = await shell.api("contacts", "list", "--account", "acme")
     assert refused.exit_code == 2
     assert "KONVOX_API_URL: not set" in refused.err
-    assert "[acme] api_key: not set in the endpoints file" in refused.err
+    assert "[acme] api_key: not set in the accounts file" in refused.err
 
 
 async def test_each_command_works_for_one_of_several_accounts(shell: Shell, aiohttp_server: ServerFor) -> None:
-    """`--endpoint` picks the key and, where it has its own, the API; without it nothing is called."""
+    """`--account` picks the key and, where it has its own, the API; without it nothing is called."""
     urls = [
         str((await aiohttp_server(create_sandbox(SandboxConfig(full_key=key, read_key=READ_KEY)))).make_url("/"))
         for key in (KEY, OTHER_KEY)
     ]
-    Path("endpoints.toml").write_text(
+    Path("accounts.toml").write_text(
         f'[acme]\nhook_tokens = ["a-token-only-acme-knows"]\napi_key = "{KEY}"\n'
         f'[globex]\nhook_tokens = ["a-token-only-globex-knows"]\napi_key = "{OTHER_KEY}"\napi_url = "{urls[1]}"\n'
     )
-    shell.configure(API_URL=urls[0], ENDPOINTS_FILE="endpoints.toml")
+    shell.configure(API_URL=urls[0], ACCOUNTS_FILE="accounts.toml")
     for name in ("acme", "globex"):
-        assert (await shell.api("contacts", "create", "--email", f"{name}@a.b", "--endpoint", name)).exit_code == 0
-        listed = await shell.api("contacts", "list", "--json", "--endpoint", name)
+        assert (await shell.api("contacts", "create", "--email", f"{name}@a.b", "--account", name)).exit_code == 0
+        listed = await shell.api("contacts", "list", "--json", "--account", name)
         assert [contact["email"] for contact in orjson.loads(listed.out)] == [f"{name}@a.b"]
     nameless = await shell.api("contacts", "list")
     assert (nameless.exit_code, nameless.out) == (2, "")
-    assert "say which one with --endpoint (acme, globex)" in nameless.err
+    assert "say which one with --account (acme, globex)" in nameless.err
 
 
 def test_every_command_takes_an_endpoint() -> None:
     """No command of `api` is left out."""
     commands = [leaf for group in api.command.commands.values() for leaf in group.commands.values()]  # type: ignore[attr-defined]
     assert len(commands) == 13
-    assert all("--endpoint" in [name for option in leaf.params for name in option.opts] for leaf in commands)
+    assert all("--account" in [name for option in leaf.params for name in option.opts] for leaf in commands)

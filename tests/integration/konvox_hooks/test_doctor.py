@@ -68,6 +68,15 @@ async def test_all_is_well(shell: Shell, redis_url: str) -> None:
     assert not list(shell.folder.glob(".konvox-hooks"))
 
 
+async def test_a_file_that_hides_a_package_of_ours(shell: Shell) -> None:
+    """A file that would hide what handlers import in a test run is a warning; others of our names are not."""
+    for name in ("konvox.py", "worker.py", "broker.py"):
+        (shell.folder / name).touch()
+    line = await one(shell, "names")
+    assert (line["state"], line["hint"]) == ("warning", "rename it")
+    assert line["message"].startswith(str(shell.folder / "konvox.py"))
+
+
 async def test_with_nothing_configured(shell: Shell) -> None:
     """What is missing is said, and nothing breaks."""
     shell.configure(API_URL=None, API_KEY=None, PUBLIC_URL=None, HOOK_TOKENS=None)
@@ -384,12 +393,12 @@ async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: Shell, redis
 
 async def test_several_endpoints_are_examined_each(shell: Shell, redis_url: str) -> None:
     """Under their names; Redis and handlers once."""
-    (shell.folder / "endpoints.toml").write_text(
+    (shell.folder / "accounts.toml").write_text(
         f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "{FULL}"\n'
         f'[other]\nhook_tokens = "{OLD_TOKEN}"\napi_key = "wrong"\n'
     )
     async with healthy(shell, redis_url):
-        shell.configure(ENDPOINTS_FILE="endpoints.toml", HOOK_TOKENS=None, API_KEY=None)
+        shell.configure(ACCOUNTS_FILE="accounts.toml", HOOK_TOKENS=None, API_KEY=None)
         _, lines = await examined(shell)
     assert lines["[acme] konvox api"][0]["state"] == lines["[acme] registration"][0]["state"] == "ok"
     assert lines["[other] konvox api"][0]["state"] == "fault"

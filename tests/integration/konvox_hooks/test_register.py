@@ -78,7 +78,7 @@ async def test_a_difference_needs_a_person(shell: Shell) -> None:
 
 
 async def test_one_that_is_switched_off_needs_a_person(shell: Shell) -> None:
-    """An inactive endpoint gets nothing, and only the dashboard can switch it on."""
+    """An inactive webhook gets nothing, and only the dashboard can switch it on."""
     await shell.add("contact.replied", active=False)
     outcome = await shell.register("--events", "contact.replied")
     assert outcome.exit_code == 3

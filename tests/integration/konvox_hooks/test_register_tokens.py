@@ -221,17 +221,17 @@ async def test_a_signature_that_needs_a_token_gets_one(shell: Shell) -> None:
 
 async def test_an_endpoint_of_several_is_registered(shell: Shell) -> None:
     """With its own key and token; a new token is shown as its file wants it."""
-    (shell.folder / "endpoints.toml").write_text(
+    (shell.folder / "accounts.toml").write_text(
         f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "kvx_live_full_key"\n'
         f'[other]\nhook_tokens = "{OLD_TOKEN}"\napi_key = "kvx_live_wrong"\n'
     )
-    shell.configure(ENDPOINTS_FILE="endpoints.toml", HOOK_TOKENS=None, API_KEY=None)
+    shell.configure(ACCOUNTS_FILE="accounts.toml", HOOK_TOKENS=None, API_KEY=None)
     assert (await shell.register(*REGISTER)).exit_code == 2
-    assert (await shell.register(*REGISTER, "--endpoint", "other")).exit_code == 1
-    assert (await shell.register(*REGISTER, "--endpoint", "acme")).exit_code == 0
+    assert (await shell.register(*REGISTER, "--account", "other")).exit_code == 1
+    assert (await shell.register(*REGISTER, "--account", "acme")).exit_code == 0
     assert [webhook.url.rpartition("/")[2] for webhook in await shell.known()] == [TOKEN]
-    rotate = ("register", *REGISTER, "--endpoint", "acme", "--rotate", "--no-check")
+    rotate = ("register", *REGISTER, "--account", "acme", "--rotate", "--no-check")
     assert (await shell.run(*rotate, "--write-env")).exit_code == 2
     rotated = await shell.run(*rotate, may_show=TOKEN)
     assert re.search(rf'^hook_tokens = "[A-Za-z0-9_-]{{43}},{TOKEN}"$', rotated.out, re.MULTILINE)
-    assert "below [acme] in the endpoints file" in rotated.err
+    assert "below [acme] in the accounts file" in rotated.err

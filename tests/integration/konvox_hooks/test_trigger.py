@@ -216,21 +216,21 @@ async def test_one_endpoint_of_several_gets_it(
     trigger: Trigger, receiver: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its own token or signature; without a name, which is a mistake here, nothing is sent."""
-    Path("endpoints.toml").write_text(
+    Path("accounts.toml").write_text(
         f'[acme]\nhook_tokens = ["{TOKEN}"]\n[globex]\nsignature = "hmac-sha256"\nsigning_secrets = ["{SECRET}"]\n'
     )
     monkeypatch.delenv("KONVOX_HOOK_TOKENS")
-    monkeypatch.setenv("KONVOX_ENDPOINTS_FILE", "endpoints.toml")
+    monkeypatch.setenv("KONVOX_ACCOUNTS_FILE", "accounts.toml")
     for name, gate in (
         ("acme", {"tokens": (TOKEN,)}),
         ("globex", {"scheme": "hmac-sha256", "signing_secrets": (SECRET,)}),
     ):
-        await receiver(endpoint=name, **gate)
-        exit_code, [[status, result, _]], _ = await trigger("contact.replied", "--endpoint", name)
+        await receiver(account=name, **gate)
+        exit_code, [[status, result, _]], _ = await trigger("contact.replied", "--account", name)
         assert (exit_code, status, result) == (0, "200", "accepted")
     exit_code, rows, said = await trigger("contact.replied")
     assert (exit_code, rows) == (2, [])
-    assert "say which one with --endpoint (acme, globex)" in said
-    exit_code, _, said = await trigger("contact.replied", "--endpoint", "initech")
+    assert "say which one with --account (acme, globex)" in said
+    exit_code, _, said = await trigger("contact.replied", "--account", "initech")
     assert exit_code == 2
-    assert "there is no such endpoint (there are acme, globex)" in said
+    assert "there is no such account (there are acme, globex)" in said

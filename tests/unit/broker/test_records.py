@@ -63,6 +63,14 @@ def test_a_job_survives_redis_exactly(record: Record, replayed: bool, handler: s
     assert (again.id, again.dead_letter_id) == (job.id, job.dead_letter_id)
 
 
+def test_the_account_is_read_by_its_former_name() -> None:
+    """Jobs and captures of earlier versions call it `endpoint`."""
+    record = Record.capture(body_of(1), received_at_ms=RECEIVED_AT_MS, account="acme")
+    job = Job.first(record)
+    assert Job.from_bytes(job.to_bytes().replace(b'"account"', b'"endpoint"')) == job
+    assert Record.from_line(record.to_line().replace(b'"account"', b'"endpoint"'), now_ms=NOW_MS) == record
+
+
 @given(bodies)
 def test_a_bare_body_is_a_line_as_well(body: bytes) -> None:
     """A line that holds just a Konvox body is an event received now; one with a `body` of its own is a capture."""

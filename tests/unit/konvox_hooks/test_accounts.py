@@ -1,4 +1,4 @@
-"""Several accounts on one receiver: the endpoints file."""
+"""Several accounts on one receiver: the accounts file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from konvox_hooks.config.accounts import load_endpoints, settings_of_endpoint
+from konvox_hooks.config.accounts import load_accounts, settings_of_account
+from konvox_hooks.config.load import load_settings, unknown_variables
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 
@@ -16,26 +17,26 @@ TOKEN = "a-token-of-22-letters_"
 
 def settings(tmp_path: Path, toml: str, **fields: object) -> Settings:
     """Settings that name a file with this content."""
-    path = tmp_path / "endpoints.toml"
+    path = tmp_path / "accounts.toml"
     path.write_text(toml, encoding="utf-8")
-    return Settings.model_validate({"endpoints_file": path, **fields})
+    return Settings.model_validate({"accounts_file": path, **fields})
 
 
 def fault(tmp_path: Path, toml: str) -> str:
     """What is said about a file."""
     with pytest.raises(UsageError) as caught:
-        load_endpoints(settings(tmp_path, toml))
+        load_accounts(settings(tmp_path, toml))
     return str(caught.value)
 
 
-def test_without_a_file_the_variables_are_the_one_endpoint() -> None:
-    """Whoever has one account need not know of endpoints."""
+def test_without_a_file_the_variables_are_the_one_account() -> None:
+    """With one account, nobody needs to know of the file."""
     alone = Settings(hook_tokens=[SecretStr(TOKEN)])
-    assert load_endpoints(alone) == {"": alone}
+    assert load_accounts(alone) == {"": alone}
 
 
-def test_each_endpoint_has_its_own_account_and_shares_the_rest(tmp_path: Path) -> None:
-    """Tokens, secrets, company and key are the endpoint's; the API's URL and the limits are those of the variables."""
+def test_each_account_has_its_own_secrets_and_shares_the_rest(tmp_path: Path) -> None:
+    """Tokens, secrets, company and key are the account's; the API's URL and the limits are those of the variables."""
     (tmp_path / "key").write_text("kvx_live_acme\n")
     toml = f"""
     [acme]
@@ -48,27 +49,39 @@ def test_each_endpoint_has_its_own_account_and_shares_the_rest(tmp_path: Path) -
     signing_secrets = ["globex-secret"]
     """
     shared = {"api_url": "https://app.example.com", "max_body_bytes": 1000, "api_key": "kvx_live_top"}
-    endpoints = load_endpoints(settings(tmp_path, toml, hook_tokens="top-token", **shared))
-    assert sorted(endpoints) == ["", "acme", "globex"]
-    acme, globex = endpoints["acme"], endpoints["globex"]
+    accounts = load_accounts(settings(tmp_path, toml, hook_tokens="top-token", **shared))
+    assert sorted(accounts) == ["", "acme", "globex"]
+    acme, globex = accounts["acme"], accounts["globex"]
     assert acme.api_key is not None
     assert acme.api_key.get_secret_value() == "kvx_live_acme"
     assert (acme.api_url, acme.max_body_bytes, acme.company_ids) == ("https://app.example.com", 1000, ["clacme"])
     assert (globex.hook_tokens, globex.api_key, globex.signature) == ([], None, "hmac-sha256")
 
 
-def test_the_variables_are_no_endpoint_if_they_let_nobody_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("heading", ["accounts", "endpoints"])
+def test_accounts_may_stand_below_a_heading(tmp_path: Path, heading: str) -> None:
+    """`[accounts.acme]` is the account acme; the former heading `endpoints` is read as well."""
+    toml = f'[{heading}.acme]\nhook_tokens = ["{TOKEN}"]\n[{heading}.globex]\nhook_tokens = ["another-{TOKEN}"]'
+    assert list(load_accounts(settings(tmp_path, toml))) == ["acme", "globex"]
+
+
+def test_an_account_may_be_named_like_the_heading(tmp_path: Path) -> None:
+    """A table `[accounts]` that holds settings, and no tables, is an account of that name."""
+    assert list(load_accounts(settings(tmp_path, f'[accounts]\nhook_tokens = ["{TOKEN}"]'))) == ["accounts"]
+
+
+def test_the_variables_are_no_account_if_they_let_nobody_in(tmp_path: Path) -> None:
     """With a file, the variables need neither token nor signature."""
     just_file = settings(tmp_path, f'[acme]\nhook_tokens = ["{TOKEN}"]')
     just_file.require_way_in()
-    assert list(load_endpoints(just_file)) == ["acme"]
+    assert list(load_accounts(just_file)) == ["acme"]
 
 
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
         ("[acme", "not TOML"),
-        ("", "it names no endpoint"),
+        ("", "it names no account"),
         ('acme = "x"', "must be a table"),
         ("[acme]", "[acme] hook_tokens: neither a token nor a signature"),
         ('["a b"]\nhook_tokens = ["x"]', "plain name"),
@@ -81,24 +94,34 @@ def test_the_variables_are_no_endpoint_if_they_let_nobody_in(tmp_path: Path) -> 
     ],
 )
 def test_each_fault_names_the_endpoint_and_shows_no_secret(tmp_path: Path, toml: str, said: str) -> None:
-    """A line for each fault: the file, the endpoint, the field, and what is wrong."""
+    """A line for each fault: the file, the account, the field, and what is wrong."""
     line = fault(tmp_path, toml)
     assert said in line
-    assert "endpoints.toml" in line
+    assert "accounts.toml" in line
     assert "s3cret" not in line
 
 
 def test_a_file_that_is_not_there_is_a_fault_of_its_variable(tmp_path: Path) -> None:
     """The message names the variable and the path."""
-    with pytest.raises(UsageError, match=r"KONVOX_ENDPOINTS_FILE: .*gone\.toml cannot be read"):
-        load_endpoints(Settings(endpoints_file=tmp_path / "gone.toml"))
+    with pytest.raises(UsageError, match=r"KONVOX_ACCOUNTS_FILE: .*gone\.toml cannot be read"):
+        load_accounts(Settings(accounts_file=tmp_path / "gone.toml"))
 
 
 def test_a_command_picks_an_endpoint_by_name(tmp_path: Path) -> None:
     """Without a name it takes the variables' own; an unknown name, or none where there are several, is told."""
     several = settings(tmp_path, f'[acme]\nhook_tokens = ["{TOKEN}"]')
-    assert settings_of_endpoint(several, "acme").hook_tokens == [SecretStr(TOKEN)]
-    with pytest.raises(UsageError, match="--endpoint"):
-        settings_of_endpoint(several, None)
+    assert settings_of_account(several, "acme").hook_tokens == [SecretStr(TOKEN)]
+    with pytest.raises(UsageError, match="--account"):
+        settings_of_account(several, None)
     with pytest.raises(UsageError, match="there are acme"):
-        settings_of_endpoint(several, "globex")
+        settings_of_account(several, "globex")
+
+
+def test_the_file_is_found_by_the_former_name_of_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """KONVOX_ENDPOINTS_FILE is read where KONVOX_ACCOUNTS_FILE is not set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KONVOX_ENDPOINTS_FILE", "old.toml")
+    assert load_settings().accounts_file == Path("old.toml")
+    monkeypatch.setenv("KONVOX_ACCOUNTS_FILE", "new.toml")
+    assert load_settings().accounts_file == Path("new.toml")
+    assert unknown_variables() == []

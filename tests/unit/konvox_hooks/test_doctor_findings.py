@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from konvox_hooks.config.settings import Settings, examine_settings
+from konvox_hooks.config.load import examine_settings
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.doctor import examination
 from konvox_hooks.doctor.examination import admit, examine
 from konvox_hooks.doctor.findings import Check, Finding, Findings, Subject, ok
@@ -19,9 +20,9 @@ TOKEN = "a-token-0123456789"
 SECRET = "a-signing-secret"
 
 
-async def found(check: Check, patient: Subject) -> list[Finding]:
+async def found(check: Check, subject: Subject) -> list[Finding]:
     """All that a check finds."""
-    return [finding async for finding in check(patient)]
+    return [finding async for finding in check(subject)]
 
 
 @pytest.mark.parametrize(
@@ -66,14 +67,14 @@ async def test_each_setting_at_fault_is_a_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("KONVOX_PORT", "abc-secret")
     monkeypatch.setenv("KONVOX_SIGNATURE", "hmac-sha256")
     monkeypatch.setenv("KONVOX_DATA_DIR", "mine")
-    patient, none = admit()
-    findings = await found(check_settings, patient)
+    subject, none = admit()
+    findings = await found(check_settings, subject)
     assert [(finding.state, finding.message.partition(":")[0]) for finding in findings] == [
         ("fault", "KONVOX_SIGNING_SECRETS"),
         ("fault", "KONVOX_PORT"),
     ]
     assert "abc-secret" not in repr(findings)
-    assert (patient.settings.data_dir, patient.settings.signature, none) == (Path("mine"), "off", [])
+    assert (subject.settings.data_dir, subject.settings.signature, none) == (Path("mine"), "off", [])
 
 
 async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +90,10 @@ async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch)
 async def test_an_env_file_that_cannot_be_read_is_a_fault(clean_environment: Path) -> None:
     """The environment is examined all the same."""
     (clean_environment / ".env").write_bytes(b"KONVOX_PORT=\xff\n")
-    patient, findings = admit()
+    subject, findings = admit()
     assert [(finding.check, finding.state) for finding in findings] == [("settings", "fault")]
-    assert patient.settings.port == 8080
-    assert {finding.check for finding in await examine(patient)} >= {"handlers", "data folder", "redis", "way in"}
+    assert subject.settings.port == 8080
+    assert {finding.check for finding in await examine(subject)} >= {"handlers", "data folder", "redis", "way in"}
 
 
 @pytest.mark.parametrize(
@@ -173,8 +174,8 @@ async def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_file_of_endpoints_that_is_wrong_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line of it."""
-    (tmp_path / "endpoints.toml").write_text("[acme]\n[other]\nsignature = 'hmac-sha256'\n")
-    monkeypatch.setenv("KONVOX_ENDPOINTS_FILE", "endpoints.toml")
-    findings = [finding for finding in await examine(admit()[0]) if finding.check == "endpoints"]
+    (tmp_path / "accounts.toml").write_text("[acme]\n[other]\nsignature = 'hmac-sha256'\n")
+    monkeypatch.setenv("KONVOX_ACCOUNTS_FILE", "accounts.toml")
+    findings = [finding for finding in await examine(admit()[0]) if finding.check == "accounts"]
     assert [finding.state for finding in findings] == ["fault", "fault"]
     assert ["[acme]" in findings[0].message, "[other]" in findings[1].message] == [True, True]

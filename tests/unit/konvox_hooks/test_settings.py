@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from konvox_hooks.config.settings import (
-    HOW_TO_MAKE_ONE,
-    NOT_SET,
-    SECRET_FIELDS,
-    Settings,
-    example_of,
-    known_variables,
-    load_settings,
-    unknown_variables,
-    variable_of,
-)
+from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
+from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, NOT_SET, SECRET_FIELDS, Settings, example_of, variable_of
 from konvox_hooks.config.urls import MASK
 from konvox_hooks.errors import UsageError
 

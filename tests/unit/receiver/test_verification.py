@@ -225,26 +225,26 @@ def test_nothing_unknown_is_left_in_a_masked_path(path: str) -> None:
 
 
 def test_an_endpoint_is_found_by_its_token() -> None:
-    """Each token leads to its own endpoint, and what leads to none is not found."""
+    """Each token leads to its own account, and what leads to none is not found."""
     house = AccountRouter(
         [
-            AccountPolicy(endpoint="acme", tokens=["acme-token"]),
-            AccountPolicy(endpoint="globex", tokens=["globex-token"]),
+            AccountPolicy(account="acme", tokens=["acme-token"]),
+            AccountPolicy(account="globex", tokens=["globex-token"]),
         ]
     )
-    assert [gate.endpoint for gate in house.candidates("globex-token")] == ["globex"]
+    assert [gate.account for gate in house.candidates("globex-token")] == ["globex"]
     assert status_of(house.candidates, "other") == 404
     assert status_of(house.candidates, None) == 404
 
 
 def test_without_a_token_the_signature_finds_the_endpoint() -> None:
     """Whose secret verifies is whose event it is; a signature of nobody's is refused."""
-    gates = [AccountPolicy(endpoint=name, scheme="hmac-sha256", signing_secrets=[name]) for name in ("acme", "globex")]
+    gates = [AccountPolicy(account=name, scheme="hmac-sha256", signing_secrets=[name]) for name in ("acme", "globex")]
     candidates = AccountRouter(gates).candidates(None)
     for name in ("acme", "globex"):
         signed = headers((HEADER, sign_hmac_sha256(BODY, secret=name)))
         gate = check_body(candidates, BODY, signed, received_at_ms=NOW_MS)
-        assert gate.endpoint == gate.read_event(BODY, signed, received_at_ms=NOW_MS).endpoint == name
+        assert gate.account == gate.read_event(BODY, signed, received_at_ms=NOW_MS).account == name
     forged = headers((HEADER, sign_hmac_sha256(BODY, secret="guessed")))
     assert status_of(check_body, candidates, BODY, forged, received_at_ms=NOW_MS) == 401
 

@@ -1,0 +1,97 @@
+"""From the environment and `.env` to the settings, or to one line for each setting that is wrong.
+
+Called by each command before it does anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from konvox_hooks.config.settings import PREFIX, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.sources import FILE_SUFFIX, Source, find, read_layers
+from konvox_hooks.errors import UsageError
+
+FORMER_NAMES: Final = {"accounts_file": "endpoints_file"}
+"""Settings that are still read by the name that they had before."""
+
+
+def load_settings(*, env_file: str | Path = ".env") -> Settings:
+    """Read the environment and `.env`.
+
+    Raises:
+        UsageError: one line for each setting at fault, all of them at once; no line holds a value.
+    """
+    settings, faults = examine_settings(env_file=env_file)
+    if faults:
+        raise UsageError("\n".join(faults.values()))
+    return settings
+
+
+def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[str, str]]:
+    """Read the environment and `.env` as far as they are right.
+
+    Returns:
+        The settings, with the defaults for those at fault; and a line for each of these, by its name.
+
+    Raises:
+        UsageError: `.env` cannot be read.
+    """
+    layers = read_layers(Settings, env_file)
+    values: dict[str, str] = {}
+    sources: dict[str, Source] = {}
+    faults: dict[str, str] = {}
+    for name in Settings.model_fields:
+        try:
+            found = find(variable_of(name), layers, may_be_file=name in SECRET_FIELDS)
+            if found is None and name in FORMER_NAMES:
+                found = find(variable_of(FORMER_NAMES[name]), layers, may_be_file=False)
+        except ValueError as error:
+            faults[name] = str(error)
+            continue
+        if found is not None:
+            values[name], sources[name] = found
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        # A secret whose file is at fault is missing here too: what was found first is the cause.
+        faults = faults_by_name(error) | faults
+        # A scheme whose secrets are at fault cannot stand without them.
+        wrong = faults.keys() | ({"signature"} if "signing_secrets" in faults else set())
+        settings = Settings.model_validate({name: value for name, value in values.items() if name not in wrong})
+    settings._sources.update(sources)  # only here is it known where each value came from
+    return settings, {name: _line(name, faults[name]) for name in Settings.model_fields if name in faults}
+
+
+def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
+    """The KONVOX_ variables that are set and that nothing reads: mistyped, most likely."""
+    known = known_variables()
+    names = {name for layer in read_layers(Settings, env_file) for name in layer.variables}
+    return sorted(name for name in names if name.upper().startswith(PREFIX) and name not in known)
+
+
+def known_variables() -> frozenset[str]:
+    """Every variable that is read, the `…_FILE` ones included."""
+    files = {variable_of(name) + FILE_SUFFIX for name in SECRET_FIELDS}
+    return frozenset({*map(variable_of, (*Settings.model_fields, *FORMER_NAMES.values())), *files})
+
+
+def faults_by_name(error: ValidationError) -> dict[str, str]:
+    """The reason for each setting at fault, without its value."""
+    faults: dict[str, str] = {}
+    for details in error.errors(include_input=False, include_url=False):
+        faults.setdefault(str(details["loc"][0]), _reason(details))
+    return faults
+
+
+def _reason(details: ErrorDetails) -> str:
+    ours = details.get("ctx", {}).get("error")
+    return str(ours) if ours is not None else details["msg"].replace("Input should", "this should")
+
+
+def _line(name: str, reason: str) -> str:
+    variable = variable_of(name)
+    return f"{variable}: {reason} (example: {variable}={example_of(name)})"
