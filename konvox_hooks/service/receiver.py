@@ -12,7 +12,8 @@ from dataclasses import asdict
 
 import structlog
 
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
 from konvox_hooks.config.accounts import ONE_AND_ONLY, load_accounts
 from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, Settings

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import orjson
 
 from broker.admission import AdmissionPolicy, to_redis
-from broker.redis.client import Server
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.reception import Counters
 from receiver.verification import AccountPolicy
+from tests.support.store import RedisClient
 
 TOKEN = "a-token-of-the-tests-0123456789"
 
@@ -127,7 +127,7 @@ class RunningReceiver:
 
 
 @asynccontextmanager
-async def receiving(gate: AccountPolicy, server: Server) -> AsyncIterator[RunningReceiver]:
+async def receiving(gate: AccountPolicy, server: RedisClient) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
     admission = GroupCommit(to_redis(server, AdmissionPolicy()))
     listener = PublicListener([gate], admission, stop_seconds=1)

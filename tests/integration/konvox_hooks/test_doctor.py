@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from tests.integration.konvox.scripted_konvox import KEY, Reply, ScriptedKonvox, envelope, failure, scripted
 from tests.support.processes import OurProcess
 from tests.support.registration import FULL, OLD_TOKEN, READ, TOKEN, Outcome, Shell
 from tests.support.sentinel import SentinelSet
+from tests.support.store import connect
 from tests.support.valkey import ValkeyServer
 
 Line = dict[str, str]

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, to_redis
@@ -18,6 +17,7 @@ from receiver.listener import PublicListener
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -28,7 +28,7 @@ REQUEST = http_request(HOOK, body_of(1))
 class HeldCommit:
     """Redis behind a gate: batches wait until they are let through."""
 
-    def __init__(self, server: ArqRedis) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self._to_redis = to_redis(server, AdmissionPolicy())
         self.arrived = asyncio.Event()
         self.let_through = asyncio.Event()
@@ -41,7 +41,7 @@ class HeldCommit:
 
 
 @pytest.fixture
-def held(server: ArqRedis) -> HeldCommit:
+def held(server: RedisClient) -> HeldCommit:
     """A store that keeps the receiver waiting."""
     return HeldCommit(server)
 
@@ -127,7 +127,7 @@ async def test_a_connection_in_use_is_not_idle(
 
 
 async def test_a_sender_that_goes_away_does_not_lose_its_event(
-    waiting: tuple[PublicListener, int], held: HeldCommit, server: ArqRedis
+    waiting: tuple[PublicListener, int], held: HeldCommit, server: RedisClient
 ) -> None:
     """It closes its connection before the answer: the event is kept, and counted."""
     _, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
@@ -241,7 +241,7 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
     writer.close()
 
 
-async def test_too_many_connections_are_sent_away(server: ArqRedis) -> None:
+async def test_too_many_connections_are_sent_away(server: RedisClient) -> None:
     """With a 503; before it comes to that, answers end their connections, so that others get in."""
     admission = GroupCommit(to_redis(server, AdmissionPolicy()))
     public = PublicListener([AccountPolicy(tokens=[TOKEN])], admission, stop_seconds=1, most_connections=5)

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
-from broker.ledger import audit
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from broker.redis.durability import BY_WAITAOF
 from receiver.intake import Intake
 from receiver.spool import SpoolFolder, spooled_events
@@ -31,6 +30,7 @@ from tests.support.refusals import (
     lacks_replicas,
 )
 from tests.support.spooling import ROOM, files_in
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 POLICY = AdmissionPolicy()
@@ -50,7 +50,7 @@ async def log() -> AsyncIterator[LogWatch]:
 
 
 @pytest.fixture
-async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[ArqRedis]:
+async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[RedisClient]:
     """A connection to it."""
     connection = connect(own_valkey.url())
     yield connection
@@ -58,7 +58,7 @@ async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[ArqRedis]:
 
 
 @pytest.fixture
-async def intake(own_server: ArqRedis, tmp_path: Path, log: LogWatch) -> AsyncIterator[Intake]:
+async def intake(own_server: RedisClient, tmp_path: Path, log: LogWatch) -> AsyncIterator[Intake]:
     """An intake before it."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
@@ -77,7 +77,7 @@ async def kept(intake: Intake, *numbers: int) -> list[str]:
     return [job.id for job in jobs]
 
 
-async def assert_all_in_redis(server: Server, ids: Sequence[str]) -> None:
+async def assert_all_in_redis(server: RedisClient, ids: Sequence[str]) -> None:
     """Each of them waits there, once, in the order in which they came, and the ledger says the same."""
     assert sorted(job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)) == sorted(ids)
     logged = [Job.from_bytes(fields[b"job"]).id for _, fields in await server.xrange(keys.LOG)]
@@ -96,7 +96,7 @@ async def assert_one_outage(intake: Intake, log: LogWatch, tmp_path: Path) -> No
 
 
 async def test_redis_killed_and_started_again(
-    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, intake: Intake, log: LogWatch, tmp_path: Path
 ) -> None:
     """What came meanwhile is in it behind what came before."""
     ids = await kept(intake, 1, 2)
@@ -111,7 +111,7 @@ async def test_redis_killed_and_started_again(
 
 
 async def test_redis_hung(
-    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, intake: Intake, log: LogWatch, tmp_path: Path
 ) -> None:
     """The first batch waits for as long as Redis is given; what it has written after all is not written twice."""
     assert own_valkey.process is not None
@@ -146,7 +146,7 @@ async def test_redis_takes_no_writes(
     reason: str,
     found_by: str,
     own_valkey: ValkeyServer,
-    own_server: ArqRedis,
+    own_server: RedisClient,
     intake: Intake,
     log: LogWatch,
     tmp_path: Path,
@@ -187,7 +187,7 @@ async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) ->
 
 
 async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
-    own_valkey: ValkeyServer, own_server: ArqRedis, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, log: LogWatch, tmp_path: Path
 ) -> None:
     """The next one drains what it finds, in the order in which it came."""
 
@@ -207,7 +207,7 @@ async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
     await assert_all_in_redis(own_server, ids)
 
 
-async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: ArqRedis, tmp_path: Path) -> None:
+async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: RedisClient, tmp_path: Path) -> None:
     """There is no acceptance, and readiness says so; with Redis, all is well again."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
@@ -227,7 +227,7 @@ async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server:
 
 
 async def test_events_of_all_callers_are_kept_through_an_outage(
-    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, intake: Intake, log: LogWatch, tmp_path: Path
 ) -> None:
     """A thousand and more, while Redis goes and comes, live ones among those that are drained."""
     ids: list[str] = []
@@ -257,7 +257,7 @@ async def test_events_of_all_callers_are_kept_through_an_outage(
     await delivering
     await log.until("drain.finished", times=3)
     assert intake.spooled_events == 0
-    server: Server = own_server
+    server: RedisClient = own_server
     assert {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)} == set(ids)
     ledger = await audit(server)
     assert (ledger.accepted, ledger.balanced) == (len(ids), True)
