@@ -82,7 +82,7 @@ async def test_the_next_request_may_begin_behind_the_last(receiver: RunningRecei
 async def test_requests_that_come_while_one_waits_are_answered_in_turn(
     waiting: tuple[PublicListener, int], held: HeldCommit
 ) -> None:
-    """The sender does not wait for its answer: the second request is read behind the first."""
+    """A sender that does not wait for its answers gets them in turn."""
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
     writer.write(REQUEST)
     await held.arrived.wait()
