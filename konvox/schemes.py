@@ -74,7 +74,7 @@ class Scheme(Protocol):
             now_seconds: the receiver's time, in Unix seconds.
 
         Raises:
-            SignatureError: it does not verify. Nothing else, whatever the input.
+            SignatureError: it does not verify. No input raises anything else.
         """
         ...
 

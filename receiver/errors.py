@@ -22,7 +22,7 @@ class RefusedError(ReceiverError):
 
 
 class OverloadedError(ReceiverError):
-    """There is no room for a request at the moment. It was not looked at any further; the sender may try again.
+    """There is no room for a request or its event at the moment; the sender may try again.
 
     Attributes:
         reason: of what there is too much.

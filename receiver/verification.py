@@ -2,7 +2,7 @@
 
 Called for every request by `receiver.connection` and `receiver.app`, first with the head, then with the whole body.
 
-The checks run from cheap to dear. A sender who has shown neither a token nor a signature learns nothing about its body.
+The cheap checks come first. A sender who has shown neither a token nor a signature learns nothing about its body.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _KEPT_OF_STANDARD_WEBHOOKS = tuple((name, name.lower()) for name in (*KEPT_HEADE
 _NONE: list[str] = []
 
 _MOST_LENGTH_DIGITS = 18
-"""A `Content-Length` with more digits is too large, whatever it says."""
+"""A `Content-Length` with more digits than this is too large in any case."""
 
 
 class Headers(HeaderValues, Protocol):

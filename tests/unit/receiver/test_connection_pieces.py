@@ -150,17 +150,17 @@ def test_no_noise_breaks_a_connection(noise: bytes, cuts: set[int]) -> None:
 async def test_pipelined_bytes_are_bounded_while_an_event_waits() -> None:
     """A sender that does not wait for its answers is read no further than the bound, and again after the answer."""
     owner, wire, connection = connect()
-    connection.data_received(PLAIN[0])
+    too_much = http_request(HOOK, body_of(6, subject="x" * MAX_PLAIN_BYTES))
+    is_read = []
+    for data in (PLAIN[0], PLAIN[1], too_much):
+        connection.data_received(data)
+        is_read.append(wire.is_read)
     assert connection.busy
-    connection.data_received(PLAIN[1])
-    assert wire.is_read
-    padding = http_request(HOOK, body_of(6, subject="x" * MAX_PLAIN_BYTES))
-    connection.data_received(padding)
-    assert not wire.is_read
     await owner.group_commit.drain()
-    assert wire.is_read
+    is_read.append(wire.is_read)
+    assert is_read == [True, True, False, True]
     assert wire.written.count(b"HTTP/1.1 200 OK\r\n") == 1
-    assert owner.aiohttp.received == PLAIN[1] + padding  # together they are no plain delivery
+    assert owner.aiohttp.received == PLAIN[1] + too_much  # together they are no plain delivery
 
 
 async def test_what_fits_the_bound_is_read_on() -> None:
