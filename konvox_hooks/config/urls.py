@@ -27,7 +27,7 @@ def public_origin(value: str) -> str:
     """An HTTPS origin without a slash at its end; plain HTTP is for this machine only."""
     parts = _split_web_url(value)
     if parts.path not in {"", "/"}:
-        raise ValueError("this must end after the host: the path is added by itself")
+        raise ValueError("this must end after the host: konvox-hooks adds the path")
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 

@@ -237,6 +237,19 @@ async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch
     writer.close()
 
 
+async def test_a_sender_that_asks_before_it_sends_its_body_is_told_to(receiver: RunningReceiver) -> None:
+    """A request with `Expect: 100-continue` gets the 100 that its sender waits for, and then its answer."""
+    headers = [("Content-Type", "application/json"), ("Expect", "100-continue")]
+    head, _, body = http_request(HOOK, body_of(1), headers=headers).partition(b"\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(head + b"\r\n\r\n")
+    async with asyncio.timeout(20):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await read_answer(reader)).json["status"] == "accepted"
+    writer.close()
+
+
 async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> None:
     """The answer says what is wrong, and does not say which software answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)

@@ -42,7 +42,7 @@ def test_an_origin_loses_its_slash(given_url: str, origin: str) -> None:
         ("https://", "begins with https://"),
         ("http://hooks.example.com", "http:// is for this machine only"),
         ("http://127.0.0.1.example.com", "http:// is for this machine only"),
-        ("https://hooks.example.com/hooks/konvox", "the path is added by itself"),
+        ("https://hooks.example.com/hooks/konvox", "konvox-hooks adds the path"),
         ("https://user:pass@hooks.example.com", "must not hold a user"),
         ("https://hooks.example.com?a=b", "must not hold a user"),
         ("https://hooks.example.com#a", "must not hold a user"),
