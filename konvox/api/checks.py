@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic.alias_generators import to_camel
 
-from konvox.errors import InvalidArgumentError
-from konvox.urls import is_loopback
+from konvox.errors import InvalidArgumentError, InvalidUrlError
+from konvox.urls import check_web_url
 
 MAX_LIMIT = 200
 """The most records that Konvox returns on one page."""
@@ -86,16 +86,11 @@ def disclaimer(connection_method: str, *, accepted: bool | None) -> None:
 
 
 def webhook_url(value: object) -> None:
-    """Require HTTPS; plain HTTP passes for this machine only, so that the sandbox can deliver to it."""
+    """Require a URL that Konvox can deliver to, see `konvox.urls`."""
     try:
-        url = urlsplit(text("url", value))
-        host = url.hostname or ""
-        acceptable = bool(host) and (url.scheme == "https" or (url.scheme == "http" and is_loopback(host)))
-    except ValueError:
-        acceptable = False
-    if not acceptable:
-        message = "url must be an https:// URL (http:// only for this machine, as with the sandbox)"
-        raise InvalidArgumentError(message, argument="url")
+        check_web_url(value if isinstance(value, str) else "")
+    except InvalidUrlError as error:
+        raise InvalidArgumentError(f"url {error.fault}", argument="url") from None
 
 
 def event_names(value: object) -> tuple[str, ...]:

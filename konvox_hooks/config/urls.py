@@ -10,7 +10,8 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
-from konvox.urls import is_loopback
+from konvox.errors import InvalidUrlError
+from konvox.urls import check_web_url
 
 MASK: Final = "••••"
 """What stands in the place of a secret."""
@@ -26,7 +27,7 @@ def public_origin(value: str) -> str:
     """An HTTPS origin without a slash at its end; plain HTTP is for this machine only."""
     parts = _split_web_url(value)
     if parts.path not in {"", "/"}:
-        raise ValueError("this must end after the host: the path is added by itself")
+        raise ValueError("this must end after the host: konvox-hooks adds the path")
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
@@ -62,15 +63,12 @@ def mask_redis_address(value: str) -> str:
 
 
 def _split_web_url(value: str) -> SplitResult:
-    parts = _split(value, otherwise="this is not a URL: its host or port cannot be read")
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
-        raise ValueError("this must be a URL that begins with https://")
+    try:
+        parts = check_web_url(value)
+    except InvalidUrlError as error:
+        raise ValueError(f"this {error.fault}") from None
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("user, password, query and fragment do not belong here")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            "this must begin with https://; http:// is for this machine only, such as http://127.0.0.1:8080"
-        )
+        raise ValueError("this must not hold a user, a password, a query or a fragment")
     return parts
 
 

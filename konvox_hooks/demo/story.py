@@ -17,6 +17,7 @@ from konvox.signatures import sign_hmac_sha256
 from konvox_hooks.demo.handlers import FLAKY_CONTACT, STUCK_CONTACT
 from konvox_hooks.demo.stage import Stage, stage
 from konvox_hooks.errors import Failed
+from receiver.paths import hook_path
 
 _SETTLE_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
@@ -179,7 +180,7 @@ async def _post(this: Stage, body: bytes, *, token: str | None = None, signature
         "Content-Type": "application/json",
         SIGNATURE_HEADER: signature or sign_hmac_sha256(body, secret=this.signing_secret),
     }
-    url = f"{this.receiver_url}/hooks/konvox/{token or this.token}"
+    url = this.receiver_url + hook_path(token or this.token)
     async with this.http.post(url, data=body, headers=headers) as answer:
         return answer.status
 
