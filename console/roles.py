@@ -28,10 +28,10 @@ from console.settings import HOW_TO_MAKE_ONE, Settings
 from console.variables import export_env_file
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
+from receiver.failover import FailoverWriter
 from receiver.gate import Gate
-from receiver.intake import Intake
 from receiver.listener import PublicListener
-from receiver.spool import SpoolFolder
+from receiver.spool import Spool
 from worker.dispatch import Dispatcher
 from worker.once import OnceBlocks, OnceGate
 from worker.surroundings import KonvoxAccess, surroundings
@@ -79,14 +79,14 @@ async def run_receiver(
                     logger.warning("hook_tokens.weak", endpoint=name, mend=HOW_TO_MAKE_ONE)
             write = CheckedWrite(server, settings)
             async with (
-                SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
-                Intake(write, spool) as intake,
+                Spool(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
+                FailoverWriter(write, spool) as failover,
             ):
-                await intake.look()
+                await failover.look()
                 if write.fault is not None:
                     raise write.fault
                 gates = [gate_of(endpoint, name) for name, endpoint in endpoints.items()]
-                await _receive(settings, server, gates, intake, stop, share_port=share_port)
+                await _receive(settings, server, gates, failover, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
@@ -100,12 +100,12 @@ async def _receive(
     settings: Settings,
     server: Server,
     gates: Sequence[Gate],
-    intake: Intake,
+    failover: FailoverWriter,
     stop: asyncio.Event,
     *,
     share_port: bool,
 ) -> None:
-    admission = GroupCommit(intake.write, overflow=intake.spool)
+    admission = GroupCommit(failover.write, overflow=failover.spool)
     public = PublicListener(
         gates,
         admission,
@@ -118,16 +118,16 @@ async def _receive(
     def readings() -> dict[str, float]:
         return {
             **asdict(tally),
-            "spooled_events": intake.spooled_events,
-            "spooled_bytes": intake.spooled_bytes,
-            "refusing": int(not intake.ready),
+            "spooled_events": failover.spooled_events,
+            "spooled_bytes": failover.spooled_bytes,
+            "refusing": int(not failover.ready),
         }
 
     async def ready() -> bool:
-        if intake.state == "direct":
-            await intake.look()  # where no event comes, nobody else finds out that Redis answers and takes none
+        if failover.state == "direct":
+            await failover.look()  # where no event comes, nobody else finds out that Redis answers and takes none
         # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
-        return intake.state != "spooling" and not stop.is_set()
+        return failover.state != "spooling" and not stop.is_set()
 
     admin = admin_listener("receiver", server, ready=ready, readings=readings)
     async with (

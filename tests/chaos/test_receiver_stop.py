@@ -105,7 +105,7 @@ async def test_the_batch_under_way_is_drained(own_valkey: ValkeyServer, tmp_path
             own_valkey.process.send_signal(signal.SIGCONT)
     assert spooled_events(tmp_path / ".konvox-hooks" / SPOOL).ids == (record_of(1).id,)
     async with started(own_valkey.url(), tmp_path) as (receiver, _):
-        await receiver.logged("intake.drained")
+        await receiver.logged("drain.finished")
         assert await receiver.terminate() == 0
     server = connect(own_valkey.url())
     assert await queued(server) == {record_of(number).id for number in (0, 1)}

@@ -48,7 +48,7 @@ async def test_what_comes_while_redis_is_away_is_kept_and_handled(tmp_path: Path
             ids.append(await deliver("after"))
             for event_id in ids:
                 await worker.logged("seen", id=event_id)
-            await receiver.logged("intake.drained")
+            await receiver.logged("drain.finished")
             assert await receiver.terminate() == 0
             assert await worker.terminate() == 0
         seen = [line["id"] for line in worker.log if line["event"] == "seen"]

@@ -95,9 +95,9 @@ async def test_the_master_is_killed_under_load(tmp_path: Path) -> None:
             await worker.logged("seen", id=load.acked[-1])
 
             promoted_at = await _fail_over(redis_set)
-            await asyncio.gather(worker.logged("redis.back"), receiver.logged("intake.draining"))
+            await asyncio.gather(worker.logged("redis.back"), receiver.logged("drain.started"))
             assert time.monotonic() - promoted_at < BACK_SECONDS
-            await receiver.logged("intake.drained")
+            await receiver.logged("drain.finished")
             await until(partial(_acked, load, len(load.acked) + EVENTS_AFTER))
             load.stop()
 

@@ -91,7 +91,7 @@ async def test_a_receiver_takes_events_before_redis_is_there(
         assert await status_of(http, f"{admin}/healthz") == await status_of(http, f"{public}/healthz") == 200
         with ValkeyServer(tmp_path / "redis") as valkey:
             async with _in_time():
-                await receiver.logged("intake.drained", events=3)
+                await receiver.logged("drain.finished", events=3)
             assert await is_ready(http, admin)
             await sender.deliver(4)
             assert await queued(valkey.url()) == sender.ids
@@ -100,8 +100,8 @@ async def test_a_receiver_takes_events_before_redis_is_there(
             async with _in_time():
                 await until(lambda: is_ready(http, admin))
             assert await receiver.terminate() == 0
-    changes = [line["event"] for line in receiver.log if line["event"].startswith(("intake.", "redis."))]
-    assert changes == ["intake.spooling", "intake.draining", "intake.drained"] * 2
+    changes = [line["event"] for line in receiver.log if line["event"].startswith(("spooling.", "drain.", "redis."))]
+    assert changes == ["spooling.started", "drain.started", "drain.finished"] * 2
 
 
 async def test_a_redis_that_would_lose_events_is_refused_at_the_start(env: dict[str, str], tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_redis_that_would_lose_events_is_not_written_to_later_either(
             good.start()
             async with _in_time():
                 await receiver.logged("redis.safe")
-                await receiver.logged("intake.drained", events=2)
+                await receiver.logged("drain.finished", events=2)
             assert await is_ready(http, admin)
             assert await queued(good.url()) == sender.ids
             assert await receiver.terminate() == 0

@@ -32,9 +32,9 @@ class LogWatch:
         """The lines of an event."""
         return [entry for entry in self.entries if entry["event"] == event]
 
-    def names(self, prefix: str) -> list[str]:
-        """The events whose names begin so, in order."""
-        return [entry["event"] for entry in self.entries if entry["event"].startswith(prefix)]
+    def names(self, *prefixes: str) -> list[str]:
+        """The events whose names begin in one of these ways, in order."""
+        return [entry["event"] for entry in self.entries if entry["event"].startswith(prefixes)]
 
     async def until(self, event: str, *, times: int = 1) -> MutableMapping[str, Any]:
         """Wait until an event has been logged so many times; returns its line."""

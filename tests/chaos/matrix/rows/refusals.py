@@ -23,7 +23,7 @@ REFUSALS = (cannot_save, disk_is_full, lacks_replicas, lacks_its_master)
 BACK_SECONDS = 5.0
 """How long after the fault every process may take to be back."""
 
-_BEGIN, _END = ("intake.spooling", "redis.away"), ("intake.drained", "redis.back")
+_BEGIN, _END = ("spooling.started", "redis.away"), ("drain.finished", "redis.back")
 
 
 async def strike(stage: Stage, chance: random.Random) -> Allowed:
