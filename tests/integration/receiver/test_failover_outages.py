@@ -98,7 +98,7 @@ async def assert_one_outage(failover: FailoverWriter, log: LogWatch, tmp_path: P
 async def test_redis_killed_and_started_again(
     own_valkey: ValkeyServer, own_server: ArqRedis, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """What came meanwhile is in it behind what came before."""
+    """Events that came meanwhile are in Redis behind those that came before."""
     ids = await kept(failover, 1, 2)
     own_valkey.kill()
     ids += await kept(failover, *range(3, 20))
@@ -113,7 +113,7 @@ async def test_redis_killed_and_started_again(
 async def test_redis_hung(
     own_valkey: ValkeyServer, own_server: ArqRedis, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """The first batch waits for as long as Redis is given; what it has written after all is not written twice."""
+    """The first batch waits for as long as Redis is given, and what Redis wrote after all is not written twice."""
     assert own_valkey.process is not None
     ids = await kept(failover, 1)
     own_valkey.process.send_signal(signal.SIGSTOP)
@@ -151,7 +151,7 @@ async def test_redis_takes_no_writes(
     log: LogWatch,
     tmp_path: Path,
 ) -> None:
-    """It answers, and says no: that is found out by writing, not by asking how it is."""
+    """A Redis that answers and refuses is found out by writing, not by asking how it is."""
     ids = await kept(failover, 1, 2)
     with refusal(own_valkey):
         if found_by == "a look":
@@ -168,7 +168,7 @@ async def test_redis_takes_no_writes(
 
 
 async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) -> None:
-    """It may take a batch into its memory, and cannot confirm it: that is spooled, and in the end it is there once."""
+    """A batch that Redis takes into memory and cannot confirm is spooled, and in the end it is there once."""
     (tmp_path / "redis").mkdir()
     with ValkeyServer(tmp_path / "redis", appendfsync="everysec") as valkey:
         server = connect(valkey.url())
@@ -189,7 +189,7 @@ async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) ->
 async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
     own_valkey: ValkeyServer, own_server: ArqRedis, log: LogWatch, tmp_path: Path
 ) -> None:
-    """The next one drains what it finds, in the order in which it came."""
+    """The next receiver drains what it finds, in the order in which it came."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)
@@ -208,7 +208,7 @@ async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
 
 
 async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: ArqRedis, tmp_path: Path) -> None:
-    """There is no acceptance, and readiness says so; with Redis, all is well again."""
+    """Nothing is accepted and readiness says so, until Redis is there again."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)
@@ -229,7 +229,7 @@ async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server:
 async def test_events_of_all_callers_are_kept_through_an_outage(
     own_valkey: ValkeyServer, own_server: ArqRedis, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """A thousand and more, while Redis goes and comes, live ones among those that are drained."""
+    """More than a thousand events are kept while Redis goes and comes, live ones among those that are drained."""
     ids: list[str] = []
     stop, delivered = asyncio.Event(), asyncio.Event()
 

@@ -26,13 +26,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_no_folder_is_no_events(tmp_path: Path) -> None:
-    """Nothing was ever spooled there."""
+    """A folder that does not exist holds no events."""
     found = spooled_events(tmp_path / "spool")
     assert (found.ids, found.count, found.damaged) == ((), 0, ())
 
 
 async def test_spools_of_the_living_and_the_dead_are_counted(tmp_path: Path) -> None:
-    """They are, also while one of them is being filled and drained."""
+    """All of them are counted, also while one is being filled and drained."""
     folder = await crashed_spool(tmp_path / "spool", JOBS[:3], JOBS[3:5])
     await closed_spool(folder, JOBS[5:8])
     before = contents(folder)
@@ -55,7 +55,7 @@ async def test_spools_of_the_living_and_the_dead_are_counted(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("left_over", [closed_spool, crashed_spool])
 async def test_damage_is_counted_as_it_will_be_drained(left_over: LeftOver, tmp_path: Path) -> None:
-    """It is named, before it is met by a receiver and afterwards."""
+    """A damaged segment is named before a receiver meets it and afterwards."""
     folder = await left_over(tmp_path / "spool", JOBS[:10], JOBS[10:])
     path = min(folder.glob("*.segment"))
     image = path.read_bytes().replace(JOBS[4].to_bytes(), bytes(len(JOBS[4].to_bytes())))
@@ -103,7 +103,7 @@ async def test_a_count_beside_a_drain_misses_nothing_that_waits(
 
 
 async def test_a_spool_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
-    """A count without it would be wrong."""
+    """A segment that cannot be opened makes the count fail, because it would be wrong."""
     (tmp_path / "0000000000001-1-aa.000000000001.segment").mkdir()
     with pytest.raises(SpoolError):
         spooled_events(tmp_path)

@@ -81,7 +81,7 @@ async def test_what_is_whole_is_not_called_damaged(crashed: Path, closed: Path, 
 async def test_a_flipped_byte_costs_one_event(
     kind: str, crashed: Path, closed: Path, tmp_path: Path, log: LogWatch
 ) -> None:
-    """It does so wherever it is, and that is reported. Places in heads are tried more often than others."""
+    """A flipped byte costs one event wherever it is, and is reported; places in heads are tried more often."""
     places = random.Random(kind)
     heads: list[int] = []
 
@@ -150,7 +150,7 @@ async def test_what_can_be_found_in_the_file_is_drained(
 
 
 async def test_a_segment_torn_at_its_end_is_no_damage(crashed: Path, tmp_path: Path, log: LogWatch) -> None:
-    """That is a write that was under way when the process was killed: what was acknowledged before is whole."""
+    """A kill in the middle of a write leaves a torn frame, and what was acknowledged before is whole."""
     size = first_segment(crashed).stat().st_size
     for attempt in range(20):
         folder = tmp_path / f"torn-{attempt}"
@@ -164,7 +164,7 @@ async def test_a_segment_torn_at_its_end_is_no_damage(crashed: Path, tmp_path: P
 
 
 async def test_garbage_is_kept_aside(tmp_path: Path, log: LogWatch) -> None:
-    """It is kept byte for byte: it may have been something."""
+    """Garbage is kept byte for byte, because it may have been something."""
     folder = tmp_path / "spool"
     folder.mkdir()
     garbage = random.Random("garbage").randbytes(100_000)
@@ -176,7 +176,7 @@ async def test_garbage_is_kept_aside(tmp_path: Path, log: LogWatch) -> None:
 
 
 async def test_files_that_are_not_the_spools_are_left_alone(tmp_path: Path, log: LogWatch) -> None:
-    """Somebody may have put them there."""
+    """Files with other names are neither read nor removed."""
     folder = tmp_path / "spool"
     folder.mkdir()
     for name in ("notes.txt", "1-2.segment", "a-b-c.000000000001.segment", "1-2-3.x.segment"):
@@ -190,7 +190,7 @@ async def test_files_that_are_not_the_spools_are_left_alone(tmp_path: Path, log:
 async def test_a_segment_that_is_missing_is_noticed(
     tmp_path: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The names of the others say how many events it held."""
+    """The names of the other segments say how many events the missing one held."""
     monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 10_000)
     folder = await closed_spool(tmp_path / "spool", *([job] for job in JOBS))
     segments = sorted(folder.glob("*.segment"))
@@ -202,7 +202,7 @@ async def test_a_segment_that_is_missing_is_noticed(
 
 
 async def test_what_was_drained_before_the_damage_does_not_come_again(tmp_path: Path, log: LogWatch) -> None:
-    """The segment still holds it; its name says how far it was drained, the newest name counts."""
+    """The newest name of a segment says how far it was drained, though the events are still in it."""
     folder = tmp_path / "spool"
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(JOBS)
@@ -220,7 +220,7 @@ async def test_what_was_drained_before_the_damage_does_not_come_again(tmp_path: 
 
 
 async def test_how_much_is_lost_at_least_is_reported(crashed: Path, closed: Path, log: LogWatch) -> None:
-    """It is known from the numbers that are missing."""
+    """The missing numbers say how many events are lost."""
     for folder in (crashed, closed):
         log.entries.clear()
         path = first_segment(folder)
@@ -236,7 +236,7 @@ async def test_how_much_is_lost_at_least_is_reported(crashed: Path, closed: Path
 
 @pytest.mark.parametrize("then", ["drain", "append"])
 async def test_damage_to_a_segment_in_use_is_met_as_well(then: str, tmp_path: Path, log: LogWatch) -> None:
-    """Its own process drains what is left, goes on in a new file, and nothing is asked of anybody."""
+    """The process drains what is left of its damaged segment and spools into a new one."""
     folder = tmp_path / "spool"
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(JOBS[:39])
@@ -255,7 +255,7 @@ async def test_damage_to_a_segment_in_use_is_met_as_well(then: str, tmp_path: Pa
 
 
 async def test_an_event_that_was_lost_is_no_duplicate_when_it_is_sent_again(tmp_path: Path) -> None:
-    """It would be lost for good."""
+    """A lost event that is sent again is spooled again, or it would be lost for good."""
     async with Spool(tmp_path, max_bytes=ROOM) as spool:
         await spool.append(JOBS)
         path = first_segment(tmp_path)
@@ -284,7 +284,7 @@ async def test_a_sector_that_cannot_be_read_costs_what_is_in_it(
 
 
 async def test_an_event_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path, log: LogWatch) -> None:
-    """Its frame is intact, its contents are from a version that we do not know: the file is kept."""
+    """An event of an unknown version is left out, and its file is kept."""
 
     class Foreign:
         """An event of another version."""

@@ -99,7 +99,7 @@ async def test_an_event_and_the_name_of_its_file_are_on_disk_before_it_is_acknow
 
 
 async def test_a_folder_that_is_made_is_on_disk_before_anything_in_it_is_acknowledged(folder: Path, disk: Disk) -> None:
-    """That holds for each folder on the way to it."""
+    """Each folder on the way to a new one is fsync'd."""
     async with Spool(folder, max_bytes=ROOM):
         assert {folder, folder.parent, folder.parent.parent} == {path for path, _ in disk.synced if path.is_dir()}
 
@@ -119,7 +119,7 @@ async def test_what_is_drained_is_recorded_on_disk(spool: Spool, folder: Path, d
 
 
 async def test_a_damaged_file_has_its_new_name_on_disk(folder: Path, disk: Disk) -> None:
-    """It is set aside for a person, who must find it after a loss of power."""
+    """The folder is fsync'd after a damaged file was renamed, so a person finds it after a loss of power."""
     await crashed_spool(folder, jobs_of(1, 2))
     path = segment_in(folder)
     image = bytearray(path.read_bytes())
@@ -165,7 +165,7 @@ async def test_a_failed_fsync_of_a_first_batch_leaves_nothing_in_the_way(
 async def test_a_short_write_leaves_nothing_that_counts(
     spool: Spool, folder: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither for this process nor for one that adopts the segments; and it is no damage."""
+    """What a short write left is neither drained nor called damage, by this process or by one that adopts it."""
     write = os.write
     await spool.append(jobs_of(1, 2))
     for part in (10, 700, 1_000):
@@ -190,7 +190,7 @@ def hanging(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Disk:
 async def test_a_disk_that_never_answers_is_given_up_in_time(
     folder: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, log: LogWatch
 ) -> None:
-    """That holds for adding, reading, taking out, adopting and stopping; with the disk, all is well again."""
+    """Adding, reading, taking out, adopting and stopping fail in time, and work again when the disk answers."""
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(jobs_of(1, 2, 3))
         batch = await spool.oldest(1)
@@ -217,7 +217,7 @@ async def test_a_disk_that_never_answers_is_given_up_in_time(
 
 
 async def test_a_start_on_a_disk_that_never_answers_fails_in_time(folder: Path, hanging: Disk) -> None:
-    """Nothing could be kept there."""
+    """The start fails, because nothing could be kept there."""
     async with asyncio.timeout(2):
         with pytest.raises(SpoolError, match="the disk did not answer"):
             async with Spool(folder, max_bytes=ROOM):
@@ -236,7 +236,7 @@ def files_limited_to(size_bytes: int) -> Iterator[None]:
 
 
 async def test_a_disk_that_takes_no_more_is_an_error_and_loses_nothing(spool: Spool) -> None:
-    """A batch that was not acknowledged is not there, and once there is room all goes on."""
+    """A batch that was refused is not there, and once there is room events are spooled again."""
     await spool.append(jobs_of(*range(10)))
     with files_limited_to(200_000):
         with pytest.raises(SpoolError):

@@ -42,7 +42,7 @@ async def log() -> AsyncIterator[LogWatch]:
 
 
 async def test_events_come_out_as_they_went_in(spool: Spool) -> None:
-    """In order, whatever their size, with all that belongs to them."""
+    """Events come out in order and with all that belongs to them, small and large."""
     jobs = [
         job_of(1),
         Job.replay(job_of(1).record),
@@ -70,7 +70,7 @@ async def test_a_batch_to_drain_is_bounded_in_bytes(spool: Spool) -> None:
 
 
 async def test_the_count_and_the_bytes_are_those_of_what_waits(spool: Spool) -> None:
-    """Nothing at first and nothing in the end."""
+    """Both are zero at first, follow what is added and taken out, and are zero in the end."""
     assert (spool.count, spool.used_bytes) == (0, 0)
     await spool.append([job_of(number) for number in range(100)])
     assert spool.count == 100
@@ -132,7 +132,7 @@ async def test_a_bound_holds_for_all_spools_of_the_folder(folder: Path) -> None:
 
 
 async def test_a_spool_that_is_drained_leaves_nothing_behind(spool: Spool, folder: Path) -> None:
-    """And the next event makes a new one."""
+    """All files are removed, and the next event makes new ones."""
     await spool.append(jobs_of(1))
     await drain(spool)
     assert files_in(folder) == []
@@ -141,7 +141,7 @@ async def test_a_spool_that_is_drained_leaves_nothing_behind(spool: Spool, folde
 
 
 async def test_processes_on_one_folder_leave_each_others_spools_alone(spool: Spool, folder: Path) -> None:
-    """As long as they live."""
+    """A process drains only its own events as long as the other lives."""
     await spool.append(jobs_of(1))
     async with Spool(folder, max_bytes=ROOM) as other:
         await other.append(jobs_of(2))
@@ -151,7 +151,7 @@ async def test_processes_on_one_folder_leave_each_others_spools_alone(spool: Spo
 
 
 async def test_left_over_spools_are_drained_oldest_first(folder: Path) -> None:
-    """Of stopped and of killed processes, before one's own; each of them once, whoever looks."""
+    """Events of stopped and of killed processes are drained before one's own, and each of them once."""
     await closed_spool(folder, jobs_of(1, 2))
     await crashed_spool(folder.with_name("crashed"), jobs_of(3), jobs_of(4))
     for path in folder.with_name("crashed").iterdir():
@@ -168,7 +168,7 @@ async def test_left_over_spools_are_drained_oldest_first(folder: Path) -> None:
 
 
 async def test_a_spool_that_was_drained_halfway_goes_on_from_there(folder: Path, log: LogWatch) -> None:
-    """After a stop, and after a crash. That it begins in the middle is no damage."""
+    """After a stop and after a crash, draining begins behind what was drained, and that is no damage."""
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(jobs_of(*range(10)))
         batch = await spool.oldest(4)
@@ -193,7 +193,7 @@ async def test_the_name_of_a_segment_says_what_waits_first(spool: Spool, folder:
 async def test_what_is_drained_and_could_not_be_recorded_is_known_as_long_as_the_process_lives(
     spool: Spool, folder: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no longer: a process that adopts the segment drains it again, and Redis knows what it has seen."""
+    """Only a process that adopts the segment drains it again, and Redis knows what it has seen."""
     await spool.append(jobs_of(*range(10)))
     batch = await spool.oldest(4)
     assert batch is not None
@@ -212,7 +212,7 @@ def no_rename(path: Path, target: Path) -> Path:
 
 
 async def test_what_holds_nothing_is_cleared_away(folder: Path, log: LogWatch) -> None:
-    """It is of a process that was killed before it could write, or when all was drained."""
+    """The files of a process that was killed before it could write are removed."""
     folder.mkdir(parents=True)
     (folder / "0000000000001-1-aa.lock").touch()
     (folder / "0000000000002-1-aa.000000000001.segment").touch()
@@ -236,7 +236,7 @@ async def test_a_folder_that_is_removed_is_made_again(spool: Spool, folder: Path
 
 
 async def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
-    """Not only when Redis is away."""
+    """The start fails, and not only the first write in an outage."""
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match=r"Not a directory|File exists"):
         async with Spool(tmp_path / "file" / "spool", max_bytes=ROOM):

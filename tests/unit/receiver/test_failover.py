@@ -1,4 +1,4 @@
-"""The failover: where events go while Redis takes them, does not, and does again. Redis is a function here."""
+"""The failover writer: where events go while Redis takes them, does not, and does again. Redis is a function here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_while_redis_takes_events_nothing_is_spooled(bench: Bench) -> None:
-    """Its verdicts are the answer."""
+    """The verdicts of Redis are the answer, and the spool stays empty."""
     failover = await bench.open()
     assert await failover.write(jobs_of(1, 2)) == [True, True]
     assert await failover.write(jobs_of(2, 3)) == [False, True]
@@ -49,7 +49,7 @@ async def test_while_redis_takes_events_nothing_is_spooled(bench: Bench) -> None
 
 
 async def test_what_redis_refuses_is_spooled_and_drained_in_order(bench: Bench, log: LogWatch) -> None:
-    """One line a change of state, and in the end the spool is gone."""
+    """Each change of state is logged once, and in the end the spool is gone."""
     failover = await bench.open()
     bench.store.away = True
     for number in range(10):
@@ -67,7 +67,7 @@ async def test_what_redis_refuses_is_spooled_and_drained_in_order(bench: Bench, 
 
 
 async def test_a_batch_does_not_wait_for_a_redis_that_is_known_to_be_away(bench: Bench) -> None:
-    """Only the drain asks from then on."""
+    """From then on only the draining asks Redis."""
     failover = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
     await failover.write(jobs_of(1))
@@ -80,7 +80,7 @@ async def test_a_batch_does_not_wait_for_a_redis_that_is_known_to_be_away(bench:
 
 
 async def test_a_redis_that_does_not_answer_is_an_outage(bench: Bench, log: LogWatch) -> None:
-    """After the time that it is given."""
+    """Events are spooled once the time that Redis is given is over."""
     failover = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
     assert await failover.write(jobs_of(1)) == [True]
@@ -91,7 +91,7 @@ async def test_a_redis_that_does_not_answer_is_an_outage(bench: Bench, log: LogW
 
 
 async def test_what_is_spooled_already_is_a_duplicate(bench: Bench) -> None:
-    """In one batch and in the next; a replay is not."""
+    """An event is recognised in one batch and in the next, and a replay is always new."""
     failover = await bench.open()
     bench.store.away = True
     assert await failover.write(jobs_of(1, 2, 1)) == [True, True, False]
@@ -102,7 +102,7 @@ async def test_what_is_spooled_already_is_a_duplicate(bench: Bench) -> None:
 
 
 async def test_live_events_go_first_while_the_spool_is_drained(bench: Bench, log: LogWatch) -> None:
-    """They do not wait behind what is spooled."""
+    """Live events do not wait behind those that are spooled."""
     await closed_spool(bench.folder, [job_of(number) for number in range(3 * DRAIN_EVENTS)])
     slow = bench.store
 
@@ -123,7 +123,7 @@ async def test_live_events_go_first_while_the_spool_is_drained(bench: Bench, log
 
 
 async def test_the_drain_leaves_half_of_the_time_to_others(bench: Bench, log: LogWatch) -> None:
-    """A pause as long as the batch lasted, after each but the last."""
+    """After each batch but the last, the draining pauses for as long as the batch took."""
     await closed_spool(bench.folder, [job_of(number) for number in range(4 * DRAIN_EVENTS)])
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
@@ -139,7 +139,7 @@ async def test_the_drain_leaves_half_of_the_time_to_others(bench: Bench, log: Lo
 
 
 async def test_an_outage_in_the_middle_of_the_drain_is_one_more_change(bench: Bench, log: LogWatch) -> None:
-    """Nothing is left out, whatever fails when."""
+    """An outage during the draining leaves out nothing, and what comes meanwhile is drained too."""
     await closed_spool(bench.folder, [job_of(number) for number in range(3 * DRAIN_EVENTS)])
     failover = await bench.open()
     await log.until("drain.started")
@@ -154,7 +154,7 @@ async def test_an_outage_in_the_middle_of_the_drain_is_one_more_change(bench: Be
 
 @pytest.mark.usefixtures("impatient")
 async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log: LogWatch) -> None:
-    """A store that is nearly full, or slow, takes some; and then more again."""
+    """The draining tries smaller batches after failures, and larger ones again after successes."""
     await closed_spool(bench.folder, [job_of(number) for number in range(2 * DRAIN_EVENTS)])
     most = 10
 
@@ -174,7 +174,7 @@ async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log:
 
 
 async def test_what_is_too_much_for_redis_can_be_spooled_at_once(bench: Bench, log: LogWatch) -> None:
-    """Without asking it; and it is drained as usual."""
+    """Such events are spooled without asking Redis, and drained as usual."""
     failover = await bench.open()
     assert await failover.spool(jobs_of(1, 2)) == [True, True]
     await log.until("drain.finished")
@@ -183,7 +183,7 @@ async def test_what_is_too_much_for_redis_can_be_spooled_at_once(bench: Bench, l
 
 @pytest.mark.usefixtures("impatient")
 async def test_when_the_spool_is_full_nothing_is_accepted(bench: Bench, log: LogWatch) -> None:
-    """It is said once, readiness is red, and with Redis everything is as it was."""
+    """That is logged once and readiness is red, until Redis is there again."""
     failover = await bench.open(max_bytes=100_000)
     bench.store.away = True
     kept = []
@@ -208,7 +208,7 @@ async def test_when_the_spool_is_full_nothing_is_accepted(bench: Bench, log: Log
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_spool_that_can_be_written_again_is_ready_again(bench: Bench, log: LogWatch) -> None:
-    """It is found out without another event that is refused: nobody sends any to a receiver that is not ready."""
+    """That is found out without another event, because nobody sends any to a receiver that is not ready."""
     failover = await bench.open(max_bytes=100_000)
     bench.store.away = True
     await failover.write(jobs_of(1))
@@ -220,7 +220,7 @@ async def test_a_spool_that_can_be_written_again_is_ready_again(bench: Bench, lo
 
 
 async def test_what_is_spooled_stays_when_the_receiver_stops(bench: Bench) -> None:
-    """The next process drains it."""
+    """What is still spooled at a stop is drained by the next process."""
     failover = await bench.open()
     bench.store.away = True
     await failover.write(jobs_of(1, 2))
@@ -229,7 +229,7 @@ async def test_what_is_spooled_stays_when_the_receiver_stops(bench: Bench) -> No
 
 
 async def test_the_batch_under_way_is_finished_when_the_receiver_stops(bench: Bench) -> None:
-    """So that it is not drained twice."""
+    """The batch is taken out of the spool before the writer is closed, or it would be drained twice."""
     await closed_spool(bench.folder, jobs_of(1, 2))
     bench.store.gate.clear()
     asked = asyncio.create_task(bench.store.until_asked())
@@ -243,7 +243,7 @@ async def test_the_batch_under_way_is_finished_when_the_receiver_stops(bench: Be
 
 
 async def test_what_another_process_leaves_over_is_found_later_too(bench: Bench, log: LogWatch) -> None:
-    """Without an outage of our own."""
+    """A writer adopts what others leave over, without an outage of its own."""
     failover = await bench.open(adopt_seconds=0.02)
     async with Spool(bench.folder, max_bytes=ROOM) as other:
         await other.append(jobs_of(1, 2))
@@ -255,7 +255,7 @@ async def test_what_another_process_leaves_over_is_found_later_too(bench: Bench,
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_fault_of_ours_does_not_end_the_draining(bench: Bench, log: LogWatch) -> None:
-    """It is logged with its traceback, and tried again."""
+    """A bug is logged with its traceback, and the draining is tried again."""
     await closed_spool(bench.folder, jobs_of(1, 2))
     faults = [RuntimeError("a bug")]
 

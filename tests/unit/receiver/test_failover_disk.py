@@ -109,7 +109,7 @@ async def test_batches_behind_one_that_failed_do_not_try_once_more() -> None:
 
 
 async def test_a_batch_behind_one_that_was_too_large_is_kept() -> None:
-    """There may be room for it."""
+    """A batch that waits behind one that was too large is tried on its own."""
     disk = SlowDisk()
     disk.fault = SpoolFullError("full")
     failover = failover_on(disk)
@@ -166,7 +166,7 @@ async def test_a_disk_that_never_answers_is_given_up_in_time(
 async def test_a_batch_that_cannot_be_taken_out_in_time_does_not_end_the_draining(
     bench: Bench, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is in Redis; it may be drained once more, and Redis knows it."""
+    """A batch that Redis has and the disk does not let go is drained once more, and Redis knows it."""
     monkeypatch.setattr(failover_module, "_LONGEST_WAIT_SECONDS", 0.01)
     await closed_spool(bench.folder, jobs_of(1, 2))
     faults = [SpoolError("the disk did not answer within 4 s")]
