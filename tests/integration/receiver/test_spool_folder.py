@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ import pytest
 from broker.records import Job
 from receiver.errors import SpoolError, SpoolFullError
 from receiver.spool import Spool, spooled_events
+from receiver.spool.folder import take_lock
 from receiver.spool.spool import BATCH_BYTES
 from tests.support.events import ids_of, job_of, jobs_of
 from tests.support.logwatch import LogWatch, watching
@@ -253,3 +255,22 @@ async def test_a_spool_of_version_0_1_is_left_alone_and_reported(folder: Path, l
     assert "0.1" in line["hint"]
     assert files_in(folder) == ["0000000000001-1-aa.spool"]
     assert spooled_events(folder).damaged == ("0000000000001-1-aa.spool",)
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process drained everything just then; another one may make a new lock of that name."""
+    flock = fcntl.flock
+
+    def flock_too_late(descriptor: int, operation: int) -> None:
+        (tmp_path / "1-2-3.lock").unlink()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", flock_too_late)
+        assert take_lock(tmp_path, "1-2-3") is None
+    lock = take_lock(tmp_path, "1-2-3")
+    assert lock is not None
+    assert take_lock(tmp_path, "1-2-3") is None
+    os.close(lock)
