@@ -22,10 +22,10 @@ from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
 from konvox_hooks.service.listeners import listening
 from konvox_hooks.service.process import bound_to_parent, rarely_collect_garbage, with_signals
+from receiver.failover import FailoverWriter
 from receiver.group_commit import GroupCommit
-from receiver.intake import Intake
 from receiver.listener import PublicListener
-from receiver.spool import SpoolFolder
+from receiver.spool import Spool
 from receiver.verification import AccountPolicy
 
 SPOOL = "spool"
@@ -62,14 +62,14 @@ async def run_receiver(
             preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
             write = SafeAdmission(server, admission_policy(settings), preflight)
             async with (
-                SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
-                Intake(write, spool) as intake,
+                Spool(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
+                FailoverWriter(write, spool) as failover,
             ):
-                await intake.look()
+                await failover.look()
                 if write.fault is not None:
                     raise write.fault
                 gates = [account_policy(account, name) for name, account in accounts.items()]
-                await _receive(settings, server, gates, intake, stop, share_port=share_port)
+                await _receive(settings, server, gates, failover, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
@@ -83,12 +83,12 @@ async def _receive(
     settings: Settings,
     server: Server,
     gates: Sequence[AccountPolicy],
-    intake: Intake,
+    failover: FailoverWriter,
     stop: asyncio.Event,
     *,
     share_port: bool,
 ) -> None:
-    admission = GroupCommit(intake.write, overflow=intake.spool)
+    admission = GroupCommit(failover.write, overflow=failover.spool)
     public = PublicListener(
         gates,
         admission,
@@ -105,16 +105,16 @@ async def _receive(
             "receiver_events_unavailable_total": counters.unavailable,
             "receiver_requests_refused_total": counters.refused,
             "receiver_requests_shed_total": counters.shed,
-            "receiver_storage_lost": int(not intake.ready),
-            "spool_events": intake.spooled_events,
-            "spool_bytes": intake.spooled_bytes,
+            "receiver_storage_lost": int(not failover.ready),
+            "spool_events": failover.spooled_events,
+            "spool_bytes": failover.spooled_bytes,
         }
 
     async def ready() -> bool:
-        if intake.state == "direct":
-            await intake.look()  # where no event comes, nobody else finds out that Redis answers and takes none
+        if failover.state == "direct":
+            await failover.look()  # where no event comes, nobody else finds out that Redis answers and takes none
         # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
-        return intake.state != "spooling" and not stop.is_set()
+        return failover.state != "spooling" and not stop.is_set()
 
     admin = admin_listener("receiver", server, ready=ready, readings=readings)
     async with (

@@ -41,6 +41,16 @@ def job_of(number: int, event_type: str = "contact.replied", **changes: Any) -> 
     return Job.first(record_of(number, event_type, **changes))
 
 
+def jobs_of(*numbers: int) -> list[Job]:
+    """The first jobs of events by number."""
+    return [job_of(number) for number in numbers]
+
+
+def ids_of(*numbers: int) -> list[str]:
+    """Their ids."""
+    return [job.id for job in jobs_of(*numbers)]
+
+
 async def admitted(server: RedisClient, count: int, event_type: str = "contact.replied") -> list[Job]:
     """Admit events number 0 to `count` - 1; returns their jobs."""
     jobs = [job_of(number, event_type) for number in range(count)]
