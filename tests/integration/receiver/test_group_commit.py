@@ -10,6 +10,7 @@ from broker.audit import audit
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from broker.redis.client import close
+from receiver.errors import OverloadedError
 from receiver.group_commit import BATCHES_IN_FLIGHT, MAX_WAITING_EVENTS, GroupCommit
 from tests.support.events import job_of
 from tests.support.store import RedisClient, connect
@@ -100,7 +101,7 @@ async def test_what_the_server_is_too_slow_for_overflows(server: RedisClient) ->
         commit.submit(job_of(10_000 + number), verdicts.append)
     await asyncio.sleep(0)
     (refusal,) = verdicts
-    assert isinstance(refusal, BrokerUnavailableError)
+    assert isinstance(refusal, OverloadedError)
     assert elsewhere == jobs[in_flight : in_flight + BATCH_EVENTS]
     let_through.set()
     await commit.drain()
