@@ -120,7 +120,7 @@ async def test_a_sandbox_plays_konvox(tmp_path: Path) -> None:
         "KONVOX_REQUIRE_TOKEN": "true",
     }
     async with developing(tmp_path, "--sandbox", "--rate", "20", **settings) as dev:
-        await dev.logged("enrolled", campaign="Rehearsal")
+        await dev.logged("enrolled", campaign="Development")
         await dev.logged("replied")
     assert secret not in dev.stderr
     assert "kvx_live_dev" not in dev.stderr

@@ -385,7 +385,7 @@ async def test_a_call_that_is_safe_to_repeat_is_repeated(shell: Shell) -> None:
         outcome = await shell.api("contacts", "list", "--json", konvox=konvox)
     assert outcome.exit_code == 0
     assert len(orjson.loads(outcome.out)) == 1
-    assert orjson.loads(outcome.err)["event"] == "konvox.api.retry"
+    assert orjson.loads(outcome.err)["event"] == "api_call.retried"
 
 
 @pytest.mark.parametrize(

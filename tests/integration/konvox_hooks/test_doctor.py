@@ -60,7 +60,7 @@ async def test_all_is_well(shell: Shell, redis_url: str) -> None:
     assert (outcome.exit_code, text.exit_code) == (0, 0)
     assert list(lines) == [
         *("settings", "handlers", "data folder", "redis", "redis version", "redis durability", "redis eviction"),
-        *("redis clock", "way in", "konvox api", "konvox key", "registration", "public url"),
+        *("redis clock", "authentication", "konvox api", "konvox key", "registration", "public url"),
     ]
     assert {line.split()[0] for line in text.out.splitlines()} == {"ok"}
     assert len(text.out.splitlines()) == len(lines)
@@ -77,7 +77,7 @@ async def test_with_nothing_configured(shell: Shell) -> None:
         "handlers": "warning",
         "data folder": "ok",
         "redis": "ok",
-        "way in": "fault",
+        "authentication": "fault",
         "konvox api": "warning",
         "public url": "warning",
     }
@@ -247,9 +247,9 @@ async def test_the_key(shell: Shell, key: str, api: str, scope: str | None) -> N
         (["drop"], "konvox api", "fault", "the connection broke"),
         ([envelope([]), failure(403, "plan limit")], "konvox key", "warning", "plan limit"),
         ([envelope([]), failure(422, "url is required")], "konvox key", "ok", "full scope"),
-        ([envelope([]), failure(429, "slow down")], "konvox key", "warning", "cannot be told"),
-        ([envelope([]), failure(500, "sorry")], "konvox key", "warning", "cannot be told"),
-        ([envelope([]), envelope({"id": "wh9"}, status=201)], "konvox key", "warning", "took a registration"),
+        ([envelope([]), failure(429, "slow down")], "konvox key", "warning", "is unknown"),
+        ([envelope([]), failure(500, "sorry")], "konvox key", "warning", "is unknown"),
+        ([envelope([]), envelope({"id": "wh9"}, status=201)], "konvox key", "warning", "accepted a registration"),
     ],
 )
 async def test_what_konvox_answers(
@@ -339,7 +339,7 @@ async def test_handlers_that_no_subscription_feeds(shell: Shell, redis_url: str)
 @pytest.mark.parametrize(
     ("webhook", "message", "hint"),
     [
-        ({"path": PATH, "events": ["campaign.completed"]}, "no handler wants campaign.completed", "take it off"),
+        ({"path": PATH, "events": ["campaign.completed"]}, "no handler wants campaign.completed", "remove it"),
         ({"path": PATH, "events": ["contact.replied"]}, "contact.replied is delivered twice to one URL", "delete one"),
         ({"path": PATH, "events": ["contact.replied"], "active": False}, "switched off: webhook", "switch it on"),
         ({"path": "/hooks/konvox/lost", "events": ["contact.replied"]}, "a token that the receiver refuses", "delete"),
@@ -394,7 +394,7 @@ async def test_several_endpoints_are_examined_each(shell: Shell, redis_url: str)
     assert lines["[other] konvox api"][0]["state"] == "fault"
     assert lines["[acme] public url"][0]["state"] == "ok"
     assert lines["[other] public url"][0]["message"].endswith("does not hold this token or signing secret")
-    assert (len(lines["redis"]), "way in" in lines, "konvox api" in lines) == (1, False, False)
+    assert (len(lines["redis"]), "authentication" in lines, "konvox api" in lines) == (1, False, False)
 
 
 async def test_a_newcomer_from_nothing_to_all_ok(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_an_import_leaves_out_faulty_lines_only(console: Console, monkeypatch: p
     told = imported.err.splitlines()
     assert [line.split(": ")[1] for line in told[:3]] == ["mixed.jsonl:2", "mixed.jsonl:4", "mixed.jsonl:5"]
     assert "not JSON" in told[0]
-    assert "3 of the lines of mixed.jsonl left out" in told[3]
+    assert "3 lines of mixed.jsonl were skipped" in told[3]
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
     imported = console("events", "import", "-")

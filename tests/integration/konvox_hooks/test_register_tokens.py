@@ -123,7 +123,7 @@ async def test_a_rotation_puts_a_new_token_first(shell: Shell, redis_url: str) -
     assert f"KONVOX_HOOK_TOKENS={token},{TOKEN}\n" in outcome.out
     assert says_once(outcome, token)
     assert [webhook.url.rpartition("/")[2] for webhook in await shell.known()] == [TOKEN, token]
-    assert f"until then webhook {old.id} goes on delivering with the old one, and nothing is lost" in outcome.err
+    assert f"until then webhook {old.id} still delivers with the old one, and nothing is lost" in outcome.err
     assert f"3. Then delete webhook {old.id} in Konvox's dashboard; a day later" in outcome.err
 
 
@@ -187,7 +187,7 @@ async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Sh
     outcome = await shell.register(*REGISTER, "--write-env")
     assert outcome.exit_code == 0
     assert SECRET not in outcome.out + outcome.err
-    assert "KONVOX_SIGNING_SECRETS in .env holds it now" in outcome.err
+    assert "KONVOX_SIGNING_SECRETS in .env now holds it" in outcome.err
     assert path.read_text() == f"KONVOX_SIGNING_SECRETS={','.join(filter(None, [SECRET, known]))}\n"
 
 

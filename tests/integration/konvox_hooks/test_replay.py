@@ -81,15 +81,15 @@ def test_a_local_replay_tells_how_each_run_ended(no_redis: Console) -> None:
     assert [(event["id"], event["type"]) for event in replayed.json["events"]] == [
         (record.id, record.type) for record in records
     ]
-    ends = [{run["handler"]: run["ended"] for run in event["handlers"]} for event in replayed.json["events"]]
-    assert ends == [
+    outcomes = [{run["handler"]: run["outcome"] for run in event["handlers"]} for event in replayed.json["events"]]
+    assert outcomes == [
         {f"{module}.done": "done", f"{module}.picky": "skipped"},
         {f"{module}.broken": "failed", f"{module}.later": "failed", f"{module}.picky": "skipped"},
         {f"{module}.later": "failed", f"{module}.picky": "skipped", f"{module}.unwanted": "dropped"},
     ]
     totals = {name: replayed.json[name] for name in ("done", "skipped", "dropped", "failed", "faulty")}
     assert totals == {"done": 1, "skipped": 3, "dropped": 1, "failed": 3, "faulty": 0}
-    assert "konvox-hooks: 3 runs of handlers failed\n" in replayed.err
+    assert "konvox-hooks: 3 attempts failed\n" in replayed.err
 
 
 def test_handlers_see_a_replay_in_their_usual_surroundings(no_redis: Console) -> None:
@@ -189,8 +189,8 @@ def test_a_replay_to_the_queue_is_past_dedupe(console: Console) -> None:
     console.work()
     events = console("events", "list", "--json").json
     assert sum(event["replayed"] for event in events) == 4
-    ends = {(event["replayed"], outcome["state"]) for event in events for outcome in event["handlers"].values()}
-    assert ends == {(False, "dropped"), (True, "done")}
+    outcomes = {(event["replayed"], outcome["state"]) for event in events for outcome in event["handlers"].values()}
+    assert outcomes == {(False, "dropped"), (True, "done")}
     audit = console("audit", "--json")
     assert (audit.exit_code, audit.json["accepted"], audit.json["delivered"]) == (0, 6, 6)
     assert [line["id"] for line in map(orjson.loads, console("events", "export").out.splitlines())] == [

@@ -73,7 +73,7 @@ def test_an_account_may_be_named_like_the_heading(tmp_path: Path) -> None:
 def test_the_variables_are_no_account_if_they_let_nobody_in(tmp_path: Path) -> None:
     """With a file, the variables need neither token nor signature."""
     just_file = settings(tmp_path, f'[acme]\nhook_tokens = ["{TOKEN}"]')
-    just_file.require_way_in()
+    just_file.require_authentication()
     assert list(load_accounts(just_file)) == ["acme"]
 
 

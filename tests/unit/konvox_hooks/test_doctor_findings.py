@@ -11,9 +11,9 @@ import pytest
 from konvox_hooks.config.load import examine_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.doctor import examination
-from konvox_hooks.doctor.examination import admit, examine
+from konvox_hooks.doctor.examination import examine, read_settings
 from konvox_hooks.doctor.findings import Check, Finding, Findings, Subject, ok
-from konvox_hooks.doctor.local import check_data_folder, check_settings, check_way_in
+from konvox_hooks.doctor.local import check_authentication, check_data_folder, check_settings
 from konvox_hooks.doctor.store import compare_clocks, judge_version
 
 TOKEN = "a-token-0123456789"
@@ -36,7 +36,7 @@ async def found(check: Check, subject: Subject) -> list[Finding]:
             "fault",
             "Redis 6.2.14 is too old: its scripts cannot run while its memory is full",
         ),
-        ({}, "warning", "the server does not tell it"),
+        ({}, "warning", "the server does not say it"),
     ],
 )
 def test_versions(facts: dict[str, str], state: str, message: str) -> None:
@@ -67,7 +67,7 @@ async def test_each_setting_at_fault_is_a_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("KONVOX_PORT", "abc-secret")
     monkeypatch.setenv("KONVOX_SIGNATURE", "hmac-sha256")
     monkeypatch.setenv("KONVOX_DATA_DIR", "mine")
-    subject, none = admit()
+    subject, none = read_settings()
     findings = await found(check_settings, subject)
     assert [(finding.state, finding.message.partition(":")[0]) for finding in findings] == [
         ("fault", "KONVOX_SIGNING_SECRETS"),
@@ -80,7 +80,7 @@ async def test_each_setting_at_fault_is_a_line(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the nearest that there is."""
     monkeypatch.setenv("KONVOX_REDIS_ULR", "redis://elsewhere")
-    findings = await found(check_settings, admit()[0])
+    findings = await found(check_settings, read_settings()[0])
     assert [(finding.state, finding.hint) for finding in findings] == [
         ("warning", "did you mean KONVOX_REDIS_URL?"),
         ("ok", ""),
@@ -90,10 +90,15 @@ async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch)
 async def test_an_env_file_that_cannot_be_read_is_a_fault(clean_environment: Path) -> None:
     """The environment is examined all the same."""
     (clean_environment / ".env").write_bytes(b"KONVOX_PORT=\xff\n")
-    subject, findings = admit()
+    subject, findings = read_settings()
     assert [(finding.check, finding.state) for finding in findings] == [("settings", "fault")]
     assert subject.settings.port == 8080
-    assert {finding.check for finding in await examine(subject)} >= {"handlers", "data folder", "redis", "way in"}
+    assert {finding.check for finding in await examine(subject)} >= {
+        "handlers",
+        "data folder",
+        "redis",
+        "authentication",
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,17 +107,17 @@ async def test_an_env_file_that_cannot_be_read_is_a_fault(clean_environment: Pat
         ({}, ["fault"], "neither a URL token nor a signature"),
         ({"hook_tokens": TOKEN}, ["ok"], "1 URL token, no signature"),
         ({"hook_tokens": "short"}, ["warning"], "1 of the URL tokens can be guessed"),
-        ({"signature": "hmac-sha256", "signing_secrets": SECRET}, ["ok"], "no URL token, each delivery signed"),
+        ({"signature": "hmac-sha256", "signing_secrets": SECRET}, ["ok"], "no URL token, each request signed"),
         (
             {"hook_tokens": f"{TOKEN},{TOKEN}2", "signature": "hmac-sha256", "signing_secrets": SECRET},
             ["ok"],
-            "2 URL tokens, each delivery signed (hmac-sha256)",
+            "2 URL tokens, each request signed (hmac-sha256)",
         ),
     ],
 )
-async def test_the_way_in(fields: dict[str, str], states: list[str], message: str) -> None:
+async def test_authentication(fields: dict[str, str], states: list[str], message: str) -> None:
     """A token, a signature or both; and a token that is worth its name."""
-    findings = await found(check_way_in, Subject(Settings.model_validate(fields)))
+    findings = await found(check_authentication, Subject(Settings.model_validate(fields)))
     assert [finding.state for finding in findings] == states
     assert findings[0].message.startswith(message)
     assert all(finding.hint for finding in findings if finding.state != "ok")
@@ -123,8 +128,8 @@ async def test_what_depends_on_a_faulty_setting_is_not_checked(monkeypatch: pyte
     monkeypatch.setenv("KONVOX_HOOK_TOKENS", "white space")
     monkeypatch.setenv("KONVOX_REDIS_URL", "http://wrong")
     monkeypatch.setenv("KONVOX_PUBLIC_URL", "ftp://wrong")
-    findings = {finding.check: finding for finding in await examine(admit()[0])}
-    for check, variable in (("way in", "HOOK_TOKENS"), ("redis", "REDIS_URL"), ("public url", "PUBLIC_URL")):
+    findings = {finding.check: finding for finding in await examine(read_settings()[0])}
+    for check, variable in (("authentication", "HOOK_TOKENS"), ("redis", "REDIS_URL"), ("public url", "PUBLIC_URL")):
         assert findings[check].state == "warning"
         assert f"not checked: KONVOX_{variable}" in findings[check].message
 
@@ -176,6 +181,6 @@ async def test_a_file_of_endpoints_that_is_wrong_is_a_fault(tmp_path: Path, monk
     """Each line of it."""
     (tmp_path / "accounts.toml").write_text("[acme]\n[other]\nsignature = 'hmac-sha256'\n")
     monkeypatch.setenv("KONVOX_ACCOUNTS_FILE", "accounts.toml")
-    findings = [finding for finding in await examine(admit()[0]) if finding.check == "accounts"]
+    findings = [finding for finding in await examine(read_settings()[0]) if finding.check == "accounts"]
     assert [finding.state for finding in findings] == ["fault", "fault"]
     assert ["[acme]" in findings[0].message, "[other]" in findings[1].message] == [True, True]

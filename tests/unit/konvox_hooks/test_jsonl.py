@@ -14,7 +14,7 @@ from broker.records import Job, Record
 from konvox.samples import sample_body
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.history import jsonl
-from konvox_hooks.history.jsonl import CapturedEvents, captured_events, written_whole
+from konvox_hooks.history.jsonl import CapturedEvents, atomic_file, captured_events
 
 BODY = sample_body("contact.replied", timestamp="t")
 SHARED_CAPSYS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -53,7 +53,7 @@ def test_faulty_lines_are_told_counted_and_left_out(capsys: pytest.CaptureFixtur
     assert [line.split(": ")[1] for line in told.splitlines()] == [f"x [2J:{number}" for number in (1, 3, 4, 5, 6)]
     assert "private" not in told
     assert file.faulty == 5
-    assert file.fault.startswith("5 of the lines of x [2J left out")
+    assert file.fault.startswith("5 lines of x [2J were skipped")
 
 
 @SHARED_CAPSYS
@@ -86,7 +86,7 @@ def test_a_file_appears_whole_and_for_its_owner_only(tmp_path: Path) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_text("before")
     link.symlink_to(real)
-    with written_whole(link) as stream:
+    with atomic_file(link) as stream:
         stream.write(b"after")
         stream.flush()
         assert real.read_text() == "before"
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_finished_does_not_appear(
 
     def fail_halfway() -> None:
         """Write something, and fail."""
-        with written_whole(path) as stream:
+        with atomic_file(path) as stream:
             stream.write(b"half")
             raise fault
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_not_finished_does_not_appear(
 @pytest.mark.parametrize("path", [Path("/dev/null"), Path(), Path("no-such-folder/x")])
 def test_what_cannot_be_such_a_file_is_refused(path: Path) -> None:
     """A device is not replaced by a file, a folder is none, and no folder is made."""
-    with pytest.raises(UsageError), written_whole(path):
+    with pytest.raises(UsageError), atomic_file(path):
         pass
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, NOT_SET, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.settings import NOT_SET, RANDOM_TEXT_COMMAND, SECRET_FIELDS, Settings, example_of, variable_of
 from konvox_hooks.config.urls import MASK
 from konvox_hooks.errors import UsageError
 
@@ -117,7 +117,7 @@ def test_any_list_comes_back_as_it_was(parts: list[str]) -> None:
 def test_good_tokens_are_taken(tokens: list[str]) -> None:
     """Every token of URL-safe characters is accepted, in order."""
     settings = load(HOOK_TOKENS=",".join(tokens))
-    settings.require_way_in()
+    settings.require_authentication()
     assert [token.get_secret_value() for token in settings.hook_tokens] == tokens
 
 
@@ -133,7 +133,7 @@ def test_a_bad_token_is_explained_and_not_shown(bad: str) -> None:
     """The fault says which token it is and how to make a better one."""
     [line] = faults(HOOK_TOKENS=f"{TOKEN},{bad}")
     assert line.startswith("KONVOX_HOOK_TOKENS: token 2 of 2 has characters other than")
-    assert HOW_TO_MAKE_ONE in line
+    assert RANDOM_TEXT_COMMAND in line
     assert bad not in line
     assert TOKEN not in line
 
@@ -195,14 +195,14 @@ def test_a_signature_needs_a_secret() -> None:
     """A scheme without secrets is refused; with one it is a way in."""
     [line] = faults(SIGNATURE="hmac-sha256")
     assert line.startswith("KONVOX_SIGNING_SECRETS: KONVOX_SIGNATURE=hmac-sha256 needs at least one secret")
-    load(SIGNATURE="hmac-sha256", SIGNING_SECRETS="s").require_way_in()
+    load(SIGNATURE="hmac-sha256", SIGNING_SECRETS="s").require_authentication()
 
 
 def test_without_a_way_in_it_says_how_to_make_one() -> None:
     """Neither a token nor a signature: refused, with the command that makes a token."""
     with pytest.raises(UsageError, match="neither a URL token nor a signature") as caught:
-        load(SIGNING_SECRETS="unused").require_way_in()
-    assert HOW_TO_MAKE_ONE in str(caught.value)
+        load(SIGNING_SECRETS="unused").require_authentication()
+    assert RANDOM_TEXT_COMMAND in str(caught.value)
     assert "KONVOX_HOOK_TOKENS" in str(caught.value)
 
 
