@@ -306,8 +306,8 @@ async def test_one_record_is_shown_with_every_field(
     ("total", "options", "note"),
     [
         (1, [], "konvox-hooks: 1 of 1 contacts\n"),
-        (340, [], "konvox-hooks: 1 of 340 contacts; --offset goes on from there, --all shows every one\n"),
-        (340, ["--json"], "konvox-hooks: 1 of 340 contacts; --offset goes on from there, --all shows every one\n"),
+        (340, [], "konvox-hooks: 1 of 340 contacts; --offset shows the next ones, --all shows all\n"),
+        (340, ["--json"], "konvox-hooks: 1 of 340 contacts; --offset shows the next ones, --all shows all\n"),
         (1, ["--json"], ""),
         (None, [], ""),
     ],
@@ -401,7 +401,7 @@ async def test_a_call_that_is_safe_to_repeat_is_repeated(shell: Shell) -> None:
         (["campaigns", "delete", "clc1"], "there is no terminal to ask on: add --yes"),
         (["contacts", "list", "--limit", "201"], "201 is not in the range 1<=x<=200"),
         (["contacts", "list", "--offset", "-1"], "-1 is not in the range x>=0"),
-        (["contacts", "list", "--all", "--offset", "0"], "--all has no --limit and no --offset"),
+        (["contacts", "list", "--all", "--offset", "0"], "--all excludes --limit and --offset"),
         (["contacts", "create"], "Missing option '--email'"),
         (["senders", "create", "--local-part", "Ada"], "--local-part must be lowercase letters, digits and hyphens"),
         (

@@ -1,4 +1,4 @@
-"""Envelopes and ids: what is an event, and when two bodies are the same one."""
+"""Tests of envelopes and ids: which body is an event, and when two bodies are the same event."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENT_NAMES = st.text(min_size=1, max_size=20).filter(str.strip)
 
 
 def id_of(fields: Any) -> str:
-    """The id of the event with these fields, by way of its body."""
+    """The id of the event with these fields, from its body."""
     return event_id(parse_envelope(json.dumps(fields).encode()))
 
 
@@ -67,7 +67,7 @@ def reordered(value: Any, order: random.Random) -> Any:
 def test_order_white_space_and_escapes_do_not_change_the_id(
     fields: dict[str, Any], order: random.Random, indent: int | None, ascii_only: bool, blank: str
 ) -> None:
-    """However it is written, at whatever depth: it is the same event."""
+    """The order of keys, white space and escapes at any depth do not change an event's id."""
     rewritten = json.dumps(reordered(fields, order), indent=indent, ensure_ascii=ascii_only)
     minted = id_of_body(f"{blank}{rewritten}{blank}".encode())
     assert minted == id_of(fields)
@@ -89,7 +89,7 @@ def test_order_white_space_and_escapes_do_not_change_the_id(
 @example(field="data", one=10**40, other="1" + "0" * 40, rest={})
 @example(field="data", one={"a": None}, other={}, rest={})
 def test_a_change_in_an_identity_field_is_another_event(field: str, one: Any, other: Any, rest: dict[str, Any]) -> None:
-    """Whatever the change is, and whatever else is in the body."""
+    """Any change in an identity field makes another event, whatever else the body holds."""
     assume(json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True))
     fields = {**rest, **FIELDS}
     assert id_of(fields | {field: one}) != id_of(fields | {field: other})
@@ -100,18 +100,18 @@ def test_a_change_in_an_identity_field_is_another_event(field: str, one: Any, ot
 @given(one=EVENT_NAMES, other=EVENT_NAMES)
 @example(one="contact.replied", other="contact.replied ")
 def test_another_name_is_another_event(one: str, other: str) -> None:
-    """Also where only white space differs."""
+    """Another event name makes another event, even if only white space differs."""
     assert (id_of(FIELDS | {"event": one}) == id_of(FIELDS | {"event": other})) is (one == other)
 
 
 @given(name=st.text().filter(lambda name: name not in IDENTITY_FIELDS), value=JSON_VALUES)
 def test_fields_beyond_the_identity_do_not_change_the_id(name: str, value: Any) -> None:
-    """A field that Konvox adds on the way, such as the number of the attempt, makes no new event."""
+    """A field outside the identity, such as a number of the attempt, does not change the id."""
     assert id_of(FIELDS | {name: value}) == id_of(FIELDS)
 
 
 def test_the_identity_can_be_chosen() -> None:
-    """With fewer fields more bodies are the same event; the order of the names does not matter."""
+    """With fewer identity fields more bodies are the same event, and the order of the fields does not matter."""
     envelope = parse_envelope(json.dumps(FIELDS).encode())
     later = parse_envelope(json.dumps(FIELDS | {"timestamp": "2026-05-20T14:33:00.000Z"}).encode())
     chosen = ("event", "companyId", "data")
@@ -129,18 +129,18 @@ def test_the_identity_can_be_chosen() -> None:
     ],
 )
 def test_ids_stay_as_they_are(body: bytes, minted: str) -> None:
-    """An id is a promise to whatever lies downstream, and to the dedupe window of a receiver that is being updated."""
+    """Ids never change, because other systems and the dedupe window of an updated receiver depend on them."""
     assert id_of_body(body) == minted
 
 
 def test_numbers_beyond_any_float_are_told_from_null() -> None:
-    """`1e400` is read as infinity, which must not become the same event as null, nor as its negative."""
+    """`1e400` is read as infinity, and is another value than null or than its negative."""
     ids = {id_of_body(b'{"event": "a", "data": [%s]}' % number) for number in (b"1e400", b"-1e400", b"null", b'"null"')}
     assert len(ids) == 4
 
 
 def test_keys_that_stand_twice_are_read_one_way() -> None:
-    """The last one counts, for the id as for whoever reads the body later."""
+    """If a key stands twice, the last one counts, for the id and for all later readers."""
     body = b'{"event": "a", "event": "b", "data": 1, "data": 2}'
     assert parse_envelope(body).type == "b"
     assert id_of_body(body) == id_of({"event": "b", "data": 2})
@@ -148,7 +148,7 @@ def test_keys_that_stand_twice_are_read_one_way() -> None:
 
 @given(fields=st.dictionaries(st.text(max_size=10), JSON_VALUES), name=EVENT_NAMES)
 def test_an_event_is_read_as_it_is(fields: dict[str, Any], name: str) -> None:
-    """All of its fields, whatever they are; only the name is asked for."""
+    """An event keeps all its fields, and only its name is required."""
     fields = {**fields, "event": name}
     assert parse_envelope(json.dumps(fields).encode()) == Envelope(name, fields)
 
@@ -164,14 +164,14 @@ def test_an_event_is_read_as_it_is(fields: dict[str, Any], name: str) -> None:
 @example(b"-")
 @example(b'"\\ud800"')
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
-    """Noise is refused by name."""
+    """Random bytes are refused as a malformed event, and raise nothing else."""
     with pytest.raises(MalformedEventError):
         parse_envelope(body)
 
 
 @given(body=st.sampled_from([json.dumps(FIELDS).encode(), b'{"event":"a","data":[1e9,null]}']), data=st.data())
 def test_no_near_miss_raises_anything_else(body: bytes, data: st.DataObject) -> None:
-    """A good body with a few bytes changed is an event with an id, or refused by name."""
+    """A good body with a few changed bytes is an event with an id, or is refused as a malformed event."""
     changed = bytearray(body)
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
@@ -186,7 +186,7 @@ def test_no_near_miss_raises_anything_else(body: bytes, data: st.DataObject) -> 
 @pytest.mark.parametrize("depth", [10, 190, 199, 200, 201, 250, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 def test_what_can_be_read_has_an_id_at_any_depth(opening: bytes, closing: bytes, depth: int) -> None:
-    """The reader's limit comes before that of the writer which mints the id."""
+    """Every body that can be read has an id at any depth: the reader's limit is below that of the writer."""
     body = b'{"event": "a", "data": ' + opening * depth + b"1" + closing * depth + b"}"
     try:
         envelope = parse_envelope(body)
@@ -199,7 +199,7 @@ def test_what_can_be_read_has_an_id_at_any_depth(opening: bytes, closing: bytes,
 @pytest.mark.parametrize("sign", [b"", b"-"])
 @pytest.mark.parametrize("digits", [19, 20, 4_299, 4_300])
 def test_what_can_be_read_has_an_id_at_any_length(sign: bytes, digits: int) -> None:
-    """Integers of any length up to what Python can write are told apart."""
+    """Integers of any length that Python can write have different ids."""
     body = b'{"event": "a", "data": ' + sign + b"9" * digits + b"}"
     assert id_of_body(body) != id_of_body(body.replace(b"9}", b"8}"))
 
@@ -207,7 +207,7 @@ def test_what_can_be_read_has_an_id_at_any_length(sign: bytes, digits: int) -> N
 @pytest.mark.parametrize("sign", [b"", b"-"])
 @pytest.mark.parametrize("digits", [4_301, 5_000])
 def test_what_python_could_not_write_is_refused_when_read(sign: bytes, digits: int) -> None:
-    """More than 4,300 digits would fail later, when the id is minted."""
+    """A number with more than 4,300 digits is refused when it is read, because no id could be made later."""
     with pytest.raises(MalformedEventError, match="number out of range"):
         parse_envelope(b'{"event": "a", "data": ' + sign + b"9" * digits + b"}")
 
@@ -230,7 +230,7 @@ def test_what_python_could_not_write_is_refused_when_read(sign: bytes, digits: i
     ],
 )
 def test_the_reason_says_what_is_wrong(body: bytes, reason: str) -> None:
-    """In words for the sender and the log."""
+    """The reason of a refusal says what is wrong with the body."""
     with pytest.raises(MalformedEventError) as refused:
         parse_envelope(body)
     assert refused.value.reason == reason
@@ -250,7 +250,7 @@ def test_the_reason_says_what_is_wrong(body: bytes, reason: str) -> None:
     ],
 )
 def test_the_reason_holds_nothing_of_the_body(body: bytes) -> None:
-    """It may be logged and sent back."""
+    """The reason holds no part of the body, because it is logged and sent back."""
     with pytest.raises(MalformedEventError) as refused:
         parse_envelope(body)
     assert "s3cret" not in str(refused.value)
@@ -258,11 +258,11 @@ def test_the_reason_holds_nothing_of_the_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("company", [None, 1, ["clxyz123"], {"id": "clxyz123"}, True])
 def test_a_company_that_is_no_text_is_none(company: Any) -> None:
-    """An id of another kind is not taken for one."""
+    """A company id that is no text counts as none."""
     assert parse_envelope(orjson.dumps(FIELDS | {"companyId": company})).company_id is None
 
 
 def test_the_company_is_read() -> None:
-    """As it stands on the wire, and None where it is missing."""
+    """The company id is read unchanged, and is None if it is missing."""
     assert parse_envelope(orjson.dumps(FIELDS)).company_id == "clxyz123"
     assert parse_envelope(b'{"event": "a", "company_id": "clxyz123"}').company_id is None

@@ -1,4 +1,4 @@
-"""Signatures and URL tokens: published vectors, and that nothing but the right thing gets in, whatever comes."""
+"""Tests of signatures and URL tokens: published vectors, and that everything else is refused."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ SECRETS = st.text(min_size=1, max_size=40)
 
 
 def in_base64(body: bytes, secret: str) -> str:
-    """The signature in its other notation."""
+    """The signature in base64 instead of hex."""
     return base64.b64encode(hmac.digest(secret.encode(), body, hashlib.sha256)).decode()
 
 
 @pytest.mark.parametrize(("secret", "body", "digest"), [GITHUB, RFC_4231_CASE_2])
 def test_published_vectors(secret: str, body: bytes, digest: str) -> None:
-    """GitHub's documented example, and RFC 4231."""
+    """GitHub's documented example and the vectors of RFC 4231 verify."""
     assert sign_hmac_sha256(body, secret=secret) == "sha256=" + digest
     for value in (digest, "sha256=" + digest, digest.upper(), f" sha256={digest}\t", in_base64(body, secret)):
         verify_hmac_sha256(body, [value], secrets=[secret])
@@ -45,7 +45,7 @@ def test_published_vectors(secret: str, body: bytes, digest: str) -> None:
 
 @given(body=st.binary(), secret=SECRETS, others=st.lists(SECRETS, max_size=3), data=st.data())
 def test_what_is_signed_verifies(body: bytes, secret: str, others: list[str], data: st.DataObject) -> None:
-    """In each notation, and wherever its secret stands among others."""
+    """A signature verifies in each notation, at any position of its secret."""
     secrets = data.draw(st.permutations([secret, *others]))
     signature = sign_hmac_sha256(body, secret=secret)
     for value in (signature, signature.removeprefix("sha256="), in_base64(body, secret)):
@@ -54,7 +54,7 @@ def test_what_is_signed_verifies(body: bytes, secret: str, others: list[str], da
 
 @given(body=st.binary(min_size=1), secret=SECRETS, data=st.data())
 def test_any_changed_byte_is_refused(body: bytes, secret: str, data: st.DataObject) -> None:
-    """One byte of the body, another, one more or one less."""
+    """A changed, an additional or a missing byte of the body is refused."""
     position = data.draw(st.integers(0, len(body) - 1))
     flipped = body[position] ^ data.draw(st.integers(1, 255))
     signature = sign_hmac_sha256(body, secret=secret)
@@ -66,7 +66,7 @@ def test_any_changed_byte_is_refused(body: bytes, secret: str, data: st.DataObje
 
 @given(secret=SECRETS, other=SECRETS)
 def test_another_secret_is_refused(secret: str, other: str) -> None:
-    """Only the secret that it was signed with verifies it."""
+    """A signature does not verify with another secret."""
     # HMAC fills a key up with zero bytes: these two are one key.
     assume(secret.rstrip("\0") != other.rstrip("\0"))
     with pytest.raises(SignatureError):
@@ -75,7 +75,7 @@ def test_another_secret_is_refused(secret: str, other: str) -> None:
 
 @given(st.data())
 def test_any_changed_character_of_a_signature_is_refused(data: st.DataObject) -> None:
-    """There is one text for a signature in each notation: only the case of hex digits does not matter."""
+    """Any changed character of a signature is refused; only the case of hex digits does not matter."""
     body = data.draw(st.binary())
     good = data.draw(st.sampled_from([sign_hmac_sha256(body, secret="s"), in_base64(body, "s")]))
     position = data.draw(st.integers(0, len(good) - 1))
@@ -87,7 +87,7 @@ def test_any_changed_character_of_a_signature_is_refused(data: st.DataObject) ->
 
 
 def test_base64_is_not_read_leniently() -> None:
-    """The last character holds bits that decoders ignore; another one there is another text, and refused."""
+    """The last base64 character, some bits of which decoders ignore, must be exact too."""
     good = in_base64(b"body", "s")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     neighbour = good[:-2] + alphabet[alphabet.index(good[-2]) + 1] + "="
@@ -104,20 +104,20 @@ def test_base64_is_not_read_leniently() -> None:
 @example(body=b"", values=["0" * 100_001], secrets=["s"])
 @example(body=b"", values=["="], secrets=["\ud800"])
 def test_no_input_raises_anything_else(body: bytes, values: list[str], secrets: list[str]) -> None:
-    """Whatever the headers hold: refused by name. Nothing that was not signed gets in."""
+    """Any headers raise nothing but `SignatureError`, and nothing verifies that was not signed."""
     with pytest.raises(SignatureError):
         verify_hmac_sha256(body, values, secrets=secrets)
 
 
 @given(st.lists(st.sampled_from("0123456789abcdefABCDEF+/= sha256=\t\n\x00ÿ\udcff"), max_size=80).map("".join))
 def test_no_near_miss_raises_anything_else(value: str) -> None:
-    """Texts of the right characters, in all lengths about the right one."""
+    """Texts of the right characters and about the right length raise nothing but `SignatureError`."""
     with pytest.raises(SignatureError):
         verify_hmac_sha256(b"body", [value], secrets=["s"])
 
 
 def test_one_header_is_expected() -> None:
-    """None is missing, two are one too many, however good; both are said."""
+    """No header and two headers are refused, each with its own message."""
     good = sign_hmac_sha256(b"body", secret="s")
     with pytest.raises(SignatureError, match="missing"):
         verify_hmac_sha256(b"body", [], secrets=["s"])
@@ -126,14 +126,14 @@ def test_one_header_is_expected() -> None:
 
 
 def test_without_secrets_nothing_is_right() -> None:
-    """An empty list of secrets lets nobody in, not even with the digest of an empty key."""
+    """Without secrets every signature is refused, also the digest with an empty key."""
     with pytest.raises(SignatureError):
         verify_hmac_sha256(b"body", [sign_hmac_sha256(b"body", secret="")], secrets=[])
 
 
 @given(body=st.binary(min_size=8), value=st.text(min_size=8))
 def test_the_error_holds_nothing_of_the_request(body: bytes, value: str) -> None:
-    """It may be logged and sent back."""
+    """The error holds no part of the request, because it is logged and sent back."""
     with pytest.raises(SignatureError) as refused:
         verify_hmac_sha256(body, [value], secrets=["the-secret"])
     assert str(refused.value) in {
@@ -146,18 +146,18 @@ def test_the_error_holds_nothing_of_the_request(body: bytes, value: str) -> None
 @example(candidate="\ud800", tokens=["\ud800", "é"])
 @example(candidate="", tokens=[])
 def test_a_token_matches_if_it_is_one_of_them(candidate: str, tokens: list[str]) -> None:
-    """Any text may come, and any may be configured."""
+    """A token matches if it is one of the configured ones, for any texts."""
     assert token_matches(candidate, tokens) is (candidate in tokens)
     assert token_matches(candidate, [*tokens, candidate])
     assert token_matches(candidate, [candidate, *tokens])
 
 
 def test_all_tokens_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long it takes does not tell which token it was: none is left out after a match."""
+    """A token is compared with all configured ones, and so the time does not tell which one matched."""
     compared: list[bytes] = []
 
     def compare(presented: bytes, token: bytes) -> bool:
-        """Compare, and remember what with."""
+        """Compare, and record the other value."""
         compared.append(token)
         return presented == token
 

@@ -1,4 +1,4 @@
-"""What leads to our receiver, and what an answer that is not ours means."""
+"""Tests of the check that a URL leads to our receiver."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ from receiver.challenge import make_challenge
     ],
 )
 def test_which_addresses_are_local(address: str, local: bool) -> None:
-    """Everything that the internet does not lead to."""
+    """Every address that the internet does not route is local."""
     assert is_local(address) == local
 
 
 def resolving_to(*addresses: str) -> Resolve:
-    """Stands in for a name server."""
+    """Replaces a name server."""
 
     async def resolve(host: str) -> Sequence[str]:
-        """The addresses of any host."""
+        """Return the addresses of any host."""
         if not addresses:
             raise OSError("no such name")
         return addresses
@@ -75,26 +75,26 @@ def resolving_to(*addresses: str) -> Resolve:
     ],
 )
 async def test_local_urls_are_refused(url: str, addresses: tuple[str, ...]) -> None:
-    """Also when only one of the addresses to which a name leads is local."""
+    """A URL is refused even if only one of its host's addresses is local."""
     with pytest.raises(NotPublicError, match="where Konvox cannot deliver") as refused:
         await refuse_local(url, resolve=resolving_to(*addresses))
     assert refused.value.exit_code == 2
 
 
 async def test_a_public_url_is_not_refused() -> None:
-    """Its host leads to public addresses only."""
+    """A URL whose host has public addresses only is accepted."""
     await refuse_local("https://hooks.example.com", resolve=resolving_to("8.8.8.8", "2001:4860:4860::8888"))
 
 
 async def test_a_name_without_an_address_is_a_fault() -> None:
-    """The message names the host, and what to look at."""
+    """The message about a host without an address names the host, and what to look at."""
     with pytest.raises(ReachError, match=r"no address for hooks\.example\.com; check the name and its DNS"):
         await refuse_local("https://hooks.example.com", resolve=resolving_to())
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example.com"])
 async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
-    """It is not looked up."""
+    """A host name that no DNS server can hold is not looked up."""
     with pytest.raises(ReachError, match="no address for"):
         await refuse_local(f"https://{host}")
 
@@ -112,7 +112,7 @@ async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
     ],
 )
 def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, hint: str) -> None:
-    """Each has a hint of its own."""
+    """Each kind of wrong answer has its own hint."""
     with pytest.raises(ReachError) as failed:
         judge(Heard(status, body), make_challenge("token", "a-token-0123456789"))
     assert fault in failed.value.fault
@@ -130,5 +130,5 @@ def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, hint: 
     ],
 )
 def test_only_a_sandbox_here_may_have_local_receivers(api_url: str | None, local: bool) -> None:
-    """For it this machine's addresses are public."""
+    """Only a sandbox on this machine may have receivers on this machine."""
     assert sandbox_is_local(Settings(api_url=api_url)) == local

@@ -1,4 +1,4 @@
-"""Registration: the URL, how it is shown, and what follows from what Konvox has. Pure."""
+"""Tests of the registration plan: the URL, how it is shown, and what follows from Konvox's webhooks. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Known:
 
 @dataclass
 class Client:
-    """Stands in for `KonvoxClient`: it is its own `webhooks`."""
+    """Replaces `KonvoxClient`: it is its own `webhooks`."""
 
     known: list[Known] = field(default_factory=list)
 
@@ -45,12 +45,12 @@ class Client:
         return self
 
     async def list(self) -> AsyncIterator[Known]:
-        """Everything that is known."""
+        """Yield all webhooks."""
         for webhook in self.known:
             yield webhook
 
     async def register(self, *, url: str, events: Sequence[str], active: bool = True) -> Known:
-        """Make one more known."""
+        """Add a webhook."""
         self.known.append(Known(events, url, active, id="new"))
         return self.known[-1]
 
@@ -67,7 +67,7 @@ class Client:
     ],
 )
 def test_the_hook_url(public_url: str, token: str | None, url: str) -> None:
-    """The path comes after the origin, and the token after the path."""
+    """The URL of a webhook has the path after the origin, and the token after the path."""
     assert hook_url(public_url, token) == url
 
 
@@ -90,7 +90,7 @@ def test_the_hook_url(public_url: str, token: str | None, url: str) -> None:
     ],
 )
 def test_what_is_no_https_origin_is_refused(public_url: str) -> None:
-    """The message says what is expected, and does not repeat the value."""
+    """A URL that is no HTTPS origin is refused with a message that does not repeat it."""
     with pytest.raises(ValueError, match="the public URL must") as caught:
         hook_url(public_url, "token-0123456789")
     assert "token-0123456789" not in str(caught.value)
@@ -112,18 +112,18 @@ def test_what_is_no_https_origin_is_refused(public_url: str) -> None:
     ],
 )
 def test_a_masked_url_shows_no_token(url: str, shown: str) -> None:
-    """Wherever the token stands, it is not shown; where there is none, the URL is whole."""
+    """A masked URL shows no token, at any place of its path; a URL without a path stays whole."""
     assert masked(url) == shown
     assert "token-0123456789" not in shown
 
 
 def test_the_plan_does_not_show_the_token() -> None:
-    """The repr of a plan can be logged."""
+    """The repr of a plan does not show the token."""
     assert "token-0123456789" not in repr(plan_registration([], url=URL, events=["a"]))
 
 
 def test_an_unknown_url_is_to_be_created() -> None:
-    """Nothing is there, or only other URLs: each event is missing."""
+    """If Konvox lists no webhook, or only other URLs, each event is missing."""
     others = [Known(["a", "b"], url=URL + "0"), Known(["a", "b"], url="https://[broken")]
     expected = RegistrationPlan("create", URL, ("a", "b"), missing=("a", "b"))
     assert plan_registration([], url=URL, events=["b", "a", "b"]) == expected
@@ -131,7 +131,7 @@ def test_an_unknown_url_is_to_be_created() -> None:
 
 
 def test_the_same_url_and_events_are_as_wanted() -> None:
-    """RegistrationRequest and repetition do not matter."""
+    """The order of events, and repeated events, make no difference."""
     plan = plan_registration([Known(["b", "a", "b"])], url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("registered", URL, ("a", "b"), webhook_ids=("wh1",))
 
@@ -146,26 +146,26 @@ def test_the_same_url_and_events_are_as_wanted() -> None:
     ],
 )
 def test_other_events_differ(existing: list[str], missing: tuple[str, ...], extra: tuple[str, ...]) -> None:
-    """What is missing and what is too much is said apart."""
+    """Missing events and extra events are listed apart."""
     plan = plan_registration([Known(existing)], url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("differs", URL, ("a", "b"), missing, extra, webhook_ids=("wh1",))
 
 
 def test_one_that_is_switched_off_differs() -> None:
-    """An inactive registration delivers nothing, whatever its events."""
+    """An inactive webhook delivers nothing, whatever its events are."""
     plan = plan_registration([Known(["a"], active=False)], url=URL, events=["a"])
     assert (plan.state, plan.missing, plan.inactive) == ("differs", ("a",), True)
 
 
 def test_what_counts_is_what_all_registrations_of_the_url_deliver() -> None:
-    """Two halves are a whole, and an inactive one adds nothing."""
+    """The events of all active webhooks with the URL count together."""
     halves = [Known(["a"], id="wh1"), Known(["b"], id="wh2"), Known(["c"], active=False, id="wh3")]
     plan = plan_registration(halves, url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("registered", URL, ("a", "b"), webhook_ids=("wh1", "wh2", "wh3"))
 
 
 def test_what_a_wildcard_takes_is_not_too_much() -> None:
-    """An event that is subscribed by hand for a wildcard is no difference; another one is."""
+    """An extra event that a wildcard handler wants is no difference, and any other one is."""
     existing = [Known(["a.1", "a.2", "b.1"])]
     plan = plan_registration(existing, url=URL, events=["a.1"], is_wanted=lambda name: name.startswith("a."))
     assert (plan.state, plan.extra) == ("differs", ("b.1",))
@@ -184,13 +184,13 @@ def test_what_a_wildcard_takes_is_not_too_much() -> None:
     ],
 )
 def test_which_urls_are_the_same(listed: str, same: bool) -> None:
-    """Only the case of the host and a default port may be written in another way."""
+    """Two URLs are the same if only the case of the host or a default port differs."""
     plan = plan_registration([Known(["a"], url=listed)], url=URL, events=["a"])
     assert plan.state == ("registered" if same else "create")
 
 
 async def test_only_a_plan_to_create_is_carried_out() -> None:
-    """What is as wanted, or differs, is left alone."""
+    """Only a plan to create a webhook is carried out."""
     client = Client([Known(["a"])])
     for events in (["a"], ["b"]):
         assert await register(client, plan_registration(client.known, url=URL, events=events)) is None
@@ -198,7 +198,7 @@ async def test_only_a_plan_to_create_is_carried_out() -> None:
 
 
 async def test_what_is_created_is_then_as_wanted() -> None:
-    """The next look at Konvox finds it."""
+    """After a registration, a new plan finds nothing to do."""
     client = Client()
     created = await register(client, plan_registration([], url=URL, events=["b", "a"]))
     assert created == Known(("a", "b"), id="new")
@@ -217,14 +217,14 @@ async def test_what_is_created_is_then_as_wanted() -> None:
     ],
 )
 def test_what_is_due(existing: list[Known], due: tuple[str, ...], due_with_missing: tuple[str, ...]) -> None:
-    """A known URL gets the missing events if asked for, and nothing while it is switched off."""
+    """The missing events of a known URL are registered if asked for, but not while it is switched off."""
     plan = plan_registration(existing, url=URL, events=["a", "b"])
     assert plan.to_register() == due
     assert plan.to_register(add_missing=True) == due_with_missing
 
 
 async def test_the_missing_events_are_registered_beside() -> None:
-    """Then the two together deliver what is wanted."""
+    """The missing events are registered as a second webhook, and both together deliver all wanted events."""
     client = Client([Known(["a"])])
     plan = plan_registration(client.known, url=URL, events=["a", "b", "c"])
     assert await register(client, plan, add_missing=True) == Known(("b", "c"), id="new")
@@ -232,7 +232,7 @@ async def test_the_missing_events_are_registered_beside() -> None:
 
 
 def look(*existing: Known, urls: Sequence[str] = (URL, OLD_URL)) -> Survey:
-    """What a receiver that wants `a` and `b`, and takes `w`, finds."""
+    """The survey of a receiver that wants `a` and `b`, and accepts `w`."""
     return survey(existing, public_url=ORIGIN, urls=urls, events=["a", "b"], is_wanted=lambda name: name == "w")
 
 
@@ -270,5 +270,5 @@ def look(*existing: Known, urls: Sequence[str] = (URL, OLD_URL)) -> Survey:
     ],
 )
 def test_the_survey(existing: list[Known], found: Survey) -> None:
-    """All that is delivered to the receiver, whatever the token; what goes elsewhere is none of ours."""
+    """The survey counts all events that are delivered to the receiver with any token, and nothing else."""
     assert look(*existing) == found
