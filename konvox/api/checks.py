@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic.alias_generators import to_camel
 
 from konvox.errors import InvalidArgumentError
-from konvox.urls import is_loopback
+from konvox.urls import url_fault
 
 MAX_LIMIT = 200
 """The most records that Konvox returns on one page."""
@@ -90,13 +90,7 @@ def disclaimer(connection_method: str, *, accepted: bool | None) -> None:
 
 def webhook_url(value: object) -> None:
     """Require HTTPS. Plain HTTP is accepted for this machine only, for the sandbox."""
-    try:
-        url = urlsplit(text("url", value))
-        host = url.hostname or ""
-        acceptable = bool(host) and (url.scheme == "https" or (url.scheme == "http" and is_loopback(host)))
-    except ValueError:
-        acceptable = False
-    if not acceptable:
+    if not isinstance(value, str) or url_fault(value):
         message = "url must be an https:// URL (http:// only for this machine, as with the sandbox)"
         raise InvalidArgumentError(message, argument="url")
 

@@ -158,5 +158,5 @@ def _shared_tokens(accounts: Mapping[str, Settings]) -> list[str]:
         for token in account.hook_tokens:
             other = owners.setdefault(token.get_secret_value(), name)
             if other != name:
-                faults.append(f"[{other}] and [{name}] share a token, so their events could not be told apart")
+                faults.append(f"[{other}] and [{name}] share a token: each account needs tokens of its own")
     return faults

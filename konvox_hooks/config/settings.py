@@ -25,9 +25,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from konvox import inferred
 from konvox.schemes import SCHEMES, SchemeName
 from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
+from konvox.urls import MASK
 from konvox_hooks.config.api_paths import resource_paths
 from konvox_hooks.config.sources import Source
-from konvox_hooks.config.urls import MASK, api_base_url, mask_redis_address, public_origin, redis_address
+from konvox_hooks.config.urls import api_base_url, mask_redis_address, public_origin, redis_address
 from konvox_hooks.errors import UsageError
 
 PREFIX: Final = "KONVOX_"

@@ -6,14 +6,10 @@ No message quotes the value: a URL may hold a password, and somebody may have pu
 from __future__ import annotations
 
 import re
-from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
-from konvox.urls import is_loopback
-
-MASK: Final = "••••"
-"""Shown in the place of a secret."""
+from konvox.urls import MASK, is_loopback
 
 _DATABASE = re.compile(r"/?|/\d+")
 _REDIS_FORM = (

@@ -114,7 +114,7 @@ async def _flaky(step: _Step) -> None:
 
 
 async def _dead(step: _Step) -> None:
-    """A handler fails for good: the CRM is down when a contact opts out."""
+    """A handler fails in all attempts: the CRM is down when a contact opts out."""
     data = sample_data("enrollment.unsubscribed") | {"contactId": STUCK_CONTACT}
     event = await _fired(step, "enrollment.unsubscribed", data)
     step.check(f"out of attempts, it is a dead letter: {_summary(event)}", holds=event.state == "dead")

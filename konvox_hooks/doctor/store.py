@@ -75,7 +75,7 @@ def _unreachable(error: Exception) -> Finding:
     return fault(
         "redis",
         f"cannot be reached: {_message(error)}",
-        f"start it, or correct {variable_of('redis_url')}; until then a receiver does not start, or spools events",
+        f"start it, or correct {variable_of('redis_url')}; until then receivers spool events, and no handler runs",
     )
 
 

@@ -1,4 +1,4 @@
-"""The demo, as a newcomer runs it."""
+"""A test of the demo, as a new user runs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.processes import OurProcess
 async def test_the_demo_tells_its_story_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every step is as it should be, the README shows the same story, and no process and no file is left."""
+    """Every step is ok, the README shows the same output, and no process and no file remains."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

@@ -1,4 +1,4 @@
-"""The service as a whole, as real processes."""
+"""Tests of `serve` with real processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_an_event_goes_from_a_request_to_a_handler(tmp_path: Path) -> None
 
 
 async def test_copies_run_once_and_the_order_is_of_no_concern(tmp_path: Path) -> None:
-    """The same body four times at once, and events whose times run backwards: each is run, and none twice."""
+    """Four concurrent copies of a body run once, and events with descending times all run."""
     (tmp_path / "mine.py").write_text(
         "from handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n"
         "    with open('effects', 'a') as effects:\n        effects.write(event.id + '\\n')\n"

@@ -1,4 +1,4 @@
-"""`konvox-hooks register` and `doctor` in this process, beside a sandbox and a receiver that this process serves."""
+"""`konvox-hooks register` and `doctor` in this process, together with a sandbox and a receiver."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = "the-signing-secret-0123456789"
 
 @dataclass
 class Outcome:
-    """How a command ended."""
+    """The result of a command."""
 
     exit_code: int
     out: str
@@ -36,13 +36,13 @@ class Outcome:
 
     @property
     def json(self) -> Any:
-        """The one document on stdout."""
+        """The only document on stdout."""
         return orjson.loads(self.out)
 
 
 @dataclass
 class Shell:
-    """Runs commands in this process, beside a sandbox that this process serves."""
+    """Runs commands in this process, together with a sandbox."""
 
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
@@ -50,7 +50,7 @@ class Shell:
     folder: Path
 
     def configure(self, **variables: str | None) -> None:
-        """Set KONVOX_ variables, and take away those that are None."""
+        """Set KONVOX_ variables, and remove those that are None."""
         for name, value in variables.items():
             if value is None:
                 self.monkeypatch.delenv(f"KONVOX_{name}", raising=False)
@@ -64,11 +64,11 @@ class Shell:
         self.configure(HANDLERS="shop_hooks.py")
 
     async def register(self, *arguments: str, check: bool = False) -> Outcome:
-        """Run `konvox-hooks register` to its end; unless `check`, without a receiver to reach."""
+        """Run `konvox-hooks register`; without `check`, there need not be a receiver."""
         return await self.run("register", *arguments, *(() if check else ("--no-check",)))
 
     async def run(self, *arguments: str, may_show: str = "") -> Outcome:
-        """Run a command to its end; no secret but this one is on its output."""
+        """Run a command; only this secret may be in its output."""
         self.capsys.readouterr()  # what the sandbox logged before is none of the command's
         exit_code = await asyncio.to_thread(run, arguments)
         captured = self.capsys.readouterr()
@@ -78,7 +78,7 @@ class Shell:
         return Outcome(exit_code, captured.out, captured.err)
 
     async def known(self) -> list[Webhook]:
-        """What the sandbox has."""
+        """The webhooks of the sandbox."""
         async with KonvoxClient(self.api_url, FULL) as client:
             return [webhook async for webhook in client.webhooks.list()]
 
@@ -89,7 +89,7 @@ class Shell:
 
     @asynccontextmanager
     async def receiver(self, redis_url: str, **gate: Any) -> AsyncIterator[RunningReceiver]:
-        """A real receiver, with both tokens unless told otherwise, at the public URL."""
+        """A real receiver at the public URL, with both tokens by default."""
         server = connect(redis_url)
         try:
             async with receiving(AccountPolicy(**{"tokens": (TOKEN, OLD_TOKEN)} | gate), server) as receiver:

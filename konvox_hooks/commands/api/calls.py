@@ -77,9 +77,9 @@ def show_page(
         complain(f"{len(page.items)} of {page.total} {listing.noun}{hint}")
 
 
-def show_record(record: Record, *, as_json: bool, besides: Mapping[str, str] | None = None) -> None:
-    """Write one record to stdout, with all its fields and the additional ones in `besides`."""
-    fields = {**wire(record), **(besides or {})}
+def show_record(record: Record, *, as_json: bool, additional: Mapping[str, str] | None = None) -> None:
+    """Write one record to stdout, with all its fields and the additional ones."""
+    fields = {**wire(record), **(additional or {})}
     if as_json:
         _print_wire(fields)
     else:

@@ -15,7 +15,7 @@ from konvox_hooks.terminal.formatting import example
 
 @click.group(cls=AccountGroup, epilog=example("api connections list"))
 def command() -> None:
-    """List and create connections, which are logins on the channels."""
+    """List and create connections, the logins on channels."""
 
 
 @command.command("list", epilog=example("api connections list", "api connections list --json"))

@@ -68,4 +68,4 @@ def register_webhook(*, url: str, names: str, inactive: bool, show_secret: bool,
             "or register the URL again with --show-secret"
         )
     secret = {SECRET_FIELDS[0]: webhook.signing_secret} if show_secret and webhook.signing_secret else {}
-    show_record(webhook, as_json=as_json, besides=secret)
+    show_record(webhook, as_json=as_json, additional=secret)

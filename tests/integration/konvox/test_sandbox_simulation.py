@@ -179,7 +179,7 @@ async def test_a_scenario_lets_contacts_reply_and_opt_out(world: WorldFor, scena
 async def test_a_seed_repeats_a_scenario(world: WorldFor) -> None:
     """The same seed makes the same contacts react in the same way and order."""
 
-    async def life() -> list[tuple[str, ...]]:
+    async def reactions() -> list[tuple[str, ...]]:
         async with world(scenario="steady", rate=200, seed=3) as it:
             await it.campaign_with(30)
             await it.until(lambda: len(replies(it)) >= 15)
@@ -189,7 +189,7 @@ async def test_a_seed_repeats_a_scenario(world: WorldFor) -> None:
             return [(emails[event["data"]["contactId"]], event["event"]) for event in happened[:10]]
 
     # As sets: two events of one millisecond have no order on the wire.
-    assert set(await life()) == set(await life())
+    assert set(await reactions()) == set(await reactions())
 
 
 async def test_a_pause_stops_a_campaign(world: WorldFor) -> None:

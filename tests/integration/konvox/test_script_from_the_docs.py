@@ -17,8 +17,8 @@ FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
 async def test_the_script_works(tmp_path: Path) -> None:
     """The script runs every documented call against the sandbox, with nothing of ours."""
     options = ("--port", "0", "--full-key", FULL, "--read-key", READ, "--retry-base", "0.05")
-    life = ("--scenario", "steady", "--rate", "100", "--seed", "7")
-    async with await OurProcess.start("sandbox", *options, *life, env={}, cwd=tmp_path) as sandbox:
+    scenario = ("--scenario", "steady", "--rate", "100", "--seed", "7")
+    async with await OurProcess.start("sandbox", *options, *scenario, env={}, cwd=tmp_path) as sandbox:
         url = (await sandbox.said(lambda line: "sandbox" in line, "line about its URL"))["sandbox"]
         script = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-X", "dev", "-W", "error", str(SCRIPT)),

@@ -1,4 +1,4 @@
-"""`konvox-hooks register` makes sure first that the public URL reaches this receiver: real receivers, and others."""
+"""Tests that `konvox-hooks register` first checks that the public URL reaches this receiver."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ REGISTER = ("--events", "contact.replied")
 async def answering(
     shell: Shell, status: int, body: bytes = b"", *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[list[web.Request]]:
-    """Something at the public URL that is not ours; yields what it was asked."""
+    """A server at the public URL that is not ours; yields the requests that it got."""
     asked: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.Response:
-        """Answer everything alike."""
+        """Answer every request alike."""
         asked.append(request)
         return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
 
@@ -58,7 +58,7 @@ async def answering(
 async def test_our_receiver_is_recognised(
     shell: Shell, redis_url: str, ours: dict[str, str | None], theirs: dict[str, object]
 ) -> None:
-    """By its token or, where there is none, by its signing secret; nothing is admitted on the way."""
+    """Our receiver is recognised by its token or its signing secret, and the check admits nothing."""
     shell.configure(**ours)
     async with shell.receiver(redis_url, **theirs):
         outcome = await shell.register(*REGISTER, check=True)
@@ -67,7 +67,7 @@ async def test_our_receiver_is_recognised(
 
 
 async def test_a_receiver_with_another_token_is_not_ours(shell: Shell, redis_url: str) -> None:
-    """Exit code 1, the hint, and nothing registered."""
+    """A receiver with another token leads to exit code 1 and a hint, and nothing is registered."""
     async with shell.receiver(redis_url, tokens=("another-token-0123456789",)):
         outcome = await shell.register(*REGISTER, check=True)
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -87,7 +87,7 @@ async def test_a_receiver_with_another_token_is_not_ours(shell: Shell, redis_url
     ],
 )
 async def test_others_are_not_ours(shell: Shell, status: int, body: bytes, fault: str) -> None:
-    """They are told apart, and neither learn the token nor are registered."""
+    """Each kind of other server is named, does not learn the token, and is not registered."""
     async with answering(shell, status, body) as asked:
         outcome = await shell.register(*REGISTER, check=True)
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -99,7 +99,7 @@ async def test_others_are_not_ours(shell: Shell, status: int, body: bytes, fault
 
 
 async def test_nobody_answers(shell: Shell, unused_tcp_port: int) -> None:
-    """The port is closed."""
+    """A closed port leads to an error that says that nobody answers."""
     shell.configure(PUBLIC_URL=f"http://127.0.0.1:{unused_tcp_port}")
     outcome = await shell.register(*REGISTER, check=True)
     assert outcome.exit_code == 1
@@ -109,12 +109,12 @@ async def test_nobody_answers(shell: Shell, unused_tcp_port: int) -> None:
 
 
 async def test_somebody_never_answers(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not waited for longer than Konvox would."""
+    """A server that never answers is waited for as long as Konvox would wait."""
     monkeypatch.setattr("konvox_hooks.registration.reachability.REACH_SECONDS", 0.2)
     released = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take the connection, and say nothing."""
+        """Accept the connection, and never answer."""
         await released.wait()
         writer.close()
 
@@ -128,7 +128,7 @@ async def test_somebody_never_answers(shell: Shell, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
 async def test_a_certificate_of_ones_own_is_a_fault(shell: Shell, tmp_path: Path) -> None:
-    """Konvox would not take it either."""
+    """A self-signed certificate is a fault, because Konvox would refuse it."""
     async with answering(shell, 200, tls=self_signed(tmp_path)) as asked:
         outcome = await shell.register(*REGISTER, check=True)
     assert outcome.exit_code == 1
@@ -138,7 +138,7 @@ async def test_a_certificate_of_ones_own_is_a_fault(shell: Shell, tmp_path: Path
 
 
 async def test_https_to_a_port_without_tls_is_a_fault(shell: Shell, redis_url: str) -> None:
-    """The proxy in front is missing."""
+    """HTTPS to a port without TLS is a fault: the proxy is missing."""
     async with shell.receiver(redis_url) as receiver:
         shell.configure(PUBLIC_URL=f"https://127.0.0.1:{receiver.port}")
         outcome = await shell.register(*REGISTER, check=True)
@@ -147,7 +147,7 @@ async def test_https_to_a_port_without_tls_is_a_fault(shell: Shell, redis_url: s
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """TLS with a certificate that nobody vouches for."""
+    """A TLS context with a self-signed certificate."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         [
@@ -164,7 +164,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("host", ["http://localhost:8080", "http://127.0.0.1:8080", "https://10.0.0.1"])
 async def test_local_urls_are_refused(shell: Shell, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless Konvox is the sandbox on this machine, which the settings no longer say here. Exit code 2."""
+    """A local URL leads to exit code 2, unless Konvox is a sandbox on this machine."""
     monkeypatch.setattr("konvox_hooks.registration.reachability.sandbox_is_local", lambda _: False)
     monkeypatch.setattr("konvox_hooks.registration.register.sandbox_is_local", lambda _: False)
     shell.configure(PUBLIC_URL=host)
@@ -178,7 +178,7 @@ async def test_local_urls_are_refused(shell: Shell, host: str, monkeypatch: pyte
 
 
 async def test_without_the_check_nothing_is_asked(shell: Shell) -> None:
-    """`--no-check` registers what cannot be reached."""
+    """`--no-check` registers a URL that cannot be reached."""
     async with answering(shell, 500) as asked:
         assert (await shell.register(*REGISTER, "--no-check")).exit_code == 0
     assert asked == []
@@ -187,7 +187,7 @@ async def test_without_the_check_nothing_is_asked(shell: Shell) -> None:
 
 @pytest.mark.parametrize("options", [("--dry-run",), ()])
 async def test_nothing_is_asked_where_nothing_is_registered(shell: Shell, options: Sequence[str]) -> None:
-    """In a dry run, and where Konvox has it already: at a deploy the receiver may not be up yet."""
+    """Nothing is checked in a dry run and if nothing is due, because at a deploy the receiver may not run yet."""
     async with answering(shell, 500) as asked:
         if not options:
             assert (await shell.register(*REGISTER)).exit_code == 0
@@ -196,11 +196,11 @@ async def test_nothing_is_asked_where_nothing_is_registered(shell: Shell, option
 
 
 async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None:
-    """With a challenge that is not from a holder, every answer is byte for byte the one without it."""
+    """To a challenge from somebody without the secret, every answer is exactly the one without a challenge."""
     stranger, holder = make_challenge("token", "guessed-token-0123456789"), make_challenge("token", TOKEN)
 
     async def ask(path: str, challenge: str | None, *, method: str = "POST") -> Answer:
-        """Send a request, with this header or without."""
+        """Send a request, with or without this header."""
         headers = [] if challenge is None else [(CHALLENGE_HEADER, challenge)]
         return await receiver.send(http_request(path, method=method, headers=headers))
 
@@ -218,7 +218,7 @@ async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None
 
 
 async def test_a_challenge_is_no_delivery(redis_url: str, shell: Shell) -> None:
-    """It is answered without a look at the body, and counted nowhere; a delivery with a stranger's header is one."""
+    """A challenge is answered without reading the body, and not counted; a wrong challenge is an ordinary request."""
     async with shell.receiver(redis_url) as receiver:
         body = b'{"event": "contact.replied", "timestamp": "2026-05-20T14:32:00.000Z", "companyId": "c", "data": {}}'
         answers = [

@@ -1,4 +1,4 @@
-"""`konvox-hooks register` against a Konvox that answers 409: it looks again, and says what it finds."""
+"""Tests of `konvox-hooks register` with a Konvox that answers 409: it compares again, and says what it finds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.support.registration import URL, Outcome, Shell
 
 
 def listed(*webhooks: dict[str, Any]) -> Reply:
-    """Konvox's list of webhooks."""
+    """An answer with webhooks."""
     return envelope(list(webhooks), total=len(webhooks))
 
 
 def known(*events: str) -> dict[str, Any]:
-    """A webhook of our URL."""
+    """A webhook with our URL."""
     return {"id": "wh1", "url": URL, "events": list(events), "active": True}
 
 
 async def registered(shell: Shell, replies: Sequence[Reply], *options: str) -> tuple[Outcome, ScriptedKonvox]:
-    """Register two events with a Konvox that answers so."""
+    """Register two events at a Konvox with these answers."""
     async with scripted(*replies) as konvox:
         shell.configure(API_URL=konvox.url, API_KEY=KEY)
         outcome = await shell.register("--events", "contact.replied,enrollment.created", *options)
@@ -33,7 +33,7 @@ CONFLICT = failure(409, "this URL exists")
 
 
 async def test_somebody_was_faster(shell: Shell) -> None:
-    """The second look finds it as it should be: nothing to do, exit code 0."""
+    """If the second comparison finds the wanted webhook, there is nothing to do, and the exit code is 0."""
     replies = [listed(), CONFLICT, listed(known("enrollment.created", "contact.replied"))]
     outcome, konvox = await registered(shell, replies)
     assert (outcome.exit_code, outcome.out.partition(":")[0]) == (0, "already registered")
@@ -41,14 +41,14 @@ async def test_somebody_was_faster(shell: Shell) -> None:
 
 
 async def test_somebody_was_faster_with_other_events(shell: Shell) -> None:
-    """The second look finds a difference: exit code 3."""
+    """If the second comparison finds a difference, the exit code is 3."""
     outcome, _ = await registered(shell, [listed(), CONFLICT, listed(known("contact.replied"))])
     assert outcome.exit_code == 3
     assert outcome.out.splitlines()[1:] == ["  + enrollment.created: wanted, not delivered"]
 
 
 async def test_a_conflict_with_nothing_is_a_failure(shell: Shell) -> None:
-    """Konvox's words, and where to look: exit code 1."""
+    """If the second comparison finds no webhook, Konvox's message and a hint are shown, and the exit code is 1."""
     outcome, _ = await registered(shell, [listed(), CONFLICT, listed()])
     assert (outcome.exit_code, outcome.out) == (1, "")
     assert "this URL exists" in outcome.err
@@ -56,7 +56,7 @@ async def test_a_conflict_with_nothing_is_a_failure(shell: Shell) -> None:
 
 
 async def test_a_konvox_that_takes_a_url_once_only(shell: Shell) -> None:
-    """A second registration for the missing events is refused: the dashboard is what is left."""
+    """If a second webhook for the missing events is refused, the message names the dashboard."""
     one = listed(known("contact.replied"))
     outcome, konvox = await registered(shell, [one, CONFLICT, one], "--add-missing")
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -66,7 +66,7 @@ async def test_a_konvox_that_takes_a_url_once_only(shell: Shell) -> None:
 
 @pytest.mark.parametrize("reply", [failure(400, "no"), failure(403, "plan limit"), failure(500, "sorry")])
 async def test_other_refusals_are_konvox_words(shell: Shell, reply: Reply) -> None:
-    """Exit code 1, and one POST only: after a 500 it may have happened."""
+    """Another refusal leads to exit code 1 after one POST, because a 500 may have taken effect."""
     outcome, konvox = await registered(shell, [listed(), reply])
     assert outcome.exit_code == 1
     assert [method for method, _ in konvox.calls] == ["GET", "POST"]

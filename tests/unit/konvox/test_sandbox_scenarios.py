@@ -25,13 +25,13 @@ def test_every_pace_keeps_the_rate_on_the_average(name: str, rate: float) -> Non
 def test_the_same_seed_repeats_the_scenario(name: str) -> None:
     """The same seed repeats pace, copies and reactions, and another seed changes them where there is chance."""
 
-    def life(seed: int) -> list[object]:
+    def scenario(seed: int) -> list[object]:
         random, scenario = Random(seed), SCENARIOS[name]
         turns = list(islice(scenario.pace(random, 5), 50))
         return [turns, [scenario.copies(random) for _ in turns], [draw_reaction(random, "multi") for _ in turns]]
 
-    assert life(1) == life(1)
-    assert life(1) != life(2)
+    assert scenario(1) == scenario(1)
+    assert scenario(1) != scenario(2)
 
 
 def test_steady_and_burst_deliver_once_and_at_once() -> None:
@@ -57,7 +57,7 @@ def test_chaos_holds_back_and_doubles() -> None:
 def test_reactions_follow_the_channel(channel: str, email: set[bool]) -> None:
     """Every reaction occurs, and replies come over the campaign's channel."""
     random = Random(1)
-    fates = [draw_reaction(random, channel) for _ in range(500)]
-    assert {fate.kind for fate in fates} == {"replied", "unattributed", "opted out", "silent"}
-    assert {fate.email for fate in fates} == email
-    assert {fate.manual for fate in fates} == {True, False}
+    reactions = [draw_reaction(random, channel) for _ in range(500)]
+    assert {reaction.kind for reaction in reactions} == {"replied", "unattributed", "opted out", "silent"}
+    assert {reaction.email for reaction in reactions} == email
+    assert {reaction.manual for reaction in reactions} == {True, False}

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from konvox_hooks.config.urls import MASK, api_base_url, mask_redis_address, public_origin, redis_address
+from konvox.urls import MASK
+from konvox_hooks.config.urls import api_base_url, mask_redis_address, public_origin, redis_address
 
 
 def what_is_shown(show: Callable[[str], str], check: Callable[[str], str], url: str) -> str:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from konvox.urls import MASK
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
 from konvox_hooks.config.settings import NOT_SET, RANDOM_TEXT_COMMAND, SECRET_FIELDS, Settings, example_of, variable_of
-from konvox_hooks.config.urls import MASK
 from konvox_hooks.errors import UsageError
 
 PROJECT = Path(__file__).parents[3]

@@ -1,0 +1,127 @@
+"""Tests of the settings of `konvox-hooks api`: what is missing, what replaces inferred values, and accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from broker.records import Job, Record
+from handlers.loader import LoadedHandlers
+from handlers.once import InMemoryOnce
+from handlers.registry import Handler, Registry
+from konvox.samples import sample_body
+from konvox.sandbox import SandboxConfig, create_sandbox
+from konvox_hooks.cli import run
+from konvox_hooks.commands import api
+from konvox_hooks.config.load import load_settings
+from konvox_hooks.service.worker import konvox_access
+from tests.integration.konvox.scripted_konvox import KEY, envelope, scripted
+from tests.support.api_shell import OTHER_KEY, READ_KEY, TOKEN, URL, WEBHOOK, ApiShell
+from worker.surroundings import surroundings
+
+ServerFor = Callable[[web.Application], Awaitable[TestServer]]
+
+
+@pytest.mark.parametrize(("given", "missing"), [({}, ["API_URL", "API_KEY"]), ({"API_KEY": KEY}, ["API_URL"])])
+async def test_missing_settings_are_named_with_an_example(
+    shell: ApiShell, given: dict[str, str], missing: list[str]
+) -> None:
+    """All missing settings are named at once with examples, and the exit code is 2."""
+    shell.configure(**given)
+    outcome = await shell.api("campaigns", "list")
+    assert (outcome.exit_code, outcome.out) == (2, "")
+    lines = outcome.err.removeprefix("konvox-hooks: ").splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"KONVOX_{name}" for name in missing]
+    assert all(f"(example: KONVOX_{name}=" in line for name, line in zip(missing, lines, strict=True))
+
+
+def put_right(shell: ApiShell) -> None:
+    """Set all inferred values to other ones."""
+    shell.configure(API_AUTH="x-api-key", API_PATHS="webhooks=/v2/hooks", API_SECRET_FIELDS="webhookKey")
+
+
+async def test_what_is_inferred_can_be_put_right(shell: ApiShell) -> None:
+    """`api` uses the set header of the key, paths, and field of the secret."""
+    put_right(shell)
+    reply = envelope(WEBHOOK | {"webhookKey": "the-signing-secret"})
+    async with scripted(reply) as konvox:
+        outcome = await shell.api(
+            "webhooks", "register", "--url", URL, "--events", "a.b", "--show-secret", konvox=konvox
+        )
+    [asked] = konvox.asked
+    assert (asked.path, asked.headers["X-API-Key"], "Authorization" in asked.headers) == ("/v2/hooks", KEY, False)
+    assert outcome.rows[-1] == ["secret", "the-signing-secret"]
+
+
+async def test_register_uses_the_same_settings(shell: ApiShell, capsys: pytest.CaptureFixture[str]) -> None:
+    """`register` uses the same settings, and shows the path that it would call."""
+    put_right(shell)
+    register = ["register", "--no-check", "--events", "a.b", "--json"]
+    async with scripted(envelope([]), envelope([]), envelope(WEBHOOK | {"webhookKey": "the-secret"})) as konvox:
+        shell.configure(API_URL=konvox.url, API_KEY=KEY, PUBLIC_URL="https://hooks.example.com", HOOK_TOKENS=TOKEN)
+        assert await asyncio.to_thread(run, [*register, "--dry-run"]) == 0
+        planned = orjson.loads(capsys.readouterr().out)
+        assert await asyncio.to_thread(run, register) == 0
+        done = orjson.loads(capsys.readouterr().out)
+    assert konvox.calls == [("GET", "/v2/hooks"), ("GET", "/v2/hooks"), ("POST", "/v2/hooks")]
+    assert {asked.headers["X-API-Key"] for asked in konvox.asked} == {KEY}
+    assert planned["request"]["path"] == "/v2/hooks"
+    assert done["environment"] == {"KONVOX_SIGNING_SECRETS": "the-secret"}
+
+
+async def test_handlers_use_the_same_settings(shell: ApiShell) -> None:
+    """`ctx.konvox` is a client with the same settings."""
+    put_right(shell)
+    job = Job.first(Record.capture(sample_body("contact.replied"), received_at_ms=0))
+    handler = Handler("shop.handle", print, ("*",), "shop", "shop.py:1", is_async=False)
+    async with scripted(envelope([WEBHOOK])) as konvox:
+        shell.configure(API_URL=konvox.url, API_KEY=KEY)
+        access = konvox_access(load_settings())
+        async with surroundings(LoadedHandlers(Registry(), {}), access, lambda *_: InMemoryOnce()) as make_context:
+            context = make_context(job, handler)
+            assert [webhook.id async for webhook in context.konvox.webhooks.list()] == ["clw1"]
+    assert konvox.calls == [("GET", "/v2/hooks")]
+    assert konvox.asked[0].headers["X-API-Key"] == KEY
+
+
+async def test_what_an_account_lacks_is_said(shell: ApiShell) -> None:
+    """An account that lacks its key, which is not inherited, or the URL, which is, is told where to set it."""
+    Path("accounts.toml").write_text('[acme]\nhook_tokens = ["a-token-only-acme-knows"]\n')
+    shell.configure(ACCOUNTS_FILE="accounts.toml", API_KEY=KEY)
+    refused = await shell.api("contacts", "list", "--account", "acme")
+    assert refused.exit_code == 2
+    assert "KONVOX_API_URL: not set" in refused.err
+    assert "[acme] api_key: not set in the accounts file" in refused.err
+
+
+async def test_each_command_works_for_one_of_several_accounts(shell: ApiShell, aiohttp_server: ServerFor) -> None:
+    """`--account` chooses the key and the API of one account, and without it no call is made."""
+    urls = [
+        str((await aiohttp_server(create_sandbox(SandboxConfig(full_key=key, read_key=READ_KEY)))).make_url("/"))
+        for key in (KEY, OTHER_KEY)
+    ]
+    Path("accounts.toml").write_text(
+        f'[acme]\nhook_tokens = ["a-token-only-acme-knows"]\napi_key = "{KEY}"\n'
+        f'[globex]\nhook_tokens = ["a-token-only-globex-knows"]\napi_key = "{OTHER_KEY}"\napi_url = "{urls[1]}"\n'
+    )
+    shell.configure(API_URL=urls[0], ACCOUNTS_FILE="accounts.toml")
+    for name in ("acme", "globex"):
+        assert (await shell.api("contacts", "create", "--email", f"{name}@a.b", "--account", name)).exit_code == 0
+        listed = await shell.api("contacts", "list", "--json", "--account", name)
+        assert [contact["email"] for contact in orjson.loads(listed.out)] == [f"{name}@a.b"]
+    nameless = await shell.api("contacts", "list")
+    assert (nameless.exit_code, nameless.out) == (2, "")
+    assert "say which one with --account (acme, globex)" in nameless.err
+
+
+def test_every_command_takes_an_account() -> None:
+    """Every command of `api` takes `--account`."""
+    commands = [leaf for group in api.command.commands.values() for leaf in group.commands.values()]  # type: ignore[attr-defined]
+    assert len(commands) == 13
+    assert all("--account" in [name for option in leaf.params for name in option.opts] for leaf in commands)
