@@ -1,18 +1,10 @@
 """What users plug in: functions that run on Konvox's events.
 
-```python
-from handlers import Context, on
-from konvox.events import ContactReplied
+Users import these names from `konvox_hooks`, the event models from `konvox_hooks.events` and the test kit from
+`konvox_hooks.testing`; `from handlers import …` works as well. They name their module or file in `KONVOX_HANDLERS`.
+`handlers.log` and `handlers.slack` come with the product, and are models to copy.
 
-
-@on("contact.replied")
-async def tell_sales(event: ContactReplied, ctx: Context) -> None:
-    ctx.log.info("a reply came", campaign_id=event.data.campaign_id)
-```
-
-Name the module or file in `KONVOX_HANDLERS`. `handlers.log` and `handlers.slack` are small models to copy, and
-`handlers.testkit` helps with tests. The worker runs what is loaded here; this package knows neither the worker nor the
-broker.
+The worker runs what the loader finds. This package knows neither the worker nor the broker.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What a handler is given beside the event.
+"""What a handler gets besides the event.
 
-Made by the worker for every run of a handler, and by the test kit for users' own tests. It only carries what it is
-given.
+The worker makes a context for every attempt, and the test kit makes one for users' own tests. It only carries data.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class OnceGate(Protocol):
-    """Lets an effect happen once, although the handler around it may run again."""
+    """Lets an effect happen once, although the handler around it may run again: `ctx.once`."""
 
     def __call__(self, key: str, /) -> AbstractAsyncContextManager[bool]:
-        """Enter with `async with ctx.once("crm") as first:`; `first` is True for whoever comes first with this key.
+        """Enter with `async with ctx.once("crm") as first:`; `first` is True for the first attempt with this key.
 
         The key is scoped to this event and handler: other events and other handlers may use the same one. If the block
-        raises, the key is released, so that the retry runs it again.
+        raises, the key is released, and the retry runs the block again.
         """
         ...
 
@@ -35,11 +34,11 @@ class Context:
 
     Attributes:
         konvox: the client of the Konvox API.
-        http: an aiohttp session that all handlers share; leave it open.
+        http: an aiohttp session that all handlers share; do not close it.
         log: a structlog logger that already knows the event and the handler.
         once: `async with ctx.once("crm") as first: if first: …` makes an effect idempotent. The key is scoped to this
             event and handler, and released if the block raises.
-        attempt: 1 in the first run, 2 in the first retry.
+        attempt: 1 in the first attempt, 2 in the first retry.
         state: what the `lifespan` of the handler's module yielded; None where it has none.
     """
 
@@ -48,5 +47,5 @@ class Context:
     log: FilteringBoundLogger = field(repr=False)
     once: OnceGate = field(repr=False)
     attempt: int = 1
-    # Often a token or a URL that is as good as one: it must not reach a log by way of repr.
+    # Often a token, or a URL that is as good as one: a repr in a log must not show it.
     state: Any = field(default=None, repr=False)

@@ -1,7 +1,7 @@
 """`@on`: marks a function as a handler, and refuses at once what could not work later.
 
-Called when users' modules are imported. It registers nothing: the function stays as it is, can be called directly in
-tests, and is found by the loader only in the modules that were asked for.
+Runs when users' modules are imported. It registers nothing: the function stays as it is and can be called directly in
+tests. The loader finds it if KONVOX_HANDLERS lists its module.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ F = TypeVar("F", bound="Callable[[Any, Context], object]")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What `@on` was told, kept on the function until the loader asks for it.
+    """The arguments of `@on`, kept on the function for the loader.
 
     Attributes:
         function: the function that `@on` stands above, to tell it from a wrapper that copied its attributes.
         patterns: the event names and wildcards, each once.
         when: the predicate, if any.
-        attempts: how often to run it in all.
-        timeout_seconds: how long one run may take.
+        attempts: how many there are in all.
+        timeout_seconds: how long one attempt may take.
         backoff_base_seconds: the wait before the second attempt.
         backoff_cap_seconds: the longest wait between two attempts.
     """
@@ -51,8 +51,8 @@ class Mark:
     backoff_cap_seconds: float
 
 
-# With one event class, type checkers hold the function's first parameter against it. With several they would join them
-# to `Event`, which no typed handler takes: those are left to the loader's check.
+# With one event class, type checkers compare it with the function's first parameter. Several classes they would join to
+# `Event`, which no typed handler takes: the loader checks those.
 @overload
 def on(
     target: type[E],
@@ -104,10 +104,11 @@ def on(
     """Mark the function below as a handler of these events.
 
     Args:
-        targets: event names (`"contact.replied"`), wildcards (`"enrollment.*"`, `"*"`) or classes of `konvox.events`.
-        when: a quick predicate on the event; the handler is run only if it says True.
-        attempts: how often the handler is run in all before the event becomes a dead letter.
-        timeout: how many seconds one run may take.
+        targets: event names (`"contact.replied"`), wildcards (`"enrollment.*"`, `"*"`) or classes of
+            `konvox_hooks.events`.
+        when: a quick predicate on the event; the handler runs only if it is true.
+        attempts: how many there are in all before the event becomes a dead letter.
+        timeout: how many seconds one attempt may take.
         backoff: the wait before the second attempt in seconds, which doubles with each further one.
         backoff_cap: the longest wait between two attempts in seconds.
 
@@ -135,10 +136,10 @@ def on(
 
 
 def mark_of(value: object) -> Mark | None:
-    """What `@on` was told about this function; None for whatever is no handler.
+    """The arguments of the `@on` above this function; None for anything that is not a handler.
 
     Raises:
-        InvalidHandlerError: another decorator stands above `@on`, so that it is not clear which function is meant.
+        InvalidHandlerError: another decorator stands above `@on`, and it is not clear which function is meant.
     """
     mark = getattr(value, _MARKER, None) if inspect.isfunction(value) else None
     if not isinstance(mark, Mark):
@@ -149,13 +150,13 @@ def mark_of(value: object) -> Mark | None:
 
 
 def source_of(function: object) -> str:
-    """`file:line` of a function, or of whatever stands in its place."""
+    """`file:line` of a function; the module's name, for something else in its place."""
     code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else getattr(function, "__module__", "unknown file")
 
 
 def is_nameable(name: str) -> bool:
-    """Whether an event of this name can be asked for by name; commas and white space are taken for a slip."""
+    """Whether `@on` takes this name for one event's; with a comma or white space it is probably a mistake."""
     return bool(name) and "," not in name and not any(character.isspace() for character in name)
 
 
@@ -177,7 +178,7 @@ def _function_faults(function: object) -> Iterator[tuple[str, str]]:
     if getattr(function, _MARKER, None) is not None:
         yield "it already has an @on", "give a single @on all its events"
     if function.__name__ == "<lambda>":
-        yield "a lambda has no name to find it by again", _SIGNATURE
+        yield "a lambda has no name, by which retries find it", _SIGNATURE
     if "." in function.__qualname__.rpartition("<locals>.")[2]:
         yield "it stands in a class, where it would never be found", "move it to the top level of the module"
     namesake = _namesake(function)
@@ -185,14 +186,14 @@ def _function_faults(function: object) -> Iterator[tuple[str, str]]:
         yield f"it takes the place of a handler of the same name ({source_of(namesake)})", "rename one of them"
     inner = inspect.unwrap(function)
     if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
-        yield "it holds a yield, so that calling it would run nothing", "return instead"
+        yield "it has a yield, and calling it would run nothing", "return instead"
     parameters = inspect.signature(function).parameters.values()
     if [p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD} for p in parameters] != [True, True]:
         yield f"it takes {inspect.signature(function)}, not exactly (event, ctx)", _SIGNATURE
 
 
 def _namesake(function: FunctionType) -> FunctionType | None:
-    """The handler that stands above in the same file under the same name, and would be lost without a word."""
+    """The handler further up in the same file with the same name, which this one would silently replace."""
     other = function.__globals__.get(function.__name__) if "." not in function.__qualname__ else None
     if not inspect.isfunction(other) or getattr(other, _MARKER, None) is None:
         return None

@@ -1,7 +1,7 @@
-"""The errors of the handlers package, and the two exceptions that a handler raises to steer its own delivery.
+"""The errors of the handlers package, and the two exceptions by which a handler decides what happens next.
 
-Raised by the loader and `@on` when a user's module is not as it should be; `Retry` and `Drop` are raised by users'
-handlers and caught by the worker.
+The loader and `@on` raise the errors when something is wrong with a user's module. Users' handlers raise `Retry` and
+`Drop`, and the worker catches them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from datetime import timedelta
 
 
 class HandlerError(Exception):
-    """Something about the handlers that are plugged in is not as it should be.
+    """Something is wrong with the handlers that are plugged in.
 
     Attributes:
-        exit_code: how a command that meets it ends: the handlers are part of the configuration.
+        exit_code: of a command that ends with it: the handlers are part of the configuration.
     """
 
     exit_code = 2
 
 
 class HandlerLoadError(HandlerError):
-    """A file or module of handlers cannot be imported, or holds no handler.
+    """A file or module of handlers cannot be imported, or has no handler.
 
     Attributes:
-        source: what was to be loaded, as it was configured.
+        source: the entry of KONVOX_HANDLERS, as it was configured.
         reason: what is wrong with it, and how to fix it.
-        traceback: where it failed, from the user's own code onwards; empty where no code of theirs was running.
+        traceback: where it failed, starting in the user's own code; empty if none of that was running.
     """
 
     def __init__(self, source: str, reason: str, traceback: str = "") -> None:
@@ -37,7 +37,7 @@ class HandlerLoadError(HandlerError):
 
 
 class DuplicateHandlerError(HandlerError):
-    """Two handlers have one name, by which retries and dead letters could not tell them apart.
+    """Two handlers have the same name, and retries and dead letters know a handler by its name.
 
     Attributes:
         name: the name that both have.
@@ -51,7 +51,7 @@ class DuplicateHandlerError(HandlerError):
 
 
 class InvalidHandlerError(HandlerError):
-    """`@on` got wrong arguments, or stands above something that cannot be a handler.
+    """`@on` has wrong arguments, or stands above something that cannot be a handler.
 
     Attributes:
         function: the function's name.
@@ -69,9 +69,9 @@ class InvalidHandlerError(HandlerError):
 
 
 class Retry(Exception):  # noqa: N818 - raised to ask for something, as StopIteration is; it is no fault
-    """Raise it in a handler to run this event again: `raise Retry(after=30)`.
+    """Raise it in a handler to have another attempt for this event: `raise Retry(after=30)`.
 
-    It uses up an attempt, like any other exception, but says when to try again.
+    It uses up an attempt, like any other exception, and says when the next one comes.
 
     Attributes:
         after_seconds: how long to wait; 0 for a time that has passed, None for the handler's usual backoff.
@@ -87,10 +87,10 @@ class Retry(Exception):  # noqa: N818 - raised to ask for something, as StopIter
 
 
 class Drop(Exception):  # noqa: N818 - see Retry
-    """Raise it in a handler to be done with an event for good, without another attempt: `raise Drop("a test contact")`.
+    """Raise it in a handler to end an event for good, without another attempt: `raise Drop("a test contact")`.
 
     Attributes:
-        reason: why, for whoever looks at the event later.
+        reason: why, for people who look at the event later.
     """
 
     def __init__(self, reason: str) -> None:

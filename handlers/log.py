@@ -1,4 +1,7 @@
-"""Logs every event, without its data: `KONVOX_HANDLERS=handlers.log`. The smallest model of a plug-in."""
+"""Logs every event, without its data: `KONVOX_HANDLERS=handlers.log`. The smallest model of a plug-in.
+
+A copy of your own imports `Context` and `on` from `konvox_hooks`, and `Event` from `konvox_hooks.events`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from konvox.events import Event
 
 @on("*")
 async def log_event(event: Event, ctx: Context) -> None:
-    """One line for each event. What is in `data` stays out: it is about people."""
+    """Write one line for each event. It leaves out `data`, which is about people."""
     ctx.log.info(
         "konvox.event",
         event_type=event.type,

@@ -1,4 +1,4 @@
-"""A gate for `ctx.once` that lives in memory: for tests, and for running handlers without a broker."""
+"""`ctx.once` in memory, for tests and for `konvox-hooks replay --to local`, which runs handlers without a broker."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 
 
 class InMemoryOnce:
-    """Remembers keys as long as it lives. Make one for each event and handler, and keep it from attempt to attempt."""
+    """Remembers keys as long as it lives. Make one for each event and handler, and keep it for all attempts."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     @asynccontextmanager
     async def __call__(self, key: str, /) -> AsyncIterator[bool]:
-        """True for whoever comes first with this key; released if the block raises, so that a retry runs it again."""
+        """Yield True for the first block with this key. A block that raises releases the key for its retry."""
         if key in self._taken:
             yield False
             return

@@ -1,6 +1,6 @@
 """The handlers that are plugged in, and which of them want an event.
 
-Filled by the loader, asked by the worker for every event and by the console for its listings. Pure.
+The loader fills it. The worker asks it for every event, and commands ask it for their listings. Pure.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _CACHED_EVENT_TYPES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One function that users plugged in, and all that the worker must know to run it.
+    """One function that a user plugged in, and all that the worker needs to run it.
 
     Attributes:
-        name: unique and stable, `module.function`: retries and dead letters know the handler by it.
+        name: `module.function`, unique and stable: retries and dead letters know the handler by it.
         function: what to call with the event and a context.
         patterns: the event names and wildcards that it wants.
         state_key: the module whose `lifespan` makes its `ctx.state`, if that module has one.
         source: `file:line` of the function.
         is_async: whether to await it; a plain function runs in a thread.
-        takes_plain_event: whether it wants `Event` with `data` as it came, rather than the model of the event's type.
-        when: asked with the event before the handler is run; None for every event.
-        attempts: how often it is run in all before the event becomes a dead letter.
-        timeout_seconds: how long one run may take.
+        takes_plain_event: whether it wants `Event` with `data` as it came, not the model of the event's type.
+        when: a predicate on the event: the handler runs only if it is true; None for every event.
+        attempts: how many there are in all before the event becomes a dead letter.
+        timeout_seconds: how long one attempt may take.
         backoff_base_seconds: the wait before the second attempt, which doubles with each further one.
         backoff_cap_seconds: the longest wait between two attempts.
     """
@@ -52,7 +52,7 @@ class Handler:
     backoff_cap_seconds: float = 600.0
 
     def wants(self, event_type: str) -> bool:
-        """Whether one of its patterns matches events of this type. `when` is not asked: it needs the event itself."""
+        """Whether one of its patterns matches this type. `when` needs the event itself, and is not evaluated here."""
         return any(matches(pattern, event_type) for pattern in self.patterns)
 
 
@@ -69,7 +69,7 @@ class Registry:
         """Add handlers, all of them or none.
 
         Raises:
-            DuplicateHandlerError: two of them, or one of them and one that is here, have one name.
+            DuplicateHandlerError: two of them, or one of them and one that is here, have the same name.
         """
         by_name = dict(self._by_name)
         for handler in handlers:
@@ -88,7 +88,7 @@ class Registry:
         return self._by_name.get(name)
 
     def event_names(self) -> list[str]:
-        """The events that are asked for by their full name, sorted. What wildcards match is not known here."""
+        """The events that handlers name in full, sorted. What wildcards match is not known here."""
         patterns = {pattern for handler in self for pattern in handler.patterns}
         return sorted(pattern for pattern in patterns if not is_wildcard(pattern))
 
@@ -108,14 +108,14 @@ class Registry:
 
 
 def is_wildcard(pattern: str) -> bool:
-    """Whether the pattern stands for more than the event of its own name."""
+    """Whether the pattern can match more than the event of its own name."""
     return _WILDCARD in pattern
 
 
 def matches(pattern: str, event_type: str) -> bool:
-    """Whether an event type fits a pattern, in which `*` stands for any run of characters, dots and none included.
+    """Whether an event type matches a pattern. `*` stands for any characters, dots included, or for none.
 
-    Case counts, and no other character is special. The time taken grows with the lengths only, whatever the pattern.
+    Case counts, and no other character is special. The time grows with the lengths only: no pattern is slow.
     """
     if not is_wildcard(pattern):
         return pattern == event_type

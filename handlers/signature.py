@@ -1,4 +1,4 @@
-"""What a handler's first parameter is annotated with, and what follows from it. Called by the loader."""
+"""The annotation of a handler's first parameter, and what follows from it. Called by the loader."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from konvox.events import EVENT_MODELS, EVENT_NAMES, Event
 
 
 def wants_plain_event(function: Callable[..., Any], patterns: Sequence[str]) -> bool:
-    """Whether to give the handler a plain `Event`: it is annotated so, or says nothing and takes whatever comes."""
+    """Whether to give the handler a plain `Event`: it is annotated so, or not annotated and takes every event."""
     classes = _event_classes(function)
     return classes == (Event,) or (not classes and set(patterns) == {"*"})
 
 
 def check_annotation(function: Callable[..., Any], patterns: Sequence[str]) -> None:
-    """Refuse a handler that would be given events of another class than it says it takes.
+    """Refuse a handler whose events would be of another class than its annotation says.
 
     Raises:
         InvalidHandlerError: it asks by name for an event whose model does not fit its annotation.
@@ -35,7 +35,7 @@ def check_annotation(function: Callable[..., Any], patterns: Sequence[str]) -> N
 
 
 def _event_classes(function: Callable[..., Any]) -> tuple[type[Event], ...]:
-    """The event class or classes of the annotation; none where it is missing, something else or cannot be resolved."""
+    """The event classes of the annotation; none if it is missing, is something else or cannot be resolved."""
     annotation = _first_annotation(function)
     classes = get_args(annotation) or (annotation,)
     return classes if all(isinstance(kind, type) and issubclass(kind, Event) for kind in classes) else ()
@@ -49,12 +49,12 @@ def _first_annotation(function: Callable[..., Any]) -> Any:
         annotation = inner.__annotations__.get(parameter)
         return get_type_hints(_carrier({parameter: annotation}), inner.__globals__).get(parameter)
     except Exception:  # noqa: BLE001 - an annotation is any expression; without it the handler still works
-        # A name that is imported for type checkers only does not resolve; this one we know by sight.
+        # A name that is imported for type checkers only cannot be resolved; the name `Event` is clear enough.
         return Event if isinstance(annotation, str) and annotation.rpartition(".")[2] == "Event" else None
 
 
 def _carrier(annotations: dict[str, Any]) -> Callable[[], None]:
-    """Carries one annotation: resolved alone, it does not fail because of the others."""
+    """A function with this one annotation: resolved alone, it does not fail because of the others."""
 
     def carrier() -> None: ...
 

@@ -1,6 +1,7 @@
 """Tells a Slack channel about every reply: set `KONVOX_HANDLERS=handlers.slack` and `SLACK_WEBHOOK_URL`.
 
-A model of a plug-in to copy: it has a secret, talks to another service, and survives that service's bad days.
+A model of a plug-in to copy: it has a secret, calls another service, and survives that service's bad days. A copy of
+your own imports from `konvox_hooks` and `konvox_hooks.events`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _SUBJECT_CHARACTERS = 200
 
 
 class SlackError(Exception):
-    """Slack did not take the message, or is not set up; never holds the webhook's URL, which is a secret."""
+    """Slack did not take the message, or is not set up. The text never holds the webhook's URL, which is a secret."""
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A handler ready to paste, for an event that nobody handles yet.
 
-Called by the console and the worker for an event that no handler wants, and by the loader for a file without one. The
-name of the event comes from outside: it is quoted wherever it stands in the code.
+Called by the worker and the command `handlers` for an event that no handler wants, and by the loader for a file without
+a handler. The name of the event comes from outside, and is quoted wherever it stands in the code.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def handler_stub(event_type: str) -> str:
     model = EVENT_MODELS.get(event_type, Event).__name__
     return "\n".join(
         [
-            "from handlers import Context, on",
-            f"from konvox.events import {model}",
+            "from konvox_hooks import Context, on",
+            f"from konvox_hooks.events import {model}",
             "",
             "",
             f"@on({_target(event_type)})",

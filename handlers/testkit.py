@@ -1,5 +1,7 @@
 """For users' own tests: events as the worker would give them, and a context that needs no server.
 
+Users import it as `konvox_hooks.testing`.
+
 ```python
 async def test_replies_are_logged() -> None:
     ctx = make_context()
@@ -40,13 +42,13 @@ if TYPE_CHECKING:
     from konvox.client import KonvoxClient
 
 SAMPLE_TIMESTAMP = "2026-05-20T14:32:00.000Z"
-"""When an event happened, unless the test says otherwise: always the same, so that its id is, too."""
+"""When an event happened, unless the test says otherwise. It never changes, and so the event's id does not either."""
 
 E = TypeVar("E", bound=Event)
 
 
 class EventFields(TypedDict, total=False):
-    """What else can be said about an event that is made for a test."""
+    """Further fields of an event that a test makes."""
 
     company_id: str
     timestamp: datetime | str
@@ -72,21 +74,21 @@ def make_event(event: str, data: Mapping[str, Any] | None = None, **fields: Unpa
 
 
 def make_event(event: str | type[Event], data: Mapping[str, Any] | None = None, **fields: Unpack[EventFields]) -> Event:
-    """An event for a typed handler: of its own class where its type has one.
+    """An event for a typed handler, of its own class if its type has one.
 
     Args:
         event: the event's name or class.
-        data: what is different from the sample, by Konvox's names (`campaignId`) or ours (`campaign_id`). The whole
-            `data` where the type has no class.
+        data: the fields that differ from the sample, by Konvox's names (`campaignId`) or ours (`campaign_id`). The
+            whole `data` if the type has no class.
         fields: `company_id`, `timestamp` and `replayed`, each with a default.
 
     Raises:
         EventDoesNotFitError: the data does not fit the class.
-        ValueError: the class is that of no documented event.
+        ValueError: it is a class that belongs to no single event, such as `Event`.
     """
     name = EVENT_NAMES.get(event) if isinstance(event, type) else event
     if name is None:
-        raise ValueError(f"{event!r} is no one event: give its name, or one of {', '.join(EVENT_MODELS)}")
+        raise ValueError(f"{event!r} is not a single event: give its name, or one of {', '.join(EVENT_MODELS)}")
     return typed_event(name, **_received(name, data, fields))
 
 
@@ -100,7 +102,7 @@ class CapturedContext(Context):
     """A context that keeps what the handler logs.
 
     Attributes:
-        logged: one mapping for each line: `event`, `log_level` and the keywords.
+        logged: a mapping for each line, with `event`, `log_level` and the keywords.
     """
 
     logged: list[dict[str, Any]] = field(repr=False)
@@ -117,8 +119,8 @@ def make_context(
 ) -> CapturedContext:
     """A context for a direct call of a handler.
 
-    `ctx.once` lives in memory, and `ctx.logged` holds what was logged, unless `log` is given. `ctx.konvox` and
-    `ctx.http` say what to give, if the handler uses them and the test gave none; any stand-in will do.
+    `ctx.once` is in memory. `ctx.logged` has what the handler logged, unless `log` is given. A handler that uses
+    `ctx.konvox` or `ctx.http` needs a stand-in of the test's own; without one, the error says which to pass.
     """
     capture = structlog.testing.LogCapture()
     capturing_log = structlog.wrap_logger(
@@ -136,7 +138,7 @@ def make_context(
 
 
 class _NotGiven:
-    """Stands where a test gave nothing, and says so when it is used."""
+    """In the place of what the test did not pass: says so when the handler uses it."""
 
     def __init__(self, name: str) -> None:
         self._name = name

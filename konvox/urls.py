@@ -1,4 +1,4 @@
-"""The rule for a webhook's URL, and how it is masked. Pure; called by client, sandbox and `konvox_hooks`."""
+"""What a webhook's URL must look like, and how it may be shown. Pure; used by sandbox, client, console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ipaddress
 from urllib.parse import urlsplit
 
 MASK = "••••"
-"""Shown in the place of a secret."""
 
 
 def is_loopback(host: str) -> bool:
@@ -18,7 +17,7 @@ def is_loopback(host: str) -> bool:
 
 
 def url_fault(url: str) -> str | None:
-    """What is wrong with a webhook's URL, or None. Konvox requires HTTPS; plain HTTP is for this machine only."""
+    """What is wrong with a webhook's URL, or None. Konvox asks for HTTPS; plain HTTP is for this machine only."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -34,9 +33,9 @@ def url_fault(url: str) -> str | None:
 
 
 def masked_url(url: str) -> str:
-    """A webhook's URL for logs: scheme, host and path, with the last segment masked, because it may be a token.
+    """A webhook's URL as it may be logged: scheme, host and path; the last segment may be a token, and is masked.
 
-    With a slash at the end, the segment before it is the last one.
+    A slash at the end makes no difference: the segment before it is the last one.
     """
     try:
         parts = urlsplit(url)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from konvox_hooks.shadowing import HANDLERS_NEED, ONLY_COMMANDS_NEED, check_visible
 from konvox_hooks.terminal.output import PROGRAM, complain
 
 _INTERRUPTED = 130
@@ -92,6 +93,7 @@ class CommandsOnDemand(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
+        check_visible(*HANDLERS_NEED, *ONLY_COMMANDS_NEED)
         command: click.Command = import_module(entry.module).command
         if command.epilog is None:
             command.epilog = f"\b\nExample:\n  {PROGRAM} {entry.example}"

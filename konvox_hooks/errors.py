@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -25,6 +26,24 @@ class UsageError(CommandError):
     """The command line or the configuration is wrong, and nothing was done."""
 
     exit_code = 2
+
+
+class HiddenPackageError(UsageError, ImportError):
+    """Python finds a file of the user instead of a package of ours.
+
+    Attributes:
+        name: the package's name.
+        path: the file that hides it.
+    """
+
+    def __init__(self, package: str, culprit: Path) -> None:
+        ImportError.__init__(
+            self,
+            f"{culprit} hides the package {package} of konvox-hooks: "
+            "rename it, or take its folder off the front of Python's path (PYTHONPATH, or pytest's root folder)",
+            name=package,
+            path=str(culprit),
+        )
 
 
 class NeedsAttention(CommandError):  # noqa: N818 - named after its exit code: nothing is wrong, but a person must decide

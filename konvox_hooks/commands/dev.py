@@ -20,7 +20,7 @@ from konvox_hooks.errors import UsageError
 from konvox_hooks.history.open_store import redis_or_embedded
 from konvox_hooks.registration.plan import hook_url
 from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import with_signals
+from konvox_hooks.service.process import on_stop_signal
 from konvox_hooks.service.reloader import ReloadedWorker
 from konvox_hooks.service.supervisor import Child, Supervisor
 from konvox_hooks.terminal.formatting import example
@@ -118,5 +118,5 @@ async def _serve(settings: Settings, environment: dict[str, str]) -> None:
         try:
             await Supervisor([receiver]).run()
         finally:
-            with_signals(worker.stop)  # a second signal is for the worker
+            on_stop_signal(worker.stop)  # a second signal is for the worker
             worker.stop()

@@ -10,6 +10,7 @@ import click
 from konvox_hooks.config.settings import variable_of
 from konvox_hooks.demo.scaffold import ENV_FILE, HANDLERS_FILE, make_scaffold
 from konvox_hooks.errors import NeedsAttention
+from konvox_hooks.shadowing import hiding_files
 from konvox_hooks.terminal.formatting import example, say, shown_line
 from konvox_hooks.terminal.output import PROGRAM
 
@@ -19,8 +20,8 @@ from konvox_hooks.terminal.output import PROGRAM
 def command(*, folder: Path) -> None:
     """Make a first handler, a test for it and .env with a fresh token, in this folder or in FOLDER.
 
-    What exists is left as it is, but for lines that .gitignore lacks. Exit code 3: something was there before, so that
-    you should see whether it fits.
+    What exists is left as it is, but for lines that .gitignore lacks. Exit code 3: something was there before. See
+    whether it fits.
     """
     scaffold = make_scaffold(folder)
     for name in scaffold.made:
@@ -32,6 +33,11 @@ def command(*, folder: Path) -> None:
             f"(example: {variable_of('handlers')}=./{HANDLERS_FILE})"
         )
     _say_next(folder)
+    if hiding := hiding_files(folder):
+        raise NeedsAttention(
+            f"rename {', '.join(shown_line(str(path)) for path in hiding)}: "
+            "in a test run it hides what handlers import from konvox-hooks"
+        )
 
 
 def _say_next(folder: Path) -> None:

@@ -20,7 +20,7 @@ from konvox.schemes import SCHEMES
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import with_signals
+from konvox_hooks.service.process import on_stop_signal
 from konvox_hooks.terminal.output import print_json
 
 _HOST = "127.0.0.1"
@@ -105,7 +105,7 @@ def command(*, port: int, secret_in_response: str, rate: float | None, **options
 
 async def _serve(config: SandboxConfig, port: int) -> None:
     serving = asyncio.ensure_future(run_sandbox(config, host=_HOST, port=port, on_ready=_announce))
-    with_signals(serving.cancel)
+    on_stop_signal(serving.cancel)
     try:
         with suppress(asyncio.CancelledError):
             await serving

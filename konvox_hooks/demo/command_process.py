@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,23 +11,24 @@ from typing import Any, Self
 import orjson
 
 from konvox_hooks.errors import Failed
+from konvox_hooks.service.own_command import own_command
 
 WAIT_SECONDS = 20.0
-"""How long a line, or the end of a process, is waited for."""
+"""How long to wait for a line, or for the end of a process."""
 
 Line = dict[str, Any]
 
 
 class OurProcess:
-    """`konvox-hooks …` under way, with what it writes read line by line.
+    """A running `konvox-hooks …`, with its output read line by line.
 
-    Use it as `async with await OurProcess.start("worker", …) as worker:`; what still runs at the end is killed.
+    Use it as `async with await OurProcess.start("worker", …) as worker:`. If it still runs at the end, it is killed.
 
     Attributes:
         process: the process.
-        stdout: all that it wrote there so far.
+        stdout: all that it has written there so far.
         stderr: likewise.
-        lines: the lines of both that are JSON objects: its log, and its results.
+        lines: the lines of both that are JSON objects: its log and its results.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -50,13 +50,12 @@ class OurProcess:
             cwd: the working directory; its `.env` counts.
         """
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "konvox_hooks", *arguments),
+            *own_command(*arguments),
             env=env,
             cwd=cwd,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for whoever started it, who stops it in order
+            start_new_session=True,  # Ctrl-C is for the process that started it, which stops it in order
         )
         return cls(process)
 
@@ -98,7 +97,7 @@ class OurProcess:
         """
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                # Shielded: whoever still holds its output is waited for again, once this has been reported.
+                # Shielded, because the streams are waited for again after a time-out has been reported.
                 await asyncio.shield(self._reading)
                 return await self.process.wait()
         except TimeoutError:

@@ -21,7 +21,7 @@ from broker.redis.client import close, connect
 from broker.redis.embedded import embedded_server
 from konvox.sandbox.control import FIRE_PATH
 from konvox_hooks.demo.command_process import OurProcess
-from konvox_hooks.demo.handlers import CRM_MENDED
+from konvox_hooks.demo.handlers import CRM_FIXED
 from konvox_hooks.errors import Failed
 
 _FULL_KEY = "kvx_live_demo_full"
@@ -110,7 +110,7 @@ def _settings(demo: DemoEnvironment, redis_url: str, slack_url: str) -> dict[str
         "KONVOX_PORT": "0",
         "KONVOX_ADMIN_PORT": "0",
         "KONVOX_LOG_FORMAT": "json",
-        CRM_MENDED: str(demo.crm_fixed),
+        CRM_FIXED: str(demo.crm_fixed),
         "SLACK_WEBHOOK_URL": slack_url,
     }
 

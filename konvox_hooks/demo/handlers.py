@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from handlers import Context, on
-from konvox.events import EnrollmentCreated, EnrollmentUnsubscribed, Event
+from konvox_hooks import Context, on
+from konvox_hooks.events import EnrollmentCreated, EnrollmentUnsubscribed, Event
 
 FLAKY_CONTACT = "contact-flaky"
-"""The enrollment of this contact is taken by the CRM at the third attempt."""
+"""The CRM takes the enrollment of this contact at the third attempt."""
 
 STUCK_CONTACT = "contact-stuck"
-"""The opt-out of this contact is not taken by the CRM before it has been fixed."""
+"""The CRM does not take the opt-out of this contact until it is fixed."""
 
-CRM_MENDED = "DEMO_CRM_MENDED"
-"""The environment variable that names the file by which the CRM is fixed."""
+CRM_FIXED = "DEMO_CRM_FIXED"
+"""The environment variable that names a file: once it exists, the CRM is fixed."""
 
 
 class CrmDownError(Exception):
@@ -32,7 +32,7 @@ async def enroll_in_crm(event: EnrollmentCreated, ctx: Context) -> None:
 @on("enrollment.unsubscribed", attempts=2, backoff=0.1)
 def opt_out_in_crm(event: EnrollmentUnsubscribed, _ctx: Context) -> None:
     """Copy an opt-out into the CRM; a plain function, which runs in a thread."""
-    if event.data.contact_id == STUCK_CONTACT and not Path(os.environ[CRM_MENDED]).exists():
+    if event.data.contact_id == STUCK_CONTACT and not Path(os.environ[CRM_FIXED]).exists():
         raise CrmDownError("the CRM is down")
 
 

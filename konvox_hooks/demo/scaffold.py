@@ -29,8 +29,8 @@ _IGNORED: Final = (".env", ".konvox-hooks/")
 _HANDLERS: Final = '''\
 """What happens when a contact replies or opts out. `konvox-hooks handlers` shows what is registered."""
 
-from handlers import Context, on
-from konvox.events import ContactReplied, EnrollmentUnsubscribed
+from konvox_hooks import Context, on
+from konvox_hooks.events import ContactReplied, EnrollmentUnsubscribed
 
 
 @on("contact.replied")
@@ -41,7 +41,7 @@ async def tell_sales(event: ContactReplied, ctx: Context) -> None:
 
 @on("enrollment.unsubscribed", attempts=12)
 def opt_out(event: EnrollmentUnsubscribed, ctx: Context) -> None:
-    """A plain function runs in a thread. What it raises is tried again, and in the end a dead letter."""
+    """A plain function runs in a thread. If it raises, it is run again, up to `attempts` times."""
     ctx.log.info("opted out", contact=event.data.contact_id, reason=event.data.reason)
 '''
 
@@ -50,9 +50,9 @@ _TEST: Final = '''\
 
 import asyncio
 
-from my_handlers import opt_out, tell_sales
+from konvox_hooks.testing import make_context, make_event
 
-from handlers.testkit import make_context, make_event
+from my_handlers import opt_out, tell_sales
 
 
 def test_a_reply_is_told() -> None:

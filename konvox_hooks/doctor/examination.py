@@ -11,7 +11,13 @@ from typing import Final
 from konvox_hooks.config.accounts import ACCOUNT_FIELDS, load_accounts
 from konvox_hooks.config.load import examine_settings
 from konvox_hooks.doctor.findings import Check, Finding, Subject, fault
-from konvox_hooks.doctor.local import check_authentication, check_data_folder, check_handlers, check_settings
+from konvox_hooks.doctor.local import (
+    check_authentication,
+    check_data_folder,
+    check_handlers,
+    check_names,
+    check_settings,
+)
 from konvox_hooks.doctor.remote import check_api, check_public_url
 from konvox_hooks.doctor.store import check_store
 from konvox_hooks.errors import UsageError
@@ -19,6 +25,7 @@ from konvox_hooks.errors import UsageError
 _LOCAL_CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("settings", check_settings),
     ("handlers", check_handlers),
+    ("names", check_names),
     ("data folder", check_data_folder),
 )
 """Run one after the other. Later checks need the handlers that `check_handlers` loads."""

@@ -1,4 +1,7 @@
-"""The checks of this machine: settings, authentication, handlers, data folder. Run by `examination`."""
+"""The checks of this machine: settings, authentication, handlers, names of files, data folder.
+
+Run by `examination`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from konvox_hooks.config.load import known_variables, unknown_variables
 from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, variable_of
 from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.subscriptions import load_registry
+from konvox_hooks.shadowing import hiding_files
 
 _FULL_BYTES: Final = 100 * 1024**2
 _NEARLY_FULL_BYTES: Final = 1024**3
@@ -83,6 +87,12 @@ async def check_handlers(subject: Subject) -> Findings:
         return
     names = [handler.name for handler in registry]
     yield ok("handlers", f"{len(names)} loaded: {', '.join(names)}")
+
+
+async def check_names(_: Subject) -> Findings:
+    """The files here that hide what handlers import, as soon as a test run puts this folder first on the path."""
+    for path in hiding_files(Path.cwd()):
+        yield warning("names", f"{path} hides what handlers import from konvox-hooks in a test run", "rename it")
 
 
 async def check_data_folder(subject: Subject) -> Findings:

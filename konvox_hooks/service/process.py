@@ -19,7 +19,7 @@ GARBAGE_AFTER_ALLOCATIONS = 10_000
 """A search for garbage starts after this many allocations of containers, frees subtracted; Python's default is 700."""
 
 
-def with_signals(stop: Callable[[], object]) -> None:
+def on_stop_signal(stop: Callable[[], object]) -> None:
     """Call `stop` on SIGTERM and on SIGINT."""
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

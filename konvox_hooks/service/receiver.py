@@ -23,7 +23,7 @@ from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
 from konvox_hooks.service.listeners import listening
-from konvox_hooks.service.process import bound_to_parent, tune_garbage_collection, with_signals
+from konvox_hooks.service.process import bound_to_parent, on_stop_signal, tune_garbage_collection
 from receiver.group_commit import GroupCommit
 from receiver.intake import Intake
 from receiver.listener import PublicListener
@@ -56,7 +56,7 @@ async def run_receiver(
     stop = asyncio.Event()
     server = connect(redis_url)
     try:
-        with_signals(_stop_then_abort(stop))
+        on_stop_signal(_stop_then_abort(stop))
         async with bound_to_parent(stop.set, parent_pid):
             await _run_until_stopped(settings, server, stop, share_port=share_port)
     except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """A worker that is started again whenever a file of handlers changes. Used by `konvox-hooks dev`.
 
-No event is lost by it: the old worker finishes what it runs, or hands it back to the queue, and what comes meanwhile
-waits there. A file that does not load ends the worker with a message; the next change starts it again.
+No event is lost by that: the old worker finishes what it runs, or releases it to the queue, where new events wait. A
+file that does not load ends the worker with a message; the next change starts it again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,10 @@ from konvox_hooks.service.supervisor import Child, start
 
 _LOOK_SECONDS: Final = 0.3
 _SETTLE_SECONDS: Final = 0.1
-"""Editors write a file in several steps: it must be the same for that long."""
+"""How long a file must stay the same: editors write it in several steps."""
 
 _FINISH_SECONDS: Final = 3.0
-"""How long running handlers are given before a reload hands their events back."""
+"""How long running handlers may take before a reload releases their events."""
 
 _CRASH_PAUSE_SECONDS: Final = 1.0
 _CONFIGURATION_FAULT: Final = 2
@@ -36,8 +37,8 @@ def snapshot(specs: Sequence[str]) -> Snapshot:
     """The Python files around the handlers, each with what changes when it is written.
 
     Args:
-        specs: as in KONVOX_HANDLERS. Of a file, all files in its folder count, since it may import them; of a module,
-            all files of its package.
+        specs: as in KONVOX_HANDLERS. A file or a module counts with all files in its folder, which it may import; a
+            module in a package, or a package, with all files of the outermost package.
     """
     found: dict[Path, tuple[int, int, int]] = {}
     for path in {path for spec in specs for path in _files(spec.strip())}:
@@ -51,14 +52,13 @@ def _files(spec: str) -> Iterator[Path]:
     if spec.endswith(".py") or "/" in spec or "\\" in spec:
         yield from Path(spec).resolve().parent.glob("*.py")
         return
-    top = spec.partition(".")[0]
-    for folder in (Path.cwd(), *map(Path, sys.path)):
-        if (folder / top).is_dir():
-            yield from (folder / top).rglob("*.py")
-            return
-        if (folder / f"{top}.py").is_file():
-            yield folder / f"{top}.py"
-            return
+    # As the worker finds it: the working directory comes after all that is installed.
+    found = PathFinder.find_spec(spec.partition(".")[0], [*sys.path, str(Path.cwd())])
+    if found is not None and found.submodule_search_locations is not None:
+        for folder in found.submodule_search_locations:
+            yield from Path(folder).rglob("*.py")
+    elif found is not None and found.origin is not None:
+        yield from Path(found.origin).parent.glob("*.py")
 
 
 class ReloadedWorker:
@@ -76,7 +76,7 @@ class ReloadedWorker:
         self._process: asyncio.subprocess.Process | None = None
 
     def stop(self) -> None:
-        """Let the worker finish what it runs, and end. Asked again, it hands that back and ends at once."""
+        """Let the worker finish what it runs, and end. Called again, have it release that and end at once."""
         self._stopping.set()
         self._terminate()
 
@@ -97,7 +97,7 @@ class ReloadedWorker:
             changed.cancel()
 
     async def _end(self, ended: asyncio.Task[int]) -> None:
-        """Have the worker end, since a file changed or we are to stop."""
+        """Have the worker end, because a file changed or we are to stop."""
         if not self._stopping.is_set():
             self._terminate()
             await asyncio.wait({ended}, timeout=_FINISH_SECONDS)
@@ -116,7 +116,7 @@ class ReloadedWorker:
         await asyncio.wait({changed}, timeout=_CRASH_PAUSE_SECONDS)
 
     async def _change(self, before: Snapshot) -> None:
-        """Wait until a file is another than before, and has come to rest; or until we are to stop."""
+        """Wait until a file differs and has settled, or until we are to stop."""
         while (now := snapshot(self._specs)) == before:
             if await self._stopped_within(_LOOK_SECONDS):
                 return

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,13 +16,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from konvox_hooks.errors import UsageError
-from konvox_hooks.service.process import bound_to_parent, with_signals
+from konvox_hooks.service.own_command import own_command
+from konvox_hooks.service.process import bound_to_parent, on_stop_signal
 
 _CONFIGURATION_FAULT = 2
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 _STEADY_SECONDS = 30.0
-"""A child that ran that long had a good start: the next pause is the first one again."""
+"""After a child has run that long, the pause before its next start is the first one again."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -35,8 +35,8 @@ class Child:
     Attributes:
         name: for the log.
         arguments: of `konvox-hooks`.
-        environment: on top of ours.
-        ends: whether it is done when it ends well, as with `--burst`; otherwise it is started again then too.
+        environment: variables in addition to ours.
+        ends: whether it is done when it ends with 0, as with `--burst`; otherwise it is started again then too.
     """
 
     name: str
@@ -46,13 +46,9 @@ class Child:
 
 
 async def start(child: Child) -> asyncio.subprocess.Process:
-    """Start a command of ours in a process of its own, in the same Python; it stops when we are gone."""
+    """Start a command of ours in a process of its own, in the same Python. It stops when this process is gone."""
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "konvox_hooks",
-        *child.arguments,
-        f"--with-parent={os.getpid()}",
+        *own_command(*child.arguments, f"--with-parent={os.getpid()}"),
         env={**os.environ, **child.environment},
         start_new_session=True,  # Ctrl-C reaches us alone, and we pass it on once
     )
@@ -68,15 +64,15 @@ class Supervisor:
         self._misconfigured: str | None = None
 
     async def run(self, *, parent_pid: int | None = None) -> None:
-        """Run until SIGTERM or SIGINT; a second one is passed on as well, and stops the children at once.
+        """Run until SIGTERM or SIGINT. A second signal is passed on as well, and stops the children at once.
 
         Args:
             parent_pid: our own parent process, if we are to stop when it is gone.
 
         Raises:
-            UsageError: a child found its configuration wrong; it has said what, and starting it again would not help.
+            UsageError: a child found its configuration wrong. It has said what; another start would not help.
         """
-        with_signals(self._stop)
+        on_stop_signal(self._stop)
         async with bound_to_parent(self._stop, parent_pid), asyncio.TaskGroup() as group:
             for child in self._children:
                 group.create_task(self._keep_running(child))
@@ -84,7 +80,7 @@ class Supervisor:
             raise UsageError(f"the {self._misconfigured} did not start, see above; nothing is running any more")
 
     def _stop(self) -> None:
-        # The second is another signal: two SIGTERMs would be one to a child that is yet to get round to the first.
+        # The second is another signal: a child that has not yet handled the first SIGTERM would see two as one.
         signum = signal.SIGINT if self._stopping.is_set() else signal.SIGTERM
         self._stopping.set()
         for process in self._running.values():
@@ -104,7 +100,7 @@ class Supervisor:
             del self._running[child.name]
             if self._stopping.is_set() or (code == 0 and child.ends):
                 return
-            if code == _CONFIGURATION_FAULT and first_start:  # later on, the others had better go on without it
+            if code == _CONFIGURATION_FAULT and first_start:  # later, the others run on without it
                 self._misconfigured = child.name
                 self._stop()
                 return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from broker.dead_letters import list_dead_letters
 from broker.event_log import events
 from broker.ledger import audit
 from broker.redis.client import Server
+from konvox_hooks.service.own_command import own_command
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess
 
@@ -84,7 +84,7 @@ def environment(redis_url: str, folder: Path) -> dict[str, str]:
 async def _start(env: dict[str, str], folder: Path) -> OurProcess:
     """A worker whose stdout nobody reads."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "konvox_hooks", "worker", "--burst"),
+        *own_command("worker", "--burst"),
         env=env,
         cwd=folder,
         stdout=asyncio.subprocess.DEVNULL,

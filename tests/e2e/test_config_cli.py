@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from konvox_hooks.service.own_command import own_command
+
 PROJECT = Path(__file__).parents[2]
 SECRETS = {
     "KONVOX_API_KEY": "kvx_live_0123456789",
@@ -147,7 +149,7 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "konvox_hooks", "config"],
+            own_command("config"),
             cwd=tmp_path,
             env=environment({}),
             stdout=writing,

@@ -126,7 +126,7 @@ async def test_a_sandbox_plays_konvox(tmp_path: Path) -> None:
     assert "kvx_live_dev" not in dev.stderr
 
 
-async def test_what_cannot_work_is_told(tmp_path: Path) -> None:
+async def test_what_cannot_work_is_reported(tmp_path: Path) -> None:
     """Settings that cannot work, such as no token and no signature, lead to exit code 2, and no process remains."""
     for arguments, env, message in (
         ((), {}, "KONVOX_HOOK_TOKENS"),

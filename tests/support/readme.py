@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from konvox_hooks.config.settings import SECRET_FIELDS, Settings, variable_of
+from konvox_hooks.service.own_command import own_command
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -63,7 +63,7 @@ def _replace(content: str, name: str, made: str) -> str:
 
 def main() -> None:
     """Write both parts again."""
-    demo = subprocess.run([sys.executable, "-m", "konvox_hooks", "demo"], capture_output=True, text=True, check=True)
+    demo = subprocess.run(own_command("demo"), capture_output=True, text=True, check=True)
     content = _replace(text(), "settings", settings_table())
     README.write_text(_replace(content, "demo", demo_block(demo.stdout)), encoding="utf-8")
 

@@ -143,7 +143,7 @@ async def test_a_value_unknown_to_us_is_read() -> None:
         envelope(None),
     ],
 )
-async def test_a_delete_is_done_however_it_is_said(reply: Reply) -> None:
+async def test_a_delete_is_done_however_it_is_reported(reply: Reply) -> None:
     """A delete succeeds with and without an envelope around `success`, because the documentation leaves it open."""
     async with scripted(reply) as konvox, konvox.client() as client:
         assert await delete(client) is None
@@ -240,7 +240,7 @@ async def test_retry_after_is_heeded_up_to_the_cap_and_kept() -> None:
     assert raised.value.retry_after_seconds == 900.0
 
 
-async def test_retries_are_told() -> None:
+async def test_retries_are_reported() -> None:
     """The log of a retry names the call, the attempt and the wait."""
     async with scripted(failure(500), envelope(CAMPAIGN)) as konvox, konvox.client() as client:
         with capture_logs() as logs:

@@ -72,7 +72,7 @@ async def test_an_iteration_that_is_left_early_fetches_no_more() -> None:
     assert len(konvox.asked) == 1
 
 
-async def test_a_list_that_konvox_cut_short_is_told() -> None:
+async def test_a_list_that_konvox_cut_short_is_reported() -> None:
     """If a list without documented paging has a larger total than records, the log says so."""
     page = envelope([{"id": "c1", "name": "Spring"}], total=51)
     async with scripted(page) as konvox, konvox.client() as client:

@@ -87,7 +87,7 @@ async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> Non
             assert (await response.json())["data"]["outcomes"][0]["outcome"] == "stopped"
 
 
-async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
     """A port that is taken leads to exit code 2 and a hint."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -118,7 +118,7 @@ async def test_one_key_for_both_scopes_is_refused(tmp_path: Path) -> None:
         (("--state", "nowhere/state.db"), "cannot keep the sandbox's state"),
     ],
 )
-async def test_options_that_do_not_fit_are_said(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+async def test_options_that_do_not_fit_are_reported(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     """Options that exclude each other lead to exit code 2 and a message."""
     async with await OurProcess.start("sandbox", "--port", "0", *arguments, env={}, cwd=tmp_path) as sandbox:
         assert await sandbox.ended() == 2

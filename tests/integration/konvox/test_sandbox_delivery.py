@@ -142,7 +142,7 @@ async def test_only_active_subscribers_get_an_event(sandbox: Sandbox, receiver: 
     assert len(receiver.bodies) == 2
 
 
-async def test_no_subscriber_is_said(sandbox: Sandbox) -> None:
+async def test_no_subscriber_is_reported(sandbox: Sandbox) -> None:
     """An event without subscribers is answered with 202, no delivery, and the reason."""
     client = await sandbox()
     answer = await fire(client, wait=True)

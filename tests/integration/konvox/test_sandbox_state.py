@@ -138,7 +138,7 @@ def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"), [('{"id": "a", "novel": 1}', "does not know"), ("{", "damaged"), ("7", "damaged")]
 )
-def test_records_that_cannot_be_read_are_said(tmp_path: Path, fields: str, message: str) -> None:
+def test_records_that_cannot_be_read_are_reported(tmp_path: Path, fields: str, message: str) -> None:
     """A state file with records that cannot be read is refused as a whole."""
     path = tmp_path / "state.db"
     Storage(path).close()

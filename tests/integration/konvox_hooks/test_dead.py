@@ -137,7 +137,7 @@ def test_letters_are_dropped(console: Console, broken: tuple[str, Record]) -> No
 
 
 @pytest.mark.parametrize("change", ["retry", "drop"])
-def test_ids_without_letters_are_told(console: Console, broken: tuple[str, Record], change: str) -> None:
+def test_ids_without_letters_are_reported(console: Console, broken: tuple[str, Record], change: str) -> None:
     """Unknown ids are reported with exit code 1, and the known ones are processed."""
     _, record = broken
     yes = ["--yes"] if change == "drop" else []

@@ -29,6 +29,15 @@ async def test_all_is_well(shell: Shell, redis_url: str) -> None:
     assert not list(shell.folder.glob(".konvox-hooks"))
 
 
+async def test_a_file_that_hides_a_package_of_ours(shell: Shell) -> None:
+    """A file that would hide what handlers import in a test run is a warning; others of our names are not."""
+    for name in ("konvox.py", "worker.py", "broker.py"):
+        (shell.folder / name).touch()
+    line = await one(shell, "names")
+    assert (line["state"], line["hint"]) == ("warning", "rename it")
+    assert line["message"].startswith(str(shell.folder / "konvox.py"))
+
+
 async def test_with_nothing_configured(shell: Shell) -> None:
     """Without any settings, the findings say what is missing."""
     shell.configure(API_URL=None, API_KEY=None, PUBLIC_URL=None, HOOK_TOKENS=None)

@@ -161,10 +161,10 @@ def test_an_import_leaves_out_faulty_lines_only(console: Console, monkeypatch: p
     Path("mixed.jsonl").write_bytes(b"\n".join(lines))
     imported = console("events", "import", "mixed.jsonl")
     assert (imported.exit_code, imported.out) == (1, "accepted 2, duplicates 0, faulty 3\n")
-    told = imported.err.splitlines()
-    assert [line.split(": ")[1] for line in told[:3]] == ["mixed.jsonl:2", "mixed.jsonl:4", "mixed.jsonl:5"]
-    assert "not JSON" in told[0]
-    assert "3 lines of mixed.jsonl were skipped" in told[3]
+    reports = imported.err.splitlines()
+    assert [line.split(": ")[1] for line in reports[:3]] == ["mixed.jsonl:2", "mixed.jsonl:4", "mixed.jsonl:5"]
+    assert "not JSON" in reports[0]
+    assert "3 lines of mixed.jsonl were skipped" in reports[3]
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
     imported = console("events", "import", "-")

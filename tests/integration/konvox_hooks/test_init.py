@@ -87,6 +87,19 @@ def test_lines_are_added_to_gitignore(console: Console, before: str) -> None:
     assert lines.count(".env") == lines.count(".konvox-hooks") == 1
 
 
+def test_a_name_that_hides_ours_in_tests_is_pointed_out(console: Console) -> None:
+    """All is made, and the exit code says that a person is to rename a file; a worker.py hides nothing."""
+    Path("taken/handlers").mkdir(parents=True)
+    Path("taken/handlers/__init__.py").touch()
+    Path("taken/worker.py").touch()
+    made = console("init", "taken")
+    assert made.exit_code == 3
+    assert made_in(Path("taken")) >= _FILES
+    assert "Next:" in made.out
+    assert f"rename {Path('taken/handlers/__init__.py').resolve()}: in a test run it hides" in made.err
+    assert "worker.py" not in made.err
+
+
 def test_a_file_is_no_folder(console: Console) -> None:
     """Exit code 2, and the file is as it was."""
     Path("taken").write_text("mine")

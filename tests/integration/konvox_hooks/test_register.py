@@ -196,7 +196,7 @@ async def test_missing_settings_are_named_with_an_example(shell: Shell) -> None:
         ({}, ("--events", "contact.*"), "wildcards"),
     ],
 )
-async def test_what_is_wrong_is_said(
+async def test_what_is_wrong_is_reported(
     shell: Shell, variables: dict[str, str | None], arguments: tuple[str, ...], hint: str
 ) -> None:
     """A wrong option or setting leads to exit code 2 and a hint, and nothing is registered."""

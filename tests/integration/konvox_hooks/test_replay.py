@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import orjson
@@ -11,6 +10,7 @@ import pytest
 
 from broker.records import Record
 from konvox.samples import sample_body
+from konvox_hooks.service.own_command import own_command
 from tests.support.console import Console
 
 PROJECT = Path(__file__).parents[3]
@@ -247,7 +247,7 @@ def test_a_replay_as_a_process_of_its_own_reads_standard_input(no_redis: Console
         '@on("*")\nasync def tell(event, ctx):\n    ctx.log.info("seen", replayed=event.replayed)\n'
     )
     done = subprocess.run(
-        [sys.executable, "-m", "konvox_hooks", "replay", "-"],
+        own_command("replay", "-"),
         input=sample_body(REPLIED),
         env={"PYTHONPATH": str(PROJECT), "KONVOX_HANDLERS": f"{module}.py"},
         capture_output=True,

@@ -107,7 +107,7 @@ async def test_an_event_is_signed_if_configured(
     assert "1 of 1 not accepted" in err
 
 
-async def test_a_wrong_token_is_told(receiver: Start, trigger: Trigger) -> None:
+async def test_a_wrong_token_is_reported(receiver: Start, trigger: Trigger) -> None:
     """A wrong token leads to 404 and exit code 1, and the token is masked."""
     await receiver(tokens=[OLD_TOKEN])
     exit_code, rows, err = await trigger("contact.replied", "--copies", "2")
@@ -146,7 +146,7 @@ async def test_the_data_can_be_given(trigger: Trigger, aiohttp_server: ServerFor
     assert [(body["event"], body["data"]) for body in bodies] == [("a.b", {"contactId": "c1"})]
 
 
-async def test_no_receiver_is_said(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_receiver_is_reported(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a receiver the message says where it was looked for and how to start one, and the exit code is 1."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
@@ -157,7 +157,7 @@ async def test_no_receiver_is_said(trigger: Trigger, monkeypatch: pytest.MonkeyP
     assert "konvox-hooks serve" in err
 
 
-async def test_a_receiver_that_hangs_up_is_said(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_receiver_that_hangs_up_is_reported(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken connection leads to exit code 1, without a traceback."""
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -197,7 +197,7 @@ async def test_a_listener_on_every_address_is_reached(
         ({"KONVOX_HOOK_TOKENS": ""}, ("contact.replied",), "KONVOX_HOOK_TOKENS"),
     ],
 )
-async def test_what_is_wrong_is_said(
+async def test_what_is_wrong_is_reported(
     trigger: Trigger,
     monkeypatch: pytest.MonkeyPatch,
     variables: dict[str, str],

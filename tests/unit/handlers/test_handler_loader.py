@@ -87,9 +87,9 @@ def test_a_module_of_the_current_directory_is_importable(write: Write) -> None:
 
 
 def test_a_file_here_does_not_replace_what_is_installed(write: Write) -> None:
-    """A module of the standard library stays what it is; the error says that it holds no handler."""
+    """A module of the standard library stays what it is; the error says that it has no handler."""
     write("colorsys.py", TELL)
-    assert "holds no handler" in fault("colorsys").reason
+    assert "has no handler" in fault("colorsys").reason
 
 
 def test_a_file_can_import_its_neighbours(write: Write) -> None:
@@ -199,9 +199,9 @@ def test_a_package_that_is_not_listed_lends_no_lifespan(write: Write) -> None:
 @pytest.mark.parametrize(
     ("lifespan", "expected"),
     [
-        ("async def lifespan():\n    yield 1\n", "no async context manager"),
-        ("async def lifespan():\n    return 1\n", "no async context manager"),
-        ("lifespan = 3\n", "no async context manager"),
+        ("async def lifespan():\n    yield 1\n", "not an async context manager"),
+        ("async def lifespan():\n    return 1\n", "not an async context manager"),
+        ("lifespan = 3\n", "not an async context manager"),
         (LIFESPAN.replace("lifespan()", "lifespan(app)"), "takes arguments"),
     ],
 )
@@ -381,7 +381,7 @@ def test_a_file_without_a_handler_is_given_one_to_paste(write: Write) -> None:
     """What is pasted works."""
     file = write("mine_alpha.py", "")
     error = fault("./mine_alpha.py")
-    assert "holds no handler" in error.reason
+    assert "has no handler" in error.reason
     file.with_name("mine_beta.py").write_text(error.reason.partition("\n\n")[2])
     assert names(load(["./mine_beta.py"], entry_points=False)) == ["mine_beta.on_contact_replied"]
 

@@ -43,8 +43,8 @@ def test_documented_events_get_their_class(event_type: str) -> None:
 def test_the_stub_reads_as_users_write_it() -> None:
     """Word for word."""
     assert handler_stub("contact.bounced") == (
-        "from handlers import Context, on\n"
-        "from konvox.events import Event\n"
+        "from konvox_hooks import Context, on\n"
+        "from konvox_hooks.events import Event\n"
         "\n"
         "\n"
         '@on("contact.bounced")\n'

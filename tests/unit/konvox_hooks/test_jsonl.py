@@ -49,9 +49,9 @@ def test_faulty_lines_are_told_counted_and_left_out(capsys: pytest.CaptureFixtur
     file = CapturedEvents(io.BytesIO(b"\n".join(lines)), "x\x1b[2J")
     assert file.fault == ""
     assert [record.raw for record in file] == [BODY]
-    told = capsys.readouterr().err
-    assert [line.split(": ")[1] for line in told.splitlines()] == [f"x [2J:{number}" for number in (1, 3, 4, 5, 6)]
-    assert "private" not in told
+    stderr = capsys.readouterr().err
+    assert [line.split(": ")[1] for line in stderr.splitlines()] == [f"x [2J:{number}" for number in (1, 3, 4, 5, 6)]
+    assert "private" not in stderr
     assert file.faulty == 5
     assert file.fault.startswith("5 lines of x [2J were skipped")
 

@@ -90,8 +90,8 @@ async def test_handlers_use_the_same_settings(shell: ApiShell) -> None:
     assert konvox.asked[0].headers["X-API-Key"] == KEY
 
 
-async def test_what_an_account_lacks_is_said(shell: ApiShell) -> None:
-    """An account that lacks its key, which is not inherited, or the URL, which is, is told where to set it."""
+async def test_what_an_account_lacks_is_reported(shell: ApiShell) -> None:
+    """The message about a missing key, which no account inherits, or URL, which each inherits, says where to set it."""
     Path("accounts.toml").write_text('[acme]\nhook_tokens = ["a-token-only-acme-knows"]\n')
     shell.configure(ACCOUNTS_FILE="accounts.toml", API_KEY=KEY)
     refused = await shell.api("contacts", "list", "--account", "acme")
