@@ -1,6 +1,6 @@
-"""From the bytes of a request to a Konvox envelope, and from the envelope to the event's id.
+"""From the bytes of a request to a Konvox envelope, and from the envelope to the event's id. Pure.
 
-Called by the receiver for every request, and by import and replay for every captured line. Pure: bytes in, values out.
+Called by the receiver for every request, and by import and replay for every captured line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 
 @dataclass(slots=True)  # not frozen: that takes four times as long to make, and each event makes one
 class Envelope:
-    """A body that is a Konvox event; nothing about its `data` is promised yet.
+    """A body that is a Konvox event. Its `data` has not been looked at.
 
     Attributes:
         type: the event's name, such as `contact.replied`.
@@ -46,8 +46,8 @@ class Envelope:
 def parse_envelope(body: bytes) -> Envelope:
     """Read a request body as a Konvox envelope.
 
-    Only what makes it an event is asked for: strict JSON in UTF-8, an object, a name in `event`. Whatever else is
-    missing or odd is not refused here, because a refusal costs the event (Konvox tries four times in all).
+    It must be strict JSON in UTF-8, an object, and have a name in `event`. Nothing else is required, because a refusal
+    costs the event: Konvox sends it four times in all.
 
     Raises:
         MalformedEventError: not JSON (NaN, lone surrogates, UTF-16, absurd depth and numbers included), or no event.
@@ -82,7 +82,7 @@ def event_id_of_message(message_id: str) -> str:
 
 def _mint(identity: bytes) -> str:
     digest = hashlib.sha256(identity).digest()
-    # Thirteen pairs for 130 bits: three times five bytes, and ten bits more. A loop over one large number takes longer.
+    # Thirteen pairs for 130 bits: three times five bytes, and ten more bits. A loop over one large number is slower.
     pairs, number = _PAIRS, int.from_bytes
     a, b, c = number(digest[:5], "big"), number(digest[5:10], "big"), number(digest[10:15], "big")
     return (
@@ -94,8 +94,8 @@ def _mint(identity: bytes) -> str:
 
 
 def _canonical_json(value: Any) -> bytes:
-    # orjson stops at 64 bits, and writes a number that no float holds (1e400) as null. An identity must not do either,
-    # or two events would become one. It is ten times as fast, though, and such numbers are not met in earnest.
+    # orjson fails beyond 64 bits, and writes a number that no float can hold (1e400) as null, which would make two
+    # events one. It is ten times as fast as `json`, so `json` is used only where such numbers occur.
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:

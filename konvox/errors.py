@@ -45,6 +45,19 @@ class SignatureError(KonvoxError):
         self.reason = reason
 
 
+class InvalidUrlError(KonvoxError, ValueError):
+    """A URL that is not one to send to.
+
+    Attributes:
+        fault: what it must be, to be read after its name ("must begin with https://"). The URL is not kept, since it
+            may hold a secret.
+    """
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
 class KonvoxApiError(KonvoxError):
     """A call of the Konvox API failed.
 

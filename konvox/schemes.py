@@ -1,6 +1,7 @@
-"""The signature schemes by name, put to the headers of a request: what the receiver checks and the sandbox signs with.
+"""The signature schemes by name: the receiver verifies with them, the sandbox signs with them. Pure.
 
-Pure. Konvox documents no signature, so which scheme and which header it will use is [inferred] and a setting.
+The one list of their names, for settings and options as well. Konvox documents no signature, so which scheme and which
+header it will use is [inferred] and a setting. How a signature is computed is in `konvox.signatures`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from konvox.signatures import (
 )
 
 SchemeName = Literal["hmac-sha256", "timestamped", "standard-webhooks"]
+"""Every scheme."""
+
+DEFAULT_SCHEME: SchemeName = "hmac-sha256"
+"""What is signed with where nobody says how: the most usual one."""
 
 MESSAGE_ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
@@ -40,7 +45,7 @@ class Delivery:
 
     Attributes:
         body: the raw body.
-        message_id: an id that is the same for each try to deliver this event.
+        message_id: an id that is the same each time this event is sent.
         now_seconds: the sender's time, in Unix seconds.
     """
 
@@ -69,7 +74,7 @@ class Scheme(Protocol):
             now_seconds: the receiver's time, in Unix seconds.
 
         Raises:
-            SignatureError: it does not verify. Nothing else, whatever the input.
+            SignatureError: it does not verify. No input raises anything else.
         """
         ...
 

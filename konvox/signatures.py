@@ -1,7 +1,8 @@
-"""Who may deliver: the URL token and the signatures, signing and verifying. Pure: bytes and texts in, an answer out.
+"""How a URL token is compared, and how each kind of signature is made and verified. Pure.
 
-`schemes` puts them to the headers of requests. Konvox documents neither a signature nor a secret, so each is [inferred]
-and off by default. Whatever the input, what does not verify raises `SignatureError` and nothing else.
+Called by `konvox.schemes`, which applies these to the headers of a request, and by `receiver.verification`. Konvox
+documents neither a signature nor a secret, so each is [inferred] and off by default. A signature that does not verify
+raises `SignatureError`; no input raises anything else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import lru_cache
 from konvox.errors import SignatureError
 
 TOLERANCE_SECONDS = 300
-"""How far the time in a signature may be from now, either way: what bounds a replay by somebody who listened."""
+"""How far the time in a signature may be from now, either way. It bounds how long a captured request is of use."""
 
 STANDARD_SECRET_PREFIX = "whsec_"  # noqa: S105 - what such a secret begins with, as Standard Webhooks has it
 
@@ -25,7 +26,7 @@ _HEX_DIGEST_CHARACTERS = hashlib.sha256().digest_size * 2
 
 
 def token_matches(candidate: str, tokens: Sequence[str]) -> bool:
-    """Whether `candidate` is one of the URL tokens. Takes the same time whichever it is, if it is one at all."""
+    """Whether `candidate` is one of the URL tokens. The time taken does not tell which one it is."""
     presented = _bytes(candidate)
     # Every token is compared: stopping at the first match would tell which one it was.
     matches = [hmac.compare_digest(presented, _bytes(token)) for token in tokens]
@@ -46,7 +47,7 @@ def verify_hmac_sha256(body: bytes, header_values: Sequence[str], *, secrets: Se
         secrets: any of them may match, so that secrets can be rotated.
 
     Raises:
-        SignatureError: missing, doubled, malformed or wrong. No other exception, whatever the input.
+        SignatureError: missing, doubled, malformed or wrong. No input raises another exception.
     """
     text = _single(header_values).strip().removeprefix("sha256=")
     digest = _hex_digest(text) or _base64_digest(text)
@@ -62,7 +63,7 @@ def sign_timestamped(body: bytes, *, secret: str, now_seconds: int) -> str:
 
 
 def verify_timestamped(body: bytes, header_values: Sequence[str], *, secrets: Sequence[str], now_seconds: int) -> None:
-    """Check a body against `t=…,v1=…`, in which several `v1` may stand; other parts are left for the future.
+    """Check a body against `t=…,v1=…`. There may be several `v1`; parts with other names are ignored.
 
     Raises:
         SignatureError: missing, doubled, malformed, wrong, or made more than `TOLERANCE_SECONDS` from now.
@@ -103,7 +104,7 @@ def verify_standard_webhooks(
 ) -> None:
     """Check a body against `webhook-signature`, `webhook-id` and `webhook-timestamp` (Standard Webhooks 1.0).
 
-    Several signatures may stand in the header, with a blank between them; versions other than `v1` are passed over.
+    There may be several signatures, with a blank between them; versions other than `v1` are ignored.
 
     Raises:
         SignatureError: a header is missing, doubled or malformed, the signature is wrong, or the time is not now.
@@ -121,7 +122,7 @@ def verify_standard_webhooks(
 
 
 def standard_key(secret: str) -> bytes:
-    """The key of a Standard Webhooks secret: what stands in base64 behind `whsec_`.
+    """The key of a Standard Webhooks secret: what follows `whsec_`, decoded from base64.
 
     Raises:
         ValueError: it is not base64.
@@ -145,7 +146,7 @@ def _recent(text: str, now_seconds: int) -> int:
 
 
 def _require_match(presented: Sequence[bytes | None], keys: Sequence[bytes], signed: bytes) -> None:
-    """Compare each signature with each key; how long it takes does not tell which of them matched."""
+    """Compare each signature with each key. The time taken does not tell which of them matched."""
     matched = False
     for key in keys:
         keyed = _keyed(key).copy()
@@ -157,7 +158,7 @@ def _require_match(presented: Sequence[bytes | None], keys: Sequence[bytes], sig
         raise SignatureError("it matches none of the configured secrets")
 
 
-@lru_cache(maxsize=64)  # to set up the key takes as long as to hash a body, and secrets are few
+@lru_cache(maxsize=64)  # setting up the key takes as long as hashing a body, and secrets are few
 def _keyed(key: bytes) -> hmac.HMAC:
     return hmac.new(key, digestmod="sha256")
 
@@ -183,5 +184,5 @@ def _base64_digest(text: str) -> bytes | None:
 
 
 def _bytes(text: str) -> bytes:
-    # The environment can hold what is no UTF-8; it comes as lone surrogates.
+    # The environment can hold bytes that are not UTF-8; they arrive as lone surrogates.
     return text.encode("utf-8", "surrogatepass")

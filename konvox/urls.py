@@ -1,11 +1,48 @@
-"""What a webhook's URL must look like, and how it may be shown. Pure; used by sandbox, client, console."""
+"""Where Konvox may send to: the one rule for the URL of a webhook, and how such a URL may be shown. Pure.
+
+Called by the API client and the sandbox for a webhook's URL; by the settings for the public URL and that of the API.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+from konvox.errors import InvalidUrlError
 
 MASK = "••••"
+
+
+def check_web_url(url: str) -> SplitResult:
+    """The parts of a URL that is HTTPS, as Konvox asks for; plain HTTP passes for this machine only.
+
+    That exception lets a sandbox on this machine deliver.
+
+    Raises:
+        InvalidUrlError: it is not such a URL.
+    """
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise InvalidUrlError("must be an https:// URL without white space and control characters")
+    parts = split_url(url)
+    if parts is None:
+        raise InvalidUrlError("must be an https:// URL: its host or port cannot be read")
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise InvalidUrlError("must be a URL that begins with https:// and names a host")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise InvalidUrlError(
+            "must begin with https://; http:// is for this machine only, such as http://127.0.0.1:8080"
+        )
+    return parts
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of a URL, or None where its host or port cannot be read."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # urllib checks the port when it is read
+    except ValueError:
+        return None
+    return parts
 
 
 def is_loopback(host: str) -> bool:
@@ -16,33 +53,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def url_fault(url: str) -> str | None:
-    """What is wrong with a webhook's URL, or None. Konvox asks for HTTPS; plain HTTP is for this machine only."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "its host or port cannot be read"
-    if any(character.isspace() or not character.isprintable() for character in url):
-        return "it holds white space or control characters"
-    if parts.scheme == "http" and host and is_loopback(host):
-        return None
-    if parts.scheme != "https" or not host:
-        return "it must begin with https:// and name a host (http:// is for this machine only)"
-    return None
-
-
 def masked_url(url: str) -> str:
-    """A webhook's URL as it may be logged: scheme, host and path; the last segment may be a token, and is masked.
+    """A webhook's URL as it may be logged: scheme, host and path. Its last segment is masked: it may be a token.
 
     A slash at the end makes no difference: the segment before it is the last one.
     """
     try:
         parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
+        host_and_port = parts.netloc.rpartition("@")[2]
     except ValueError:
         return MASK
     path = parts.path.rstrip("/")
     folder, slash, last = path.rpartition("/")
-    end = parts.path[len(path) :]
-    return f"{parts.scheme}://{place}{folder}{slash}{MASK if last else ''}{end}"
+    slashes = parts.path[len(path) :]
+    return f"{parts.scheme}://{host_and_port}{folder}{slash}{MASK if last else ''}{slashes}"

@@ -1,5 +1,7 @@
-"""Events in: the public listener that verifies requests and admits their events, and the registration with Konvox.
+"""Events in: the public listener verifies requests, and makes their events durable before it answers.
 
-`gate` decides about a request (pure), `app` is the thin aiohttp edge around it, `registration` compares what is
-registered with what should be.
+The way of an event: `listener` accepts the connection, `connection` reads the request, `verification` decides about it,
+`group_commit` gathers it with others into a batch, and `failover` writes the batch to Redis or, while Redis is away, to
+the `spool`. A request that is not a plain delivery goes through aiohttp, in `app`. `responses` lists every answer, and
+`paths` the paths.
 """

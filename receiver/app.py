@@ -1,93 +1,117 @@
-"""The public listener's aiohttp application: whatever is no plain delivery, and every refusal.
+"""The public listener's aiohttp application: every request that is not a plain delivery, and every refusal.
 
-Made by `receiver.listener`. It answers `POST /hooks/konvox/{token}`, `POST /hooks/konvox` and `GET /healthz`;
-everything else is one and the same 404.
+Made by `receiver.listener`. It answers `POST` to the hook's path, with and without a token, and `GET /healthz`;
+everything else gets one and the same 404.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from broker.errors import BrokerUnavailableError
-from receiver.access_log import logger
+from receiver.access_log import log_not_stored, log_shed
 from receiver.challenge import CHALLENGE_HEADER
-from receiver.errors import OverloadedError, RefusedError, not_found
+from receiver.counters import Counters
+from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import GroupCommit
-from receiver.reception import Verifier
-from receiver.responses import NOT_STORED, RETRY_AFTER, json_answer
-from receiver.verification import AccountPolicy
+from receiver.paths import HEALTH_PATH, HOOK_PATH, HOOK_PATH_WITH_TOKEN
+from receiver.responses import (
+    BODY_BROKEN,
+    BODY_TOO_SLOW,
+    HEALTHY,
+    NOT_FOUND,
+    NOT_STORED,
+    OVERLOADED,
+    Response,
+    challenge_answered,
+    stored,
+)
+from receiver.verification import AccountPolicy, Verifier
 
 BODY_SECONDS = 7.0
-"""How long a body may take. One whose chunks break half-way would otherwise be waited for until the sender gives up."""
+"""How long a body may take. If its chunks stop half-way, we would otherwise wait until the sender gives up."""
 
 MOST_BODIES = 64
-"""How many bodies are read at a time: here come the large ones, and all of them are held in memory."""
+"""How many bodies are read at a time. The large ones come this way, and all of them are held in memory."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WebhookView:
-    """Takes requests to the reception, and events to the broker."""
+    """Answers requests to the hook's path.
 
-    def __init__(self, reception: Verifier, admission: GroupCommit) -> None:
-        self._reception = reception
-        self._admission = admission
+    Args:
+        verifier: decides about them.
+        group_commit: makes their events durable.
+        counters: count how they ended.
+    """
+
+    def __init__(self, verifier: Verifier, group_commit: GroupCommit, counters: Counters) -> None:
+        self._verifier = verifier
+        self._group_commit = group_commit
+        self._counters = counters
         self._bodies = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer one delivery, whatever is the matter with it or with the broker."""
-        counters = self._reception.counters
+        """Answer one request, whatever is wrong with it or with the store."""
         try:
-            return await self._receive(request, request.match_info.get("token"))
+            return _for_aiohttp(await self._receive(request, request.match_info.get("token")))
         except RefusedError as refused:
-            counters.refused += 1
-            return json_answer(refused.status, {"error": refused.reason})
-        except (BrokerUnavailableError, OverloadedError) as outage:
-            counters.unavailable += 1
-            logger.warning("event.not_stored", reason=outage.reason)
-            return json_answer(503, NOT_STORED, RETRY_AFTER)
+            self._counters.refused += 1
+            return _for_aiohttp(refused.response)
+        except OverloadedError as overload:
+            self._counters.shed += 1
+            log_shed(overload)
+            return _for_aiohttp(OVERLOADED)
+        except BrokerUnavailableError as outage:
+            self._counters.unavailable += 1
+            log_not_stored(outage)
+            return _for_aiohttp(NOT_STORED)
 
-    async def _receive(self, request: web.Request, token: str | None) -> web.StreamResponse:
-        """Answer 200 once the event is durable."""
+    async def _receive(self, request: web.Request, token: str | None) -> Response:
+        """Answer a challenge, or an event once it is durable."""
         challenge = request.headers.get(CHALLENGE_HEADER)
-        if challenge is not None and (answer := self._reception.answer_challenge(challenge)):
-            return json_answer(200, {"challenge": answer})
-        candidates = self._reception.check_head(token, request.headers)
+        if challenge is not None and (answer := self._verifier.answer_challenge(challenge)):
+            return challenge_answered(answer)
+        candidates = self._verifier.check_head(token, request.headers)
         if self._bodies >= MOST_BODIES:
             raise OverloadedError("too many large bodies at a time")
         self._bodies += 1
         try:
             body = await _read_body(request, candidates[0])
-            job = self._reception.read(candidates, request.headers, body)
-            status = self._reception.count(accepted=await self._admission.admit(job))
+            received_at_ms = time.time_ns() // 1_000_000
+            job = self._verifier.read(candidates, request.headers, body, received_at_ms=received_at_ms)
+            accepted = await self._group_commit.admit(job)
         finally:
             self._bodies -= 1
-        return json_answer(200, {"status": status, "id": job.record.id})
+        self._counters.count_stored(accepted=accepted)
+        return stored(job.record.id, accepted=accepted)
 
 
-async def _read_body(request: web.Request, gate: AccountPolicy) -> bytes:
+async def _read_body(request: web.Request, policy: AccountPolicy) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise gate.too_large() from None
+        raise policy.too_large() from None
     except TimeoutError:
-        raise RefusedError(408, "the body did not arrive in time") from None
+        raise RefusedError(BODY_TOO_SLOW) from None
     except (ConnectionError, web.RequestPayloadError):
-        raise RefusedError(400, "the body did not arrive whole") from None
+        raise RefusedError(BODY_BROKEN) from None
 
 
-def create_app(reception: Verifier, admission: GroupCommit) -> web.Application:
+def create_app(verifier: Verifier, group_commit: GroupCommit, counters: Counters) -> web.Application:
     """The application of the public listener."""
-    # One byte more than the limit, so that it is the gate that finds a body too large.
-    app = web.Application(client_max_size=reception.max_body_bytes + 1, middlewares=[_answer_in_json])
-    door = WebhookView(reception, admission)
-    app.router.add_post("/hooks/konvox/{token}", door.answer)
-    app.router.add_post("/hooks/konvox", door.answer)
-    app.router.add_get("/healthz", _healthz)
+    # One byte more than the limit: verification, and not aiohttp, is to find a body too large.
+    app = web.Application(client_max_size=verifier.max_body_bytes + 1, middlewares=[_answer_in_json])
+    view = WebhookView(verifier, group_commit, counters)
+    app.router.add_post(HOOK_PATH_WITH_TOKEN, view.answer)
+    app.router.add_post(HOOK_PATH, view.answer)
+    app.router.add_get(HEALTH_PATH, _healthz)
     return app
 
 
@@ -96,9 +120,15 @@ async def _answer_in_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-        unknown = not_found()
-        return json_answer(unknown.status, {"error": unknown.reason})
+        return _for_aiohttp(NOT_FOUND)
 
 
 async def _healthz(_: web.Request) -> web.Response:
-    return json_answer(200, {"status": "ok"})
+    return _for_aiohttp(HEALTHY)
+
+
+def _for_aiohttp(response: Response) -> web.Response:
+    headers = dict(response.headers)
+    return web.Response(
+        status=response.status, body=response.body, content_type="application/json", headers=headers or None
+    )

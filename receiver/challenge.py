@@ -1,11 +1,11 @@
 """Does a public URL lead to this receiver? A challenge that only a holder of its token or signing secret can answer.
 
-Asked by `konvox-hooks register` and `doctor`, answered by the app. Pure, but for the nonce.
+Made by `konvox-hooks register` and `doctor`, answered by `receiver.app`. Pure, but for the nonce.
 
-The challenge is a header with a nonce and a proof that whoever asks holds the secret as well; the answer is a proof of
-the receiver's. Neither the token nor the secret is sent, so a URL that leads to somebody else gives nothing away; and
-whoever cannot prove anything is treated as if the header were not there, so to strangers nothing more is public. The
-keys are derived: no proof is ever a signature of Konvox's, nor the other way round, whatever the nonce.
+The challenge is a header with a nonce, and a proof that the asking side holds the token or secret. The answer is the
+receiver's proof that it holds it too. Neither the token nor the secret is sent, so a URL that leads to somebody else
+gives nothing away. A header without a good proof is ignored, so strangers learn nothing. The keys are derived, so no
+proof is ever a valid signature of Konvox, and no signature a valid proof, whatever the nonce.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHALLENGE_HEADER = "X-Konvox-Hooks-Challenge"
 """The request header with nonce and proof."""
 
 Kind = Literal["token", "signing secret"]
-"""What the two sides have in common."""
+"""What both sides hold."""
 
 _DOMAIN = b"konvox-hooks challenge v1: "
 _NONCE_BYTES = 32
@@ -57,13 +57,13 @@ class Challenge:
         return isinstance(answer, str) and _same(answer, _proof(self._key, "answered", self.nonce))
 
 
-def make_challenge(kind: Kind, common: str) -> Challenge:
-    """A fresh challenge to whoever holds this token or signing secret."""
-    return Challenge(secrets.token_urlsafe(_NONCE_BYTES), _key(kind, common))
+def make_challenge(kind: Kind, secret: str) -> Challenge:
+    """A fresh challenge to a receiver that holds this token or signing secret."""
+    return Challenge(secrets.token_urlsafe(_NONCE_BYTES), _key(kind, secret))
 
 
 def answer_challenge(header: str, *, tokens: Sequence[str], signing_secrets: Sequence[str]) -> str | None:
-    """The answer to a challenge, or None to one that is malformed, or not from a holder of what is held here."""
+    """The answer to a challenge, or None to one that is malformed, or not made with a token or secret of ours."""
     found = _HEADER.fullmatch(header)
     if found is None:
         return None
@@ -84,8 +84,8 @@ def _keys(tokens: Sequence[str], signing_secrets: Sequence[str]) -> Iterator[byt
         yield _key("signing secret", secret)
 
 
-def _key(kind: Kind, common: str) -> bytes:
-    return hmac.digest(common.encode("utf-8", "surrogatepass"), _DOMAIN + kind.encode(), hashlib.sha256)
+def _key(kind: Kind, secret: str) -> bytes:
+    return hmac.digest(secret.encode("utf-8", "surrogatepass"), _DOMAIN + kind.encode(), hashlib.sha256)
 
 
 def _proof(key: bytes, step: Literal["asked", "answered"], nonce: str) -> str:

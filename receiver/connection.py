@@ -1,19 +1,36 @@
 """One connection of the public listener. It takes plain deliveries itself, and leaves everything else to aiohttp.
 
-Made by `receiver.listener` for each connection. aiohttp's parser reads the request; what is behind it in aiohttp (two
+Made by `receiver.listener` for each connection. aiohttp's parser reads the request; what aiohttp puts behind it (two
 tasks, a request object, a router, a stream and a response for each request) costs more than all that we do for an
 event, and a delivery needs none of it: see `docs/performance.md`.
 
-A plain delivery is a POST to the hook's path with a body of known and modest length. Anything else, and any delivery
-that is to be refused, goes to aiohttp with every byte that has come, and so does the rest of its connection: there is
-one place that says no, and it is `receiver.app`.
+A plain delivery is a POST to the hook's path with a body of known and modest length. Anything else goes to aiohttp with
+every byte that has come, and so does a delivery that is to be refused. The rest of the connection goes with it. So
+there is one place that says no, and it is `receiver.app`.
+
+The life of a connection:
+
+    made ──► idle ──first bytes──► reading ──whole, and verified──► busy
+              ▲                       │                              │
+              └───────────────────────┼───────────answered───────────┘
+                                      │
+                                      └──anything else──► delegated to aiohttp, for good
+
+    made, and there is no room:          503, closed
+    idle for too long:                   closed
+    reading for too long:                408, closed
+    reading what is not HTTP:            400, closed
+    answered while the listener sheds:   closed
+
+Bytes that come while it is busy are the next request's. They wait in `_raw`, and are read after the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from aiohttp import HttpVersion11
@@ -24,19 +41,26 @@ from aiohttp.streams import StreamReader
 from aiohttp.web import RequestPayloadError
 
 from broker.errors import BrokerUnavailableError
-from receiver.access_log import logger, logs_successes, tell_fault, tell_malformed, tell_request
+from receiver.access_log import log_fault, log_malformed, log_not_stored, log_request, log_shed, logs_successes
 from receiver.challenge import CHALLENGE_HEADER
-from receiver.errors import RefusedError
+from receiver.counters import Counters
+from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import AdmissionResult, GroupCommit
-from receiver.reception import Verifier
-from receiver.responses import FAULT, NOT_STORED, RETRY_AFTER, TOO_MANY, raw_answer
-from receiver.verification import AccountPolicy
+from receiver.paths import PLAIN_HOOK_PATH
+from receiver.responses import (
+    INTERNAL_ERROR,
+    MALFORMED_REQUEST,
+    NOT_STORED,
+    OVERLOADED,
+    REQUEST_TOO_SLOW,
+    TOO_MANY_CONNECTIONS,
+    Response,
+    stored,
+)
+from receiver.verification import AccountPolicy, Verifier
 
-PLAIN_BYTES = 65_536
+MAX_PLAIN_BYTES = 65_536
 """The largest request that is taken here, head and body. Those of Konvox have some hundred bytes."""
-
-HOOK_PATH = re.compile(r"/hooks/konvox(?:/([A-Za-z0-9_-]+))?")
-"""The path of a plain delivery, with or without a token; without anything that would have to be decoded."""
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -44,25 +68,26 @@ _HEAD_END = b"\r\n\r\n"
 class _Delivery(NamedTuple):
     message: RawRequestMessage
     body: StreamReader
-    gates: Sequence[AccountPolicy]
+    candidates: Sequence[AccountPolicy]
 
 
 class ConnectionOwner(Protocol):
     """What a connection needs of the listener that it belongs to."""
 
-    reception: Verifier
-    admission: GroupCommit
+    verifier: Verifier
+    group_commit: GroupCommit
+    counters: Counters
 
     @property
-    def pressed(self) -> bool:
+    def is_shedding(self) -> bool:
         """Whether answers end their connections."""
         ...
 
-    def joined(self, connection: Connection) -> bool:
-        """A connection was made; whether it may stay."""
+    def opened(self, connection: Connection) -> bool:
+        """A connection was made; whether there is room for it."""
         ...
 
-    def left(self, connection: Connection) -> None:
+    def closed(self, connection: Connection) -> None:
         """A connection is closed, or aiohttp's from now on."""
         ...
 
@@ -79,15 +104,15 @@ class Connection(BaseProtocol):
         since: when the request that is being read began, or the last one was answered, by the loop's clock.
     """
 
-    __slots__ = ("_delivery", "_event_id", "_front", "_http", "_logs_successes", "_raw", "_wire", "busy", "since")
+    __slots__ = ("_delivery", "_event_id", "_http", "_logs_successes", "_owner", "_raw", "_wire", "busy", "since")
 
     _wire: asyncio.Transport
 
-    def __init__(self, front: ConnectionOwner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: ConnectionOwner, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._front = front
+        self._owner = owner
         self._parser = self._http = HttpRequestParser(
-            self, loop, PLAIN_BYTES, payload_exception=RequestPayloadError, auto_decompress=False
+            self, loop, MAX_PLAIN_BYTES, payload_exception=RequestPayloadError, auto_decompress=False
         )
         self._raw = b""
         self._delivery: _Delivery | None = None
@@ -105,21 +130,22 @@ class Connection(BaseProtocol):
         """Called by the event loop."""
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
-        if not self._front.joined(self):
-            self._front.reception.counters.unavailable += 1
-            self._end(None, 503, TOO_MANY, RETRY_AFTER)
+        if not self._owner.opened(self):
+            self._owner.counters.shed += 1
+            log_shed(OverloadedError("too many connections"))
+            self._respond(None, TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop. An event that is under way is kept all the same."""
-        self._front.reception.counters.refused += self.reading
-        self._front.left(self)
+        self._owner.counters.refused += self.reading
+        self._owner.closed(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; called by the event loop."""
+        """Called by the event loop."""
         if self.busy:
-            self._raw += data  # of the next request, sent before this one was answered
-            if len(self._raw) > PLAIN_BYTES:
+            self._raw += data
+            if len(self._raw) > MAX_PLAIN_BYTES:
                 self._pause_transport_reading()
             return
         if self._raw:
@@ -133,77 +159,76 @@ class Connection(BaseProtocol):
         try:
             messages, upgraded, _ = self._http.feed_data(data)
         except HttpProcessingError as error:
-            self._refuse_malformed(error)
+            log_malformed(error)
+            self._refuse(MALFORMED_REQUEST)
             return
         if messages:
-            gates = None if len(messages) > 1 or upgraded else self._gates_for(messages[0][0])
-            if gates is None:
-                self._hand_over()
+            candidates = None if len(messages) > 1 or upgraded else self._candidates_for(messages[0][0])
+            if candidates is None:
+                self._delegate_to_aiohttp()
                 return
-            self._delivery = _Delivery(*messages[0], gates)
+            self._delivery = _Delivery(*messages[0], candidates)
         if self._delivery is not None and self._delivery.body.is_eof():
-            self._take(self._delivery)
-        elif len(self._raw) > PLAIN_BYTES:
-            self._hand_over()
+            self._submit(self._delivery)
+        elif len(self._raw) > MAX_PLAIN_BYTES:
+            self._delegate_to_aiohttp()
 
-    def _gates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
-        """The gates by which a plain delivery may come in; None if it is none, or is to be refused."""
+    def _candidates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
+        """The accounts that a plain delivery may belong to; None if it is none, or is to be refused."""
         path = _plain_path(message)
         if path is None:
             return None
         try:
-            return self._front.reception.check_head(path[1], message.headers)
+            return self._owner.verifier.check_head(path[1], message.headers)
         except RefusedError:
             return None
 
-    def _take(self, delivery: _Delivery) -> None:
-        """Take a delivery that has come whole."""
-        front, headers = self._front, delivery.message.headers
+    def _submit(self, delivery: _Delivery) -> None:
+        """Verify a delivery that has come whole, and let the group commit have its event."""
+        owner, headers = self._owner, delivery.message.headers
         body = self._raw[self._raw.find(_HEAD_END) + len(_HEAD_END) :]
         if len(body) != delivery.body.total_bytes:
-            self._hand_over()  # the next request has begun behind it, and aiohttp must see its beginning
+            self._delegate_to_aiohttp()  # the next request has begun behind it, and aiohttp must see its beginning
             return
         try:
-            job = front.reception.read(delivery.gates, headers, body)
-            front.admission.submit(job, self._answer)
+            job = owner.verifier.read(delivery.candidates, headers, body, received_at_ms=time.time_ns() // 1_000_000)
+            owner.group_commit.submit(job, self._on_result)
         except Exception:  # noqa: BLE001 - a refusal, or a fault of ours: aiohttp's way meets it again, and answers
-            self._hand_over()
+            self._delegate_to_aiohttp()
             return
         self.busy = True
         self._event_id = job.record.id
         self._raw = b""
 
-    def _answer(self, result: AdmissionResult) -> None:
-        """Answer the delivery that was taken; called by the group commit."""
-        front, delivery = self._front, self._delivery
+    def _on_result(self, result: AdmissionResult) -> None:
+        """Answer the delivery whose event was submitted; called by the group commit."""
+        counters, delivery = self._owner.counters, self._delivery
         self.busy = False
         self._delivery = None
         if isinstance(result, bool):
-            content: dict[str, str] = {"status": front.reception.count(accepted=result), "id": self._event_id}
-            self._end(delivery, 200, content)
+            counters.count_stored(accepted=result)
+            self._respond(delivery, stored(self._event_id, accepted=result))
+        elif isinstance(result, OverloadedError):
+            counters.shed += 1
+            log_shed(result)
+            self._respond(delivery, OVERLOADED)
         elif isinstance(result, BrokerUnavailableError):
-            front.reception.counters.unavailable += 1
-            logger.warning("event.not_stored", reason=result.reason)
-            self._end(delivery, 503, NOT_STORED, RETRY_AFTER)
+            counters.unavailable += 1
+            log_not_stored(result)
+            self._respond(delivery, NOT_STORED)
         else:
-            tell_fault(result)
-            self._end(delivery, 500, FAULT)
+            log_fault(result)
+            self._respond(delivery, INTERNAL_ERROR)
 
-    def _end(
-        self,
-        delivery: _Delivery | None,
-        status: int,
-        content: Mapping[str, str],
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write an answer, and go on with what has come meanwhile."""
+    def _respond(self, delivery: _Delivery | None, response: Response) -> None:
+        """Write an answer, then read what has come meanwhile. Without a delivery the answer ends the connection."""
         if self.transport is None:
-            return  # whoever sent it has gone away; the next delivery of the event will be a duplicate
-        close = delivery is None or delivery.message.should_close or self._front.pressed
-        self._wire.write(raw_answer(status, content, close=close, headers=headers))
+            return  # the sender has gone away; its next delivery of the event will be a duplicate
+        close = delivery is None or delivery.message.should_close or self._owner.is_shedding
+        self._wire.write(response.to_bytes(close=close))
         now = self._loop.time()
-        if status != 200 or self._logs_successes:
-            self._tell(delivery, status, now - self.since)
+        if response.status != 200 or self._logs_successes:
+            self._log(delivery, response.status, now - self.since)
         self.since = now
         if close:
             self._wire.close()
@@ -212,9 +237,9 @@ class Connection(BaseProtocol):
             self._read(self._raw)
 
     def expire(self) -> None:
-        """End a connection that has kept us waiting."""
+        """End a connection that has been idle or reading for too long."""
         if self.reading:
-            self._refuse(408, "the request did not arrive in time")
+            self._refuse(REQUEST_TOO_SLOW)
         elif self.transport is not None:
             self._wire.close()
 
@@ -232,38 +257,35 @@ class Connection(BaseProtocol):
         """Called by aiohttp's stream at the end of a body. Bodies that are taken here never made it pause."""
 
     def pause_writing(self) -> None:
-        """Read nothing more from whoever does not read our answers; called by the event loop."""
+        """Called by the event loop: the sender does not read our answers, so nothing more of it is read."""
         super().pause_writing()
         self._pause_transport_reading()
 
     def resume_writing(self) -> None:
-        """Go on; called by the event loop."""
+        """Called by the event loop."""
         super().resume_writing()
         self._resume_transport_reading()
 
-    def _refuse_malformed(self, error: HttpProcessingError) -> None:
-        tell_malformed(error)
-        self._refuse(400, "this is no HTTP request")
-
-    def _refuse(self, status: int, reason: str) -> None:
-        self._front.reception.counters.refused += 1
+    def _refuse(self, response: Response) -> None:
+        """Refuse what cannot be read as a request, or does not come to its end."""
+        self._owner.counters.refused += 1
         self._delivery = None
         self._raw = b""
-        self._end(None, status, {"error": reason})
+        self._respond(None, response)
 
-    def _hand_over(self) -> None:
+    def _delegate_to_aiohttp(self) -> None:
         """Let aiohttp have the connection, and all that has come by it since the last answer."""
-        self._front.left(self)
+        self._owner.closed(self)
         self.transport = None
-        usual = self._front.aiohttp_protocol()
-        self._wire.set_protocol(usual)
-        usual.connection_made(self._wire)
-        usual.data_received(self._raw)
+        aiohttp_protocol = self._owner.aiohttp_protocol()
+        self._wire.set_protocol(aiohttp_protocol)
+        aiohttp_protocol.connection_made(self._wire)
+        aiohttp_protocol.data_received(self._raw)
 
-    def _tell(self, delivery: _Delivery | None, status: int, seconds: float) -> None:
+    def _log(self, delivery: _Delivery | None, status: int, seconds: float) -> None:
         method, path = (delivery.message.method, delivery.message.path) if delivery else ("", "")
         peer = self._wire.get_extra_info("peername")
-        tell_request(method=method, path=path, status=status, seconds=seconds, remote=peer[0] if peer else None)
+        log_request(method=method, path=path, status=status, seconds=seconds, remote=peer[0] if peer else None)
 
 
 def _plain_path(message: RawRequestMessage) -> re.Match[str] | None:
@@ -275,7 +297,7 @@ def _plain_path(message: RawRequestMessage) -> re.Match[str] | None:
         or message.chunked
         or "Expect" in headers
         or CHALLENGE_HEADER in headers
-        or int(headers.get("Content-Length", "0")) > PLAIN_BYTES
+        or int(headers.get("Content-Length", "0")) > MAX_PLAIN_BYTES
     ):
         return None
-    return HOOK_PATH.fullmatch(message.path)
+    return PLAIN_HOOK_PATH.fullmatch(message.path)

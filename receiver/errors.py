@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from receiver.responses import Response
+
 
 class ReceiverError(Exception):
     """Something about receiving events is not as it should be."""
 
 
 class RefusedError(ReceiverError):
-    """A request that does not get in.
+    """A request that is wrong in some way, and not taken.
 
     Attributes:
-        status: the HTTP status to answer with.
-        reason: what is wrong, in words for the sender and the log; nothing of the request itself.
+        response: the answer. It says what is wrong, and nothing of the request itself.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status}: {reason}")
-        self.status = status
-        self.reason = reason
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"{response.status}: {response.content['error']}")
+        self.response = response
 
 
 class OverloadedError(ReceiverError):
-    """More is under way than there is room for.
+    """There is no room for a request or its event at the moment; the sender may try again.
 
     Attributes:
         reason: of what there is too much.
@@ -31,11 +31,6 @@ class OverloadedError(ReceiverError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def not_found() -> RefusedError:
-    """The one and the same answer to a wrong token and to a path that does not exist."""
-    return RefusedError(404, "not found")
 
 
 class SpoolError(ReceiverError):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from broker.admission import BATCH_BYTES, BATCH_EVENTS, Write
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
+from receiver.errors import OverloadedError
 
 BATCHES_IN_FLIGHT = 4
 """The most batches at a time: enough for the server to have the next at hand, few enough to grow when it is slow."""
@@ -22,14 +23,14 @@ OnResult = Callable[[AdmissionResult], None]
 """Called with what became of an event. It must not raise."""
 
 MAX_WAITING_EVENTS = 4 * BATCH_EVENTS
-"""How many events may wait for a batch. More than that means that Redis is slower than they come: they overflow."""
+"""How many events may wait for a batch. When more wait, Redis is slower than they come, and they overflow."""
 
 
 class GroupCommit:
     """Gathers the events of concurrent callers into batches.
 
-    What comes in one turn of the event loop goes out together. Once `BATCHES_IN_FLIGHT` are in flight, the next batch
-    gathers until one of them comes back.
+    Events that come in one turn of the event loop go out together. Once `BATCHES_IN_FLIGHT` are in flight, the next
+    batch gathers until one of them comes back.
 
     Args:
         write: makes a batch durable.
@@ -48,16 +49,24 @@ class GroupCommit:
     def submit(self, job: Job, on_result: OnResult) -> None:
         """Admit one event; `on_result` is called once the batch that holds it is durable, or not going to be."""
         if len(self._waiting) >= MAX_WAITING_EVENTS and not self._overflow_oldest():
-            asyncio.get_running_loop().call_soon(on_result, BrokerUnavailableError("more events come than can be kept"))
+            asyncio.get_running_loop().call_soon(on_result, OverloadedError("more events wait than can be written"))
             return
         self._waiting.append((job, on_result))
         if not self._starting and self._in_flight < BATCHES_IN_FLIGHT:
-            # Not at once: whatever else has arrived by now goes along.
+            # Not at once: what else has arrived by now goes along.
             self._starting = True
             asyncio.get_running_loop().call_soon(self._start)
 
     async def admit(self, job: Job) -> bool:
-        """Admit one event, and wait until the batch that holds it is durable: True if it was accepted; see `admit`."""
+        """Admit one event, and wait until the batch that holds it is durable.
+
+        Returns:
+            True if it was accepted, False if it is a duplicate.
+
+        Raises:
+            OverloadedError: too many events wait.
+            BrokerUnavailableError: the event is not known to be kept.
+        """
         answer: asyncio.Future[AdmissionResult] = asyncio.get_running_loop().create_future()
 
         def on_result(result: AdmissionResult) -> None:
@@ -90,14 +99,14 @@ class GroupCommit:
         results = await self._results(batch, self._write_batch)
         self._in_flight -= 1
         if self._start():
-            # The next batch goes out before these callers are answered, or the server would wait for us: one turn of
-            # the loop for its task to begin, one for its bytes to leave.
+            # The next batch goes out before these callers are answered, or the server would wait for us. Its task needs
+            # one turn of the loop to begin, and one for its bytes to leave.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         _report(batch, results)
 
     def _overflow_oldest(self) -> bool:
-        """Send those that have waited longest elsewhere; returns whether that is possible."""
+        """Send the events that have waited longest elsewhere; returns whether that is possible."""
         if self._overflow is None or self._overflowing:
             return False
         self._overflowing = True
@@ -127,12 +136,12 @@ class GroupCommit:
             behind, self._waiting = self._waiting, []
             _report(behind, [outage] * len(behind))
             return [outage] * len(batch)
-        except Exception as fault:  # noqa: BLE001 - whatever it was, each caller must be told, or its request hangs
+        except Exception as fault:  # noqa: BLE001 - each caller must hear of any fault, or its request hangs
             return [fault] * len(batch)
 
 
 def _batch_of(waiting: Sequence[tuple[Job, OnResult]]) -> int:
-    """How many of those that wait make the next batch: at least one."""
+    """How many of the waiting events make the next batch: at least one."""
     size_bytes = 0
     for count, (job, _) in enumerate(waiting[:BATCH_EVENTS]):
         size_bytes += len(job.record.body)

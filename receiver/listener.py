@@ -1,6 +1,7 @@
-"""The public listener: makes a connection for whoever calls, and ends those that keep it waiting. Run by the console.
+"""The public listener: makes a connection for each caller, and ends those that keep it waiting.
 
-A connection is `receiver.connection`'s until something comes by it that is no plain delivery; then it is aiohttp's.
+Run by `konvox_hooks.service.receiver`. A connection is `receiver.connection`'s until something comes by it that is no
+plain delivery; from then on it is aiohttp's.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from aiohttp import web
 from receiver.access_log import AccessLog, ProtocolLog, logger
 from receiver.app import create_app
 from receiver.connection import Connection
+from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
-from receiver.reception import Counters, Verifier
-from receiver.verification import AccountPolicy
+from receiver.verification import AccountPolicy, Verifier
 
 REQUEST_SECONDS = 7.0
 """How long a request may take to arrive. Konvox itself gives up after 10 s."""
@@ -25,18 +26,18 @@ IDLE_SECONDS = 10.0
 """How long a connection may stay open without a request."""
 
 MOST_CONNECTIONS = 5_000
-"""How many connections may be open; further ones are sent away with a 503. Konvox needs a few."""
+"""How many connections may be open; further ones get a 503. Konvox needs a few."""
 
-PRESSED = 0.8
-"""From which part of that on each answer ends its connection, so that others get in."""
+SHEDDING_SHARE = 0.8
+"""The share of these from which on each answer ends its connection, to make room for others."""
 
 SWEEP_SECONDS = 1.0
-"""How often connections are looked at that keep us waiting: cheaper than a timer for each request."""
+"""How often to look for connections that keep us waiting. It is cheaper than a timer for each request."""
 
 LINGER_SECONDS = 2.0
 """How long the rest of a refused body is read and thrown away: a sender that is still sending would miss the answer."""
 
-TALLY_SECONDS = 1.0
+COUNTS_SECONDS = 1.0
 """How often the log says how many events came in. A line for each would cost more than its event."""
 
 
@@ -44,40 +45,42 @@ class PublicListener:
     """Takes deliveries in.
 
     Args:
-        gates: those of all accounts, at least one.
-        admission: keeps the events.
+        policies: those of all accounts, at least one.
+        group_commit: makes the events durable.
         stop_seconds: how long deliveries that are under way are given when it stops.
         most_connections: how many may be open.
         share_port: whether other processes of this user may listen on the same port; the kernel spreads the
             connections over them.
 
     Attributes:
-        reception: decides about deliveries.
-        admission: keeps the events.
+        verifier: decides about deliveries.
+        group_commit: makes the events durable.
+        counters: how many requests ended how.
     """
 
     def __init__(
         self,
-        gates: Sequence[AccountPolicy],
-        admission: GroupCommit,
+        policies: Sequence[AccountPolicy],
+        group_commit: GroupCommit,
         *,
         stop_seconds: float,
         most_connections: int = MOST_CONNECTIONS,
         share_port: bool = False,
     ) -> None:
-        self.reception = Verifier(gates)
-        self.admission = admission
+        self.verifier = Verifier(policies)
+        self.group_commit = group_commit
+        self.counters = Counters()
         self._stopping = False
         self._stop_seconds = stop_seconds
         self._share_port = share_port
         self._most_connections = most_connections
-        self._pressed_connections = int(most_connections * PRESSED)
+        self._shedding_connections = int(most_connections * SHEDDING_SHARE)
         self._connections: set[Connection] = set()
-        self._all_left = asyncio.Event()
+        self._all_closed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
-            create_app(self.reception, admission),
+            create_app(self.verifier, group_commit, self.counters),
             # A signature is over the raw bytes, so bodies must reach us as they were sent.
             auto_decompress=False,
             keepalive_timeout=IDLE_SECONDS,
@@ -87,11 +90,6 @@ class PublicListener:
             access_log=logger,
             shutdown_timeout=stop_seconds,
         )
-
-    @property
-    def counters(self) -> Counters:
-        """How many requests ended how."""
-        return self.reception.counters
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port.
@@ -104,7 +102,7 @@ class PublicListener:
         self._server = await loop.create_server(
             lambda: Connection(self, loop), host, port, backlog=1024, reuse_port=self._share_port or None
         )
-        self._watch = asyncio.create_task(self._sweep_and_tell())
+        self._watch = asyncio.create_task(self._sweep_and_log())
         bound_port: int = self._server.sockets[0].getsockname()[1]
         return bound_port
 
@@ -119,8 +117,8 @@ class PublicListener:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._stop_seconds):
                 while self._connections:
-                    self._all_left.clear()
-                    await self._all_left.wait()
+                    self._all_closed.clear()
+                    await self._all_closed.wait()
         for connection in list(self._connections):
             connection.abort()
         await self._runner.cleanup()
@@ -129,23 +127,23 @@ class PublicListener:
             await asyncio.wait([self._watch])
 
     @property
-    def pressed(self) -> bool:
-        """Whether answers end their connections: it stops, or too many are open."""
-        return self._stopping or len(self._connections) >= self._pressed_connections
+    def is_shedding(self) -> bool:
+        """Whether answers end their connections: the listener stops, or too many are open."""
+        return self._stopping or len(self._connections) >= self._shedding_connections
 
-    def joined(self, connection: Connection) -> bool:
-        """A connection was made; called by it. Returns whether it may stay."""
+    def opened(self, connection: Connection) -> bool:
+        """A connection was made; called by it. Returns whether there is room for it."""
         at_aiohttp = len(self._aiohttp.connections)
         if len(self._connections) + at_aiohttp >= self._most_connections:
             return False
         self._connections.add(connection)
         return True
 
-    def left(self, connection: Connection) -> None:
+    def closed(self, connection: Connection) -> None:
         """A connection is closed, or aiohttp's from now on; called by it."""
         self._connections.discard(connection)
         if not self._connections:
-            self._all_left.set()
+            self._all_closed.set()
 
     def aiohttp_protocol(self) -> asyncio.Protocol:
         """The protocol of aiohttp, for one connection."""
@@ -157,22 +155,23 @@ class PublicListener:
         assert server is not None  # noqa: S101 - the runner was set up before anybody could connect
         return server
 
-    async def _sweep_and_tell(self) -> None:
+    async def _sweep_and_log(self) -> None:
         loop = asyncio.get_running_loop()
-        told, told_at = Counters(), loop.time()
+        logged, logged_at = (0, 0), loop.time()
         while True:
-            await asyncio.sleep(min(SWEEP_SECONDS, TALLY_SECONDS))
+            await asyncio.sleep(min(SWEEP_SECONDS, COUNTS_SECONDS))
             now = loop.time()
             for connection in list(self._connections):
                 if not connection.busy:
                     limit_seconds = REQUEST_SECONDS if connection.reading else IDLE_SECONDS
                     if now - connection.since > limit_seconds:
                         connection.expire()
-            if now - told_at >= TALLY_SECONDS:
-                told, told_at = self._tell_tally(told), now
+            if now - logged_at >= COUNTS_SECONDS:
+                logged, logged_at = self._log_counts(logged), now
 
-    def _tell_tally(self, told: Counters) -> Counters:
-        accepted, duplicates = self.counters.accepted, self.counters.duplicates
-        if (accepted, duplicates) != (told.accepted, told.duplicates):
-            logger.info("events.received", accepted=accepted - told.accepted, duplicates=duplicates - told.duplicates)
-        return Counters(accepted, duplicates)
+    def _log_counts(self, logged: tuple[int, int]) -> tuple[int, int]:
+        """Log how many events came in since the last time; returns the counts as they are now."""
+        counts = self.counters.accepted, self.counters.duplicates
+        if counts != logged:
+            logger.info("events.received", accepted=counts[0] - logged[0], duplicates=counts[1] - logged[1])
+        return counts

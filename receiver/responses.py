@@ -1,45 +1,120 @@
-"""The receiver's answers, all of them JSON: for aiohttp, and as bytes for whoever writes to the connection himself."""
+"""Every answer of the public listener: status, content and headers, side by side. Pure.
+
+Both ways through the listener take their answers from here: `receiver.connection` writes them as bytes, `receiver.app`
+gives them to aiohttp. What a refusal says is in `RefusedError`, which carries one of these.
+
+| status | when | answer |
+|---|---|---|
+| 200 | the event is durable, or was before | `stored` |
+| 200 | `register` or `doctor` asks whether this is the receiver | `challenge_answered` |
+| 200 | `GET /healthz` | `HEALTHY` |
+| 400 | no HTTP, no event, or a body that breaks off | `MALFORMED_REQUEST`, `not_an_event`, `BODY_BROKEN` |
+| 401 | no signature that matches, or another company's event | `bad_signature`, `OTHER_COMPANY` |
+| 404 | a wrong token, path or method: one answer for all, so that nobody learns which it was | `NOT_FOUND` |
+| 408 | the request or its body takes too long | `REQUEST_TOO_SLOW`, `BODY_TOO_SLOW` |
+| 413 | the body is too large | `body_too_large` |
+| 415 | the body is not JSON, or is compressed | `NOT_JSON`, `COMPRESSED` |
+| 500 | a fault of the receiver's own | `INTERNAL_ERROR` |
+| 503 | neither Redis nor the spool takes the event | `NOT_STORED` |
+| 503 | more comes than there is room for | `OVERLOADED`, `TOO_MANY_CONNECTIONS` |
+
+Two answers are aiohttp's own: 400 to a malformed request on a connection that aiohttp has taken over, and 500 to a
+fault of ours in a request that aiohttp handles.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
-from aiohttp import web
 
 RETRY_AFTER_SECONDS = 5
 """What a 503 asks of the sender. Konvox keeps to its own backoff; others may listen."""
 
-NOT_STORED = {"error": "not stored, try again"}
-"""What a 503 says."""
 
-TOO_MANY = {"error": "too many connections, try again"}
-"""What a 503 says to who cannot even be listened to."""
+class Response(NamedTuple):
+    """An answer. A tuple, because it takes a fraction of the time of a frozen class to make, and each event makes one.
 
-FAULT = {"error": "a fault of the receiver's own"}
-"""What a 500 says."""
+    Attributes:
+        status: the HTTP status.
+        content: the JSON object of the body.
+        headers: further headers, as pairs.
+    """
 
-RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-"""The header of a 503."""
+    status: int
+    content: Mapping[str, str]
+    headers: Sequence[tuple[str, str]] = ()
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+        return orjson.dumps(self.content)
+
+    def to_bytes(self, *, close: bool = False) -> bytes:
+        """Head and body as they go over the wire (HTTP/1.1); with `close` it says that the connection ends."""
+        body = orjson.dumps(self.content)
+        head = _head(self.status, "close" if close else "keep-alive", int(time()))
+        for name, value in self.headers:
+            head += f"{name}: {value}\r\n".encode("ascii")
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
-def json_answer(status: int, content: object, headers: Mapping[str, str] | None = None) -> web.Response:
-    """An answer of any status, for aiohttp."""
-    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json", headers=headers)
+def stored(event_id: str, *, accepted: bool) -> Response:
+    """The event is durable: it is new (`accepted`), or it was there before."""
+    return Response(200, {"status": "accepted" if accepted else "duplicate", "id": event_id})
 
 
-def raw_answer(status: int, content: object, *, close: bool = False, headers: Mapping[str, str] | None = None) -> bytes:
-    """Head and body of an answer, as they go over the wire (HTTP/1.1)."""
-    body = orjson.dumps(content)
-    head = _head(status, "close" if close else "keep-alive", int(time()))
-    for name, value in (headers or {}).items():
-        head += f"{name}: {value}\r\n".encode("ascii")
-    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+def challenge_answered(answer: str) -> Response:
+    """The proof that this is the receiver that was looked for, see `receiver.challenge`."""
+    return Response(200, {"challenge": answer})
+
+
+HEALTHY = Response(200, {"status": "ok"})
+
+
+def _refusal(status: int, reason: str) -> Response:
+    return Response(status, {"error": reason})
+
+
+def not_an_event(reason: str) -> Response:
+    """The body is no Konvox event."""
+    return _refusal(400, reason)
+
+
+def bad_signature(reason: str) -> Response:
+    """The signature is missing or does not match."""
+    return _refusal(401, reason)
+
+
+def body_too_large(limit_bytes: int) -> Response:
+    """The body is larger than the account takes."""
+    return _refusal(413, f"the body is larger than {limit_bytes} bytes")
+
+
+MALFORMED_REQUEST = _refusal(400, "this is no HTTP request")
+BODY_BROKEN = _refusal(400, "the body did not arrive whole")
+OTHER_COMPANY = _refusal(401, "the event's companyId is not one of those that are accepted here")
+NOT_FOUND = _refusal(404, "not found")
+REQUEST_TOO_SLOW = _refusal(408, "the request did not arrive in time")
+BODY_TOO_SLOW = _refusal(408, "the body did not arrive in time")
+NOT_JSON = _refusal(415, "the content type must be application/json")
+COMPRESSED = _refusal(415, "the body must not be compressed (no Content-Encoding)")
+
+INTERNAL_ERROR = Response(500, {"error": "a fault of the receiver's own"})
+
+
+def _unavailable(reason: str) -> Response:
+    return Response(503, {"error": reason}, (("Retry-After", str(RETRY_AFTER_SECONDS)),))
+
+
+NOT_STORED = _unavailable("not stored, try again")
+OVERLOADED = _unavailable("too many requests, try again")
+TOO_MANY_CONNECTIONS = _unavailable("too many connections, try again")
 
 
 @lru_cache(maxsize=16)

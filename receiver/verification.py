@@ -1,42 +1,54 @@
-"""Who gets in: decides about a request from its token, its headers and its body. Pure; called by the app.
+"""Who may deliver: decides about a request from its token, its headers and its body, and reads the event. Pure.
 
-The order is from cheap to dear, and nothing about the body is said to anybody who has not shown a token or a signature.
+Called for every request by `receiver.connection` and `receiver.app`, first with the head, then with the whole body.
+
+The cheap checks come first. A sender who has shown neither a token nor a signature learns nothing about its body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol
 
-from broker.records import Record
+from broker.records import Job, Record
 from konvox.envelope import parse_envelope
 from konvox.errors import MalformedEventError, SignatureError
 from konvox.inferred import SIGNATURE_HEADER
 from konvox.schemes import SCHEMES, HeaderValues, SchemeName
 from konvox.signatures import token_matches
-from receiver.errors import RefusedError, not_found
+from receiver.challenge import answer_challenge
+from receiver.errors import RefusedError
+from receiver.responses import (
+    COMPRESSED,
+    NOT_FOUND,
+    NOT_JSON,
+    OTHER_COMPANY,
+    bad_signature,
+    body_too_large,
+    not_an_event,
+)
 
 KEPT_HEADERS = ("Content-Type", "User-Agent")
-"""The request headers that are captured with an event. No signature and no credential is among them."""
+"""The request headers that are kept with an event. No signature and no credential is among them."""
 
 KEPT_IF_SIGNED = ("webhook-id", "webhook-timestamp")
-"""Those that are captured only where the signature is over them as well: an event's id is minted from the first."""
+"""Headers that are kept only where the signature covers them: an event's id is minted from the first."""
 
 _KEPT = tuple((name, name.lower()) for name in KEPT_HEADERS)
 _KEPT_OF_STANDARD_WEBHOOKS = tuple((name, name.lower()) for name in (*KEPT_HEADERS, *KEPT_IF_SIGNED))
-"""Each header that is captured, and the name that it is captured under."""
+"""Each header that is kept, and the name that it is kept under."""
 
 _NONE: list[str] = []
 
-_MOST_DIGITS = 18
-"""Of a `Content-Length` that can be meant."""
+_MOST_LENGTH_DIGITS = 18
+"""A `Content-Length` with more digits than this is too large in any case."""
 
 
 class Headers(HeaderValues, Protocol):
-    """What the gate asks of a request's headers: names without regard to case, several values a name."""
+    """What verification asks of a request's headers: names without regard to case, several values a name."""
 
     def get(self, name: str, /) -> str | None:
         """The first value of a header."""
@@ -45,11 +57,11 @@ class Headers(HeaderValues, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AccountPolicy:
-    """What a request must show to get in.
+    """What a request must show to deliver events of one account.
 
     Attributes:
         tokens: URL tokens; any is good.
-        account: the name of the account that this is the gate of; empty where there is only one.
+        account: the account's name; empty where there is only one.
         needs_token: whether a path without a token is refused although there is a signature.
         scheme: the signature scheme.
         signature_header: the header that holds the signature.
@@ -67,41 +79,27 @@ class AccountPolicy:
     company_ids: frozenset[str] = frozenset()
     max_body_bytes: int = 1_048_576
 
-    def check_token(self, token: str | None) -> None:
-        """Let a path with a good token in, and one without a token if there is a signature to come.
-
-        Raises:
-            RefusedError: 404, the same as for a path that does not exist.
-        """
+    def accepts_token(self, token: str | None) -> bool:
+        """Whether the token is good; without a token, whether a signature is to come in its place."""
         if token is None:
-            if self.scheme == "off" or self.needs_token:
-                raise not_found()
-        elif not token_matches(token, self.tokens):
-            raise not_found()
-
-    def admits(self, token: str | None) -> bool:
-        """Whether `check_token` would let it in."""
-        try:
-            self.check_token(token)
-        except RefusedError:
-            return False
-        return True
+            return self.scheme != "off" and not self.needs_token
+        return token_matches(token, self.tokens)
 
     def check_headers(self, headers: Headers) -> None:
-        """Refuse what is no JSON, is compressed, or says that it is too large, before a byte of the body is read.
+        """Refuse a body that is not JSON, is compressed, or is announced as too large, before a byte of it is read.
 
         Raises:
             RefusedError: 415 or 413.
         """
         if not _is_json(headers.get("Content-Type") or "application/json"):
-            raise RefusedError(415, "the content type must be application/json")
+            raise RefusedError(NOT_JSON)
         encodings = headers.getall("Content-Encoding", _NONE)
         if encodings and any(encoding.strip().lower() != "identity" for encoding in encodings):
             # The signature is over the raw bytes, and an inflated body can be a thousand times its size.
-            raise RefusedError(415, "the body must not be compressed (no Content-Encoding)")
+            raise RefusedError(COMPRESSED)
         length = headers.get("Content-Length") or "0"
         # int() refuses thousands of digits with an error of its own; such a length is too large in any case.
-        if length.isdecimal() and (len(length) > _MOST_DIGITS or int(length) > self.max_body_bytes):
+        if length.isdecimal() and (len(length) > _MOST_LENGTH_DIGITS or int(length) > self.max_body_bytes):
             raise self.too_large()
 
     def check_body(self, body: bytes, headers: Headers, *, received_at_ms: int) -> None:
@@ -123,9 +121,9 @@ class AccountPolicy:
                 now_seconds=received_at_ms // 1000,
             )
         except SignatureError as error:
-            raise RefusedError(401, str(error)) from None
+            raise RefusedError(bad_signature(str(error))) from None
 
-    def read_event(self, body: bytes, headers: Mapping[str, str], *, received_at_ms: int) -> Record:
+    def read_event(self, body: bytes, headers: Headers, *, received_at_ms: int) -> Record:
         """Read a verified body as an event.
 
         Raises:
@@ -134,83 +132,100 @@ class AccountPolicy:
         try:
             envelope = parse_envelope(body)
         except MalformedEventError as error:
-            raise RefusedError(400, str(error)) from None
+            raise RefusedError(not_an_event(str(error))) from None
         if self.company_ids and envelope.company_id not in self.company_ids:
-            raise RefusedError(401, "the event's companyId is not one of those that are accepted here")
+            raise RefusedError(OTHER_COMPANY)
         names = _KEPT_OF_STANDARD_WEBHOOKS if self.scheme == "standard-webhooks" else _KEPT
         kept = {kept_as: _storable(value) for name, kept_as in names if (value := headers.get(name)) is not None}
         return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept, account=self.account)
 
     def too_large(self) -> RefusedError:
         """The refusal of a body over the limit."""
-        return RefusedError(413, f"the body is larger than {self.max_body_bytes} bytes")
+        return RefusedError(body_too_large(self.max_body_bytes))
 
 
-class AccountRouter:
-    """The gates of all accounts of one receiver: finds the one by which a request may come in.
+class Verifier:
+    """Finds the account that a request belongs to, and verifies the request for it.
+
+    An account is known by its token, or else by whose secret verifies the signature.
 
     Args:
-        gates: at least one. An account is known by its token, or else by whose secret verifies the signature.
+        policies: those of all accounts, at least one.
     """
 
-    def __init__(self, gates: Sequence[AccountPolicy]) -> None:
-        self._gates = tuple(gates)
-
-    @property
-    def gates(self) -> Sequence[AccountPolicy]:
-        """All gates."""
-        return self._gates
+    def __init__(self, policies: Sequence[AccountPolicy]) -> None:
+        self._policies = tuple(policies)
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest body that any of them lets in."""
-        return max(gate.max_body_bytes for gate in self._gates)
+        """The largest body that any account takes."""
+        return max(policy.max_body_bytes for policy in self._policies)
 
-    def candidates(self, token: str | None) -> Sequence[AccountPolicy]:
-        """The gates that a request with this token, or with none, may come in by.
+    def check_head(self, token: str | None, headers: Headers) -> Sequence[AccountPolicy]:
+        """The policies of the accounts that a request may belong to, before a byte of its body is read.
+
+        Args:
+            token: the token in the path, if there is one.
+            headers: of the request.
 
         Raises:
-            RefusedError: 404, if there is none.
+            RefusedError: 404, 413 or 415.
         """
-        if len(self._gates) == 1:
-            self._gates[0].check_token(token)
-            return self._gates
-        # Every gate is asked: stopping at the first would tell by the time taken which it was.
-        admitting = [gate for gate in self._gates if gate.admits(token)]
-        if not admitting:
-            raise not_found()
-        return admitting
+        # Every account is asked: stopping at the first would tell by the time taken which it was.
+        candidates = [policy for policy in self._policies if policy.accepts_token(token)]
+        if not candidates:
+            raise RefusedError(NOT_FOUND)
+        candidates[0].check_headers(headers)
+        return candidates
+
+    def read(self, candidates: Sequence[AccountPolicy], headers: Headers, body: bytes, *, received_at_ms: int) -> Job:
+        """Verify a body, and read it as an event.
+
+        Args:
+            candidates: what `check_head` returned.
+            headers: of the request.
+            body: the raw body, exactly as received.
+            received_at_ms: now, in Unix milliseconds.
+
+        Raises:
+            RefusedError: 400, 401 or 413.
+        """
+        policy = _verified(candidates, body, headers, received_at_ms=received_at_ms)
+        return Job.first(policy.read_event(body, headers, received_at_ms=received_at_ms))
+
+    def answer_challenge(self, header: str) -> str | None:
+        """The answer to a challenge of `register` or `doctor`, or None to a stranger's."""
+        signed = [policy for policy in self._policies if policy.scheme != "off"]
+        return answer_challenge(
+            header,
+            tokens=[token for policy in self._policies for token in policy.tokens],
+            signing_secrets=[secret for policy in signed for secret in policy.signing_secrets],
+        )
 
 
-def check_body(
+def _verified(
     candidates: Sequence[AccountPolicy], body: bytes, headers: Headers, *, received_at_ms: int
 ) -> AccountPolicy:
-    """The first gate whose signature the body has.
+    """The first policy whose signature the body has.
 
     Raises:
         RefusedError: 413 or 401, of the last one asked.
     """
     *others, last = candidates
-    for gate in others:
+    for policy in others:
         with suppress(RefusedError):
-            gate.check_body(body, headers, received_at_ms=received_at_ms)
-            return gate
+            policy.check_body(body, headers, received_at_ms=received_at_ms)
+            return policy
     last.check_body(body, headers, received_at_ms=received_at_ms)
     return last
 
 
-@lru_cache(maxsize=64)  # they are all the same few
+@lru_cache(maxsize=64)  # senders use the same few
 def _is_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json")
 
 
 def _storable(value: str) -> str:
-    """A header's value without lone surrogates, as which bytes that are no UTF-8 come, and which no JSON can hold."""
+    """A header's value without lone surrogates. Bytes that are not UTF-8 arrive as these, and JSON cannot hold them."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
-
-
-def masked_path(path: str) -> str:
-    """A request's path for the log: whatever may be a token, also in a path that does not exist, is left out."""
-    known = {"", "hooks", "konvox", "healthz"}
-    return "/".join(part if part in known else "***" for part in path.split("/"))

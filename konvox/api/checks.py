@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from pydantic.alias_generators import to_camel
 
-from konvox.errors import InvalidArgumentError
-from konvox.urls import url_fault
+from konvox.errors import InvalidArgumentError, InvalidUrlError
+from konvox.urls import check_web_url
 
 MAX_LIMIT = 200
 """The most records that Konvox returns on one page."""
@@ -89,10 +89,11 @@ def disclaimer(connection_method: str, *, accepted: bool | None) -> None:
 
 
 def webhook_url(value: object) -> None:
-    """Require HTTPS. Plain HTTP is accepted for this machine only, for the sandbox."""
-    if not isinstance(value, str) or url_fault(value):
-        message = "url must be an https:// URL (http:// only for this machine, as with the sandbox)"
-        raise InvalidArgumentError(message, argument="url")
+    """Require a URL that Konvox can deliver to, see `konvox.urls`."""
+    try:
+        check_web_url(value if isinstance(value, str) else "")
+    except InvalidUrlError as error:
+        raise InvalidArgumentError(f"url {error.fault}", argument="url") from None
 
 
 def event_names(value: object) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from konvox.errors import KonvoxError
 from konvox.inferred import DEFAULT_PATHS, RETRY_BASE_SECONDS, RETRY_FACTOR, SECRET_FIELDS, SIGNATURE_HEADER, Paths
 from konvox.samples import SAMPLE_COMPANY_ID
 from konvox.sandbox.scenarios import SCENARIOS
-from konvox.schemes import SCHEMES, Delivery, SchemeName
+from konvox.schemes import DEFAULT_SCHEME, SCHEMES, Delivery, SchemeName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class SandboxConfig:
     full_key: str = field(repr=False)
     read_key: str = field(repr=False)
     signing_secret: str | None = field(default=None, repr=False)
-    signing_scheme: SchemeName = "hmac-sha256"
+    signing_scheme: SchemeName = DEFAULT_SCHEME
     signature_header: str = SIGNATURE_HEADER
     secret_field: str | None = SECRET_FIELDS[0]
     paths: Paths = DEFAULT_PATHS

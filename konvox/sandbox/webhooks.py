@@ -8,11 +8,12 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from konvox.errors import InvalidUrlError
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import answer, json_object, list_answer
 from konvox.sandbox.rules import refuse
 from konvox.sandbox.state import STATE
-from konvox.urls import masked_url, url_fault
+from konvox.urls import check_web_url, masked_url
 
 _log = structlog.get_logger()
 
@@ -52,8 +53,11 @@ def _url_faults(url: Any) -> Iterator[str]:
         yield "url is required"
     elif not isinstance(url, str):
         yield "url must be a text"
-    elif fault := url_fault(url):
-        yield f"url is wrong: {fault}"
+    else:
+        try:
+            check_web_url(url)
+        except InvalidUrlError as error:
+            yield f"url {error.fault}"
 
 
 def _events_faults(events: Any) -> Iterator[str]:

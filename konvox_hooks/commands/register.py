@@ -14,7 +14,7 @@ from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import NeedsAttention, UsageError
 from konvox_hooks.registration.plan import RegistrationPlan, masked
-from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRequest, Result, carry_out, way_in_of
+from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRequest, Result, carry_out, choose_token
 from konvox_hooks.registration.subscriptions import load_registry, matched_events, wanted_events
 from konvox_hooks.service.logging import configure_logging
 from konvox_hooks.terminal.formatting import example, shown_line
@@ -62,7 +62,7 @@ def _registration_request(settings: Settings, names: str | None, options: Option
     registry = Registry() if names is not None else load_registry(settings)
     events = _wanted(registry) if names is None else _named(names)
     return RegistrationRequest(
-        settings.public_url, way_in_of(settings, options), events, lambda name: bool(registry.matching(name))
+        settings.public_url, choose_token(settings, options), events, lambda name: bool(registry.matching(name))
     )
 
 
@@ -160,7 +160,7 @@ def _print_next_steps(result: Result, request: RegistrationRequest, settings: Se
             f"Konvox answered with a signing secret, and may not show it again: {kept}"
             + (switch if settings.signature == "off" else "")
         )
-    if request.way_in.is_new and options.dry_run:
+    if request.token_choice.is_new and options.dry_run:
         complain("a token would be made for this URL")
     kept = _kept(result, "hook_tokens", options)
     if kept and result.created_id is None:
@@ -168,7 +168,7 @@ def _print_next_steps(result: Result, request: RegistrationRequest, settings: Se
             f"a token was made: {kept}. Nothing is registered yet, because no receiver has it: start the receiver with "
             "it, and run `konvox-hooks register` again (or once with --no-check, if it must be registered first)"
         )
-    if kept and len(request.way_in.tokens) > 1:
+    if kept and len(request.token_choice.tokens) > 1:
         complain(_rotation_steps(kept, result.old_ids))
     elif kept:
         complain(f"a token was made: {kept}. Start the receiver with it: until then it refuses Konvox's requests")

@@ -16,7 +16,7 @@ from konvox.sandbox import SandboxConfig, run_sandbox
 from konvox.sandbox.control import DELIVERIES_PATH, FIRE_PATH
 from konvox.sandbox.scenarios import SCENARIOS
 from konvox.sandbox.storage import StateFileError
-from konvox.schemes import SCHEMES
+from konvox.schemes import DEFAULT_SCHEME, SCHEMES
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.logging import configure_logging
@@ -46,7 +46,7 @@ _NOWHERE = "none"
 @click.option(
     "--signing-scheme",
     type=click.Choice(list(SCHEMES)),
-    default="hmac-sha256",
+    default=DEFAULT_SCHEME,
     show_default=True,
     help="How to sign.",
 )

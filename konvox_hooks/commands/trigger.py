@@ -20,8 +20,9 @@ from konvox_hooks.config.accounts import settings_of_account
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.errors import Failed, UsageError
-from konvox_hooks.registration.plan import HOOK_PATH, masked
+from konvox_hooks.registration.plan import masked
 from konvox_hooks.terminal.output import print_table
+from receiver.paths import hook_path
 
 _TIMEOUT_SECONDS = 10.0
 """How long Konvox waits for a receiver's answer."""
@@ -90,7 +91,8 @@ def _target(settings: Settings, url: str | None) -> str:
     if parts.path.strip("/"):
         return target
     settings.require_authentication()
-    return "/".join([target.rstrip("/") + HOOK_PATH, *(token.get_secret_value() for token in settings.hook_tokens[:1])])
+    token = settings.hook_tokens[0].get_secret_value() if settings.hook_tokens else None
+    return target.rstrip("/") + hook_path(token)
 
 
 def own_origin(settings: Settings) -> str:

@@ -9,7 +9,8 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
-from konvox.urls import MASK, is_loopback
+from konvox.errors import InvalidUrlError
+from konvox.urls import MASK, check_web_url
 
 _DATABASE = re.compile(r"/?|/\d+")
 _REDIS_FORM = (
@@ -70,15 +71,12 @@ def mask_redis_address(value: str) -> str:
 
 
 def _split_web_url(value: str) -> SplitResult:
-    parts = _split(value, otherwise="this is not a URL: its host or port cannot be read")
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
-        raise ValueError("this must be a URL that begins with https://")
+    try:
+        parts = check_web_url(value)
+    except InvalidUrlError as error:
+        raise ValueError(f"this {error.fault}") from None
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("this must not hold a user, a password, a query or a fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            "this must begin with https://; http:// is for this machine only, such as http://127.0.0.1:8080"
-        )
     return parts
 
 

@@ -19,6 +19,7 @@ from konvox.events import EVENT_MODELS
 from konvox.samples import SAMPLE_COMPANY_ID
 from konvox.sandbox import SandboxConfig, run_sandbox
 from konvox.sandbox.scenarios import UNKNOWN_EVENTS
+from konvox.schemes import DEFAULT_SCHEME
 from konvox_hooks.config.settings import Settings
 
 _HOST: Final = "127.0.0.1"
@@ -43,7 +44,7 @@ def dev_sandbox_config(settings: Settings, *, scenario: str, rate: float) -> San
         rate=rate,
         paths=settings.konvox_paths(),
         signing_secret=settings.signing_secrets[0].get_secret_value() if signed else None,
-        signing_scheme=signed or "hmac-sha256",
+        signing_scheme=signed or DEFAULT_SCHEME,
         signature_header=settings.signature_header,
         secret_field=None,
         company_id=settings.company_ids[0] if settings.company_ids else SAMPLE_COMPANY_ID,

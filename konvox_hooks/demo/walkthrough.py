@@ -17,6 +17,7 @@ from konvox.signatures import sign_hmac_sha256
 from konvox_hooks.demo.environment import DemoEnvironment, demo_environment
 from konvox_hooks.demo.handlers import FLAKY_CONTACT, STUCK_CONTACT
 from konvox_hooks.errors import Failed
+from receiver.paths import hook_path
 
 _SETTLE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
@@ -179,7 +180,7 @@ async def _post(demo: DemoEnvironment, body: bytes, *, token: str | None = None,
         "Content-Type": "application/json",
         SIGNATURE_HEADER: signature or sign_hmac_sha256(body, secret=demo.signing_secret),
     }
-    url = f"{demo.receiver_url}/hooks/konvox/{token or demo.token}"
+    url = demo.receiver_url + hook_path(token or demo.token)
     async with demo.http.post(url, data=body, headers=headers) as answer:
         return answer.status
 

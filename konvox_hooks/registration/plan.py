@@ -1,6 +1,10 @@
-"""The receiver's endpoint at Konvox: under which URL it is registered, whether it is as wanted, and what to do if not.
+"""What Konvox is to deliver to the receiver, compared with what is registered there.
 
-Called by `konvox-hooks register` and `doctor`. Pure, but for the two functions at the end, which call the API.
+An endpoint is a URL at which Konvox delivers; a webhook is one registration of it, with its events.
+`registered_webhooks` asks Konvox what it has, `plan_registration` says what to do about one endpoint, and `register`
+does it. `survey` looks at all endpoints of a receiver.
+
+Called by `konvox-hooks register` and `doctor`. Pure, but for the two functions that call the API.
 """
 
 from __future__ import annotations
@@ -9,18 +13,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
-from konvox.urls import is_loopback, masked_url
-
-HOOK_PATH = "/hooks/konvox"
-"""Where the receiver listens; a token, if there is one, is the segment after it."""
+from konvox.urls import masked_url, split_url
+from konvox_hooks.config.urls import public_origin
+from receiver.paths import HOOK_PATH, hook_path
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-class Endpoint(Protocol):
-    """What is asked of a webhook that Konvox lists."""
+class RegisteredWebhook(Protocol):
+    """What is asked of a webhook that Konvox lists; a `konvox.resources.Webhook` fits."""
 
     @property
     def id(self) -> str:
@@ -39,41 +41,41 @@ class Endpoint(Protocol):
         """Whether any is delivered at all."""
 
 
-EndpointT = TypeVar("EndpointT", bound=Endpoint)
-EndpointT_co = TypeVar("EndpointT_co", bound=Endpoint, covariant=True)
+WebhookT = TypeVar("WebhookT", bound=RegisteredWebhook)
+WebhookT_co = TypeVar("WebhookT_co", bound=RegisteredWebhook, covariant=True)
 
 
-class EndpointCalls(Protocol[EndpointT_co]):
+class WebhookCalls(Protocol[WebhookT_co]):
     """The calls that registration makes; those of `KonvoxClient.webhooks` fit."""
 
-    def list(self) -> AsyncIterator[EndpointT_co]:
-        """Every endpoint of the company."""
+    def list(self) -> AsyncIterator[WebhookT_co]:
+        """Every webhook of the company."""
 
-    async def register(self, *, url: str, events: Sequence[str], active: bool = True) -> EndpointT_co:
+    async def register(self, *, url: str, events: Sequence[str], active: bool = True) -> WebhookT_co:
         """Subscribe a URL to events."""
 
 
-class RegistrationClient(Protocol[EndpointT_co]):
+class RegistrationClient(Protocol[WebhookT_co]):
     """What registration needs of an API client; a `KonvoxClient` fits."""
 
     @property
-    def webhooks(self) -> EndpointCalls[EndpointT_co]:
+    def webhooks(self) -> WebhookCalls[WebhookT_co]:
         """The calls about webhooks."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationPlan:
-    """What is wanted, what is there, and what follows from it.
+    """What is wanted at one endpoint, what is registered there, and what follows from it.
 
     Attributes:
-        state: `registered`: nothing to do; `create`: Konvox does not know the URL; `differs`: it knows the URL, but not
-            as it is wanted, and documents no call to change it: a person has to.
-        url: the endpoint's URL. It may hold the token.
+        state: `registered`: nothing to do; `create`: Konvox does not know the endpoint; `differs`: it knows the
+            endpoint with other events, or switched off, and documents no call to change a webhook: a person has to.
+        url: the endpoint. It may hold the token.
         events: the events that are wanted, sorted.
-        missing: those of them that are not delivered to the URL.
-        extra: events that are delivered to it and not wanted.
-        inactive: whether the URL is registered and switched off.
-        webhook_ids: what Konvox has under this URL.
+        missing: those of them that are not delivered.
+        extra: events that are delivered and not wanted.
+        inactive: whether all webhooks of the endpoint are switched off.
+        webhook_ids: the webhooks of the endpoint.
     """
 
     state: Literal["registered", "create", "differs"]
@@ -85,11 +87,11 @@ class RegistrationPlan:
     webhook_ids: tuple[str, ...] = ()
 
     def to_register(self, *, add_missing: bool = False) -> tuple[str, ...]:
-        """The events of the registration that is due; none where a person has to act, or nobody.
+        """The events to register now; none where there is nothing to do, or a person has to do it.
 
         Args:
-            add_missing: whether a URL that Konvox knows gets a second registration for the events that it lacks. Not
-                where it is switched off: once it is switched on again, both would deliver.
+            add_missing: whether an endpoint that Konvox knows gets a second webhook for the events that it lacks. An
+                endpoint that is switched off gets none: once it is switched on again, both would deliver.
         """
         if self.state == "create":
             return self.events
@@ -98,17 +100,17 @@ class RegistrationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What Konvox has for a receiver in all, whatever the token.
+    """Everything that Konvox delivers to a receiver, at all its endpoints: there is one for each token.
 
     Attributes:
         delivered: the events that arrive.
         missing: events that are wanted and do not arrive.
         extra: events that arrive and are not wanted.
-        doubled: events that two active registrations of one URL deliver.
-        inactive: registrations that are switched off, by id.
-        old: active ones under another token than the first, by id: a rotation that is not finished.
-        refused: active ones under a path that the receiver answers with 404, by id.
-        current: whether the URL that `register` would register is registered and active.
+        doubled: events that two active webhooks of one endpoint deliver.
+        inactive: webhooks that are switched off, by id.
+        old: active webhooks with another token than the first, by id: a rotation that is not finished.
+        refused: active webhooks at a path that the receiver answers with 404, by id.
+        current: whether the endpoint that `register` would register is registered and active.
     """
 
     delivered: tuple[str, ...] = ()
@@ -122,47 +124,40 @@ class Survey:
 
 
 def hook_url(public_url: str, token: str | None) -> str:
-    """The URL to register: the receiver's path at its public origin, and the token, if there is one.
+    """The endpoint to register: the hook's path at the receiver's public origin, and the token, if there is one.
 
     Raises:
-        ValueError: `public_url` is no HTTPS origin; plain HTTP passes for this machine only, so that a sandbox on it
-            can deliver. The message does not quote it.
+        ValueError: `public_url` is no HTTPS origin, see `public_origin`. The message does not quote it.
     """
-    origin = public_url.rstrip("/")
-    parts = _split(origin)
-    if parts is None or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
-        raise ValueError("the public URL must be an origin: scheme, host and, if need be, a port")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-        raise ValueError("the public URL must begin with https:// (http:// is for this machine only)")
-    return f"{origin}{HOOK_PATH}" if token is None else f"{origin}{HOOK_PATH}/{token}"
+    return public_origin(public_url) + hook_path(token)
 
 
 def masked(url: str) -> str:
-    """An endpoint's URL as it may be shown: without the token that lets Konvox in."""
+    """An endpoint as it may be shown: without its token."""
     bare = url.endswith(HOOK_PATH) and not any(sign in url for sign in "@?#")
     return url if bare else masked_url(url)
 
 
 def plan_registration(
-    existing: Sequence[Endpoint],
+    existing: Sequence[RegisteredWebhook],
     *,
     url: str,
     events: Sequence[str],
     is_wanted: Callable[[str], bool] | None = None,
 ) -> RegistrationPlan:
-    """Compare what Konvox has with what is wanted.
+    """Compare what Konvox has for one endpoint with what is wanted.
 
-    A URL may be registered several times: what counts is what its active registrations deliver together. Case and a
-    default port in the origin do not make another URL, as Konvox may write them in its own way.
+    An endpoint may have several webhooks: what counts is what the active ones deliver together. The case of the host
+    and a default port do not make another endpoint, because Konvox may write them in its own way.
 
     Args:
-        existing: every endpoint that Konvox lists.
-        url: the endpoint's URL.
+        existing: every webhook that Konvox lists.
+        url: the endpoint.
         events: the events that it must get.
-        is_wanted: whether an event that is not among them may come all the same, as a handler's wildcard matches it.
+        is_wanted: whether another event may come all the same, because a handler's wildcard matches it.
     """
     wanted = tuple(sorted(set(events)))
-    ours = registered_at(existing, url)
+    ours = webhooks_at(existing, url)
     if not ours:
         return RegistrationPlan("create", url, wanted, missing=wanted)
     delivered = {name for webhook in ours if webhook.active for name in webhook.events}
@@ -179,13 +174,13 @@ def plan_registration(
     )
 
 
-def registered_at(existing: Sequence[EndpointT], url: str) -> list[EndpointT]:
-    """What Konvox has under a URL."""
-    return [webhook for webhook in existing if _place(webhook.url) == _place(url)]
+def webhooks_at(existing: Sequence[WebhookT], url: str) -> list[WebhookT]:
+    """The webhooks of an endpoint."""
+    return [webhook for webhook in existing if _endpoint(webhook.url) == _endpoint(url)]
 
 
 def survey(
-    existing: Sequence[Endpoint],
+    existing: Sequence[RegisteredWebhook],
     *,
     public_url: str,
     urls: Sequence[str],
@@ -195,31 +190,31 @@ def survey(
     """Look at everything that Konvox delivers to a receiver.
 
     Args:
-        existing: every endpoint that Konvox lists.
+        existing: every webhook that Konvox lists.
         public_url: the receiver's origin.
-        urls: the URLs that the receiver accepts, the one to register first.
+        urls: the endpoints that the receiver accepts, the one to register first.
         events: the events that are wanted.
-        is_wanted: whether an event that is not among them may come all the same.
+        is_wanted: whether another event may come all the same.
     """
-    accepted = [_place(url) for url in urls]
+    accepted = [_endpoint(url) for url in urls]
     here = [webhook for webhook in existing if _is_below(webhook.url, hook_url(public_url, None))]
-    ours = [webhook for webhook in here if webhook.active and _place(webhook.url) in accepted]
+    ours = [webhook for webhook in here if webhook.active and _endpoint(webhook.url) in accepted]
     delivered = {name for webhook in ours for name in webhook.events}
-    counts = Counter((_place(webhook.url), name) for webhook in ours for name in set(webhook.events))
+    counts = Counter((_endpoint(webhook.url), name) for webhook in ours for name in set(webhook.events))
     return Survey(
         delivered=tuple(sorted(delivered)),
         missing=tuple(sorted(set(events).difference(delivered))),
         extra=tuple(sorted(name for name in delivered.difference(events) if not is_wanted(name))),
         doubled=tuple(sorted({name for (_, name), count in counts.items() if count > 1})),
         inactive=tuple(webhook.id for webhook in here if not webhook.active),
-        old=tuple(webhook.id for webhook in ours if _place(webhook.url) != accepted[0]),
-        refused=tuple(webhook.id for webhook in here if webhook.active and _place(webhook.url) not in accepted),
-        current=any(_place(webhook.url) == accepted[0] for webhook in ours),
+        old=tuple(webhook.id for webhook in ours if _endpoint(webhook.url) != accepted[0]),
+        refused=tuple(webhook.id for webhook in here if webhook.active and _endpoint(webhook.url) not in accepted),
+        current=any(_endpoint(webhook.url) == accepted[0] for webhook in ours),
     )
 
 
-async def registered_webhooks(client: RegistrationClient[EndpointT_co]) -> list[EndpointT_co]:
-    """What Konvox has.
+async def registered_webhooks(client: RegistrationClient[WebhookT_co]) -> list[WebhookT_co]:
+    """Every webhook that Konvox has for the company.
 
     Raises:
         KonvoxError: the call failed.
@@ -228,8 +223,8 @@ async def registered_webhooks(client: RegistrationClient[EndpointT_co]) -> list[
 
 
 async def register(
-    client: RegistrationClient[EndpointT_co], plan: RegistrationPlan, *, add_missing: bool = False
-) -> EndpointT_co | None:
+    client: RegistrationClient[WebhookT_co], plan: RegistrationPlan, *, add_missing: bool = False
+) -> WebhookT_co | None:
     """Carry out a plan: register what is due, and do nothing where nothing is.
 
     Args:
@@ -238,7 +233,7 @@ async def register(
         add_missing: see `RegistrationPlan.to_register`.
 
     Returns:
-        The new endpoint, or None where nothing was created.
+        The new webhook, or None where nothing was created.
 
     Raises:
         KonvoxError: the call failed. After a `ConflictError`, look again: somebody else may have just registered it.
@@ -249,9 +244,9 @@ async def register(
     return await client.webhooks.register(url=plan.url, events=events, active=True)
 
 
-def _place(url: str) -> tuple[object, ...]:
-    """What makes two URLs the same; one that cannot be read is the same as itself only."""
-    parts = _split(url)
+def _endpoint(url: str) -> tuple[object, ...]:
+    """What makes two URLs the same endpoint. One that cannot be read is the same as itself only."""
+    parts = split_url(url)
     if parts is None:
         return (url,)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -259,15 +254,6 @@ def _place(url: str) -> tuple[object, ...]:
 
 
 def _is_below(url: str, top: str) -> bool:
-    *origin, path, _ = _place(url) if _split(url) else ("", "")
-    *top_origin, top_path, _ = _place(top)
+    *origin, path, _ = _endpoint(url) if split_url(url) else ("", "")
+    *top_origin, top_path, _ = _endpoint(top)
     return origin == top_origin and f"{path}/".startswith(f"{top_path}/")
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # reading it is what checks it
-    except ValueError:
-        return None
-    return parts

@@ -1,6 +1,6 @@
-"""Does the public URL reach our receiver, as Konvox would? Asked by `konvox-hooks register` and `doctor`.
+"""Does the public URL lead to our receiver? Checked by `konvox-hooks register` and `doctor`.
 
-The question goes to the public URL itself, from this machine; what it asks is `receiver.challenge`.
+The check sends a challenge (`receiver.challenge`) to the public URL, from this machine.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.errors import CommandError
 from konvox_hooks.registration.plan import hook_url
 from receiver.challenge import CHALLENGE_HEADER, Challenge, make_challenge
-from receiver.errors import not_found
+from receiver.paths import HOOK_PATH
+from receiver.responses import NOT_FOUND
 
 REACH_SECONDS: Final = 10.0
-"""As long as Konvox waits for a receiver."""
+"""How long an answer may take: as long as Konvox waits for a receiver."""
 
 NOT_FROM_HERE: Final = "if it can be reached from the internet and only not from this machine: `register --no-check`"
 
 _READ_BYTES: Final = 4096
-"""Our own answer is far shorter; what is longer is not ours."""
-
-_OUR_404: Final = {"error": not_found().reason}
+"""How much of an answer is read. Our own is far shorter; a longer one is not ours."""
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -54,21 +53,21 @@ class ReachError(CommandError):
 
 
 class NotPublicError(ReachError):
-    """The public URL is one that Konvox cannot reach from where it is."""
+    """The public URL is one that Konvox cannot reach from outside."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What answered: the status and the beginning of the body."""
+class Answer:
+    """What came back: the status and the beginning of the body."""
 
     status: int
     body: bytes
 
 
 def sandbox_is_local(settings: Settings) -> bool:
-    """Whether Konvox is the sandbox on this machine, to which this machine's own addresses are public."""
+    """Whether Konvox is the sandbox on this machine, which can reach this machine's own addresses."""
     return settings.api_url is not None and is_loopback(urlsplit(settings.api_url).hostname or "")
 
 
@@ -83,10 +82,10 @@ async def resolve(host: str) -> Sequence[str]:
 
 
 async def refuse_local(public_url: str, *, resolve: Resolve = resolve) -> None:
-    """Refuse a URL of this machine, or of a private network.
+    """Refuse a URL of this machine or of a private network.
 
     Raises:
-        NotPublicError: it is one.
+        NotPublicError: it is such a URL.
         ReachError: its host has no address.
     """
     host = urlsplit(public_url).hostname or ""
@@ -101,22 +100,22 @@ async def refuse_local(public_url: str, *, resolve: Resolve = resolve) -> None:
 
 
 def is_local(address: str) -> bool:
-    """Whether an IP address is one that the internet does not lead to: loopback, private, link-local, reserved."""
+    """Whether an IP address cannot be reached from the internet: loopback, private, link-local, reserved."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     inner = getattr(ip, "ipv4_mapped", None) or ip
     return not inner.is_global or inner.is_multicast
 
 
 async def check_reach(public_url: str, settings: Settings) -> float:
-    """Challenge whoever answers at the public URL; returns how long the answer took, in milliseconds.
+    """Challenge the receiver at the public URL; returns how long the answer took, in milliseconds.
 
     Args:
         public_url: the receiver's origin.
         settings: must have a token or a signature.
 
     Raises:
-        NotPublicError: Konvox could not reach it.
-        ReachError: nobody answers, or somebody else.
+        NotPublicError: Konvox could not reach the URL.
+        ReachError: nothing answers, or something else than our receiver.
     """
     if not sandbox_is_local(settings):
         await refuse_local(public_url)
@@ -127,42 +126,42 @@ async def check_reach(public_url: str, settings: Settings) -> float:
         challenge = make_challenge("signing secret", settings.signing_secrets[0].get_secret_value())
         url = hook_url(public_url, None)
     started = time.perf_counter()
-    heard = await _ask(url, challenge)
-    judge(heard, challenge)
+    answer = await _ask(url, challenge)
+    judge(answer, challenge)
     return (time.perf_counter() - started) * 1000
 
 
-def judge(heard: Heard, challenge: Challenge) -> None:
-    """Accept the answer of our receiver. Pure.
+def judge(answer: Answer, challenge: Challenge) -> None:
+    """Accept the answer of our receiver, and explain any other. Pure.
 
     Raises:
-        ReachError: it is somebody else's.
+        ReachError: it is not our receiver's.
     """
-    if heard.status == 200 and challenge.is_answered_by(heard.body):
+    if answer.status == 200 and challenge.is_answered_by(answer.body):
         return
-    status = f"status {heard.status}"
-    if heard.status == 404 and _is_our_404(heard.body):
+    status = f"status {answer.status}"
+    if answer.status == 404 and _is_our_404(answer.body):
         raise ReachError(
             "a receiver of konvox-hooks answers, and does not hold this token or signing secret",
             "start the receiver again with the settings of this machine, or run this with those of the receiver",
         )
-    if 300 <= heard.status < 400:
+    if 300 <= answer.status < 400:
         raise ReachError(f"it answers with a redirect ({status})", "set it to the origin that the redirect leads to")
-    if heard.status in {502, 503, 504}:
+    if answer.status in {502, 503, 504}:
         raise ReachError(
             f"a proxy answers, and finds no receiver behind it ({status})",
-            "start the receiver, and let the proxy pass /hooks/konvox on to KONVOX_HOST and KONVOX_PORT",
+            f"start the receiver, and let the proxy pass {HOOK_PATH} on to KONVOX_HOST and KONVOX_PORT",
         )
     raise ReachError(
         f"something answers, and it is not this receiver ({status})",
-        "let the proxy pass POST /hooks/konvox and what is below it on to the receiver, headers included; "
+        f"let the proxy pass POST {HOOK_PATH} and what is below it on to the receiver, headers included; "
         "a receiver of an older version must be updated",
     )
 
 
 def _is_our_404(body: bytes) -> bool:
     try:
-        return bool(orjson.loads(body) == _OUR_404)
+        return bool(orjson.loads(body) == NOT_FOUND.content)
     except orjson.JSONDecodeError:
         return False
 
@@ -179,7 +178,7 @@ def _no_address(host: str) -> ReachError:
     return ReachError(f"there is no address for {host}", f"check the name and its DNS records; {NOT_FROM_HERE}")
 
 
-async def _ask(url: str, challenge: Challenge) -> Heard:
+async def _ask(url: str, challenge: Challenge) -> Answer:
     """Send the challenge as Konvox sends an event: a POST that follows no redirect, and 10 s for the answer."""
     headers = {CHALLENGE_HEADER: challenge.header, "Content-Type": "application/json"}
     timeout = aiohttp.ClientTimeout(total=REACH_SECONDS)
@@ -189,7 +188,7 @@ async def _ask(url: str, challenge: Challenge) -> Heard:
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
             session.post(URL(url, encoded=True), headers=headers, allow_redirects=False) as response,
         ):
-            return Heard(response.status, await _beginning(response))
+            return Answer(response.status, await _beginning(response))
     except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
         hint = "give the proxy a certificate of a public authority for this name, the chain included"
         raise ReachError(f"TLS fails ({_tls_reason(error)})", hint) from None

@@ -1,6 +1,6 @@
-"""Register the receiver at Konvox: look first, check that the URL reaches us, make a token, keep what is secret.
+"""Register the receiver at Konvox: ask what is there, check that the URL reaches us, make a token, keep the secrets.
 
-Called by `konvox-hooks register`, which says what came of it.
+Called by `konvox-hooks register`, which prints the result. What is to be done is decided in `registration.plan`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from konvox_hooks.registration.plan import (
     hook_url,
     plan_registration,
     register,
-    registered_at,
     registered_webhooks,
+    webhooks_at,
 )
 from konvox_hooks.registration.reachability import check_reach, refuse_local, sandbox_is_local
 from konvox_hooks.terminal.output import complain
@@ -34,20 +34,20 @@ from konvox_hooks.terminal.output import complain
 ENV_FILE: Final = Path(".env")
 
 _TOKEN_BYTES: Final = 32
-"""256 bits: nobody guesses that."""
+"""256 bits, so nobody guesses a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to go about it.
+    """The options of the command.
 
     Attributes:
-        dry_run: look, and do nothing.
-        add_missing: give a URL that Konvox knows a second registration, for the events that it lacks.
-        rotate: make a new token, and register it beside those that there are.
-        check: whether to make sure first that the URL reaches our receiver.
+        dry_run: compare, and change nothing.
+        add_missing: give an endpoint that Konvox knows a second webhook, for the events that it lacks.
+        rotate: make a new token, and register it beside the present ones.
+        check: whether to check first that the public URL reaches our receiver.
         write_env: whether to write secrets to `.env`.
-        account: the account of KONVOX_ACCOUNTS_FILE that it is for; empty for the variables themselves.
+        account: an account of KONVOX_ACCOUNTS_FILE; empty for the account of the variables.
     """
 
     dry_run: bool = False
@@ -58,28 +58,28 @@ class Options:
     account: str = ""
 
     def name_of(self, setting: str) -> str:
-        """Under which name a secret is to be kept: a key of the account, or a variable."""
+        """The name of a setting where it is configured: a key in the accounts file, or a variable."""
         return setting if self.account else variable_of(setting)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenChoice:
-    """How Konvox is let in.
+    """The tokens of the receiver, and which of them to register.
 
     Attributes:
-        tokens: the URL tokens, the one to register first; none where only a signature lets in.
-        is_new: whether the first was just made, so that no receiver has it yet.
+        tokens: the URL tokens, the one to register first; none where the signature is enough.
+        is_new: whether the first was just made: no receiver has it yet.
     """
 
     tokens: tuple[SecretStr, ...]
     is_new: bool = False
 
     def url(self, public_url: str) -> str:
-        """The URL to register."""
+        """The endpoint to register."""
         return hook_url(public_url, self.tokens[0].get_secret_value() if self.tokens else None)
 
     def old_urls(self, public_url: str) -> list[str]:
-        """The URLs of the other tokens."""
+        """The endpoints of the other tokens."""
         return [hook_url(public_url, token.get_secret_value()) for token in self.tokens[1:]]
 
 
@@ -89,13 +89,13 @@ class RegistrationRequest:
 
     Attributes:
         public_url: the receiver's origin.
-        way_in: how Konvox is let in.
+        token_choice: the token to register, and the others.
         events: the events that are wanted.
         is_wanted: whether another event may come all the same.
     """
 
     public_url: str
-    way_in: TokenChoice
+    token_choice: TokenChoice
     events: Sequence[str]
     is_wanted: Callable[[str], bool]
 
@@ -105,12 +105,12 @@ class Result:
     """What was found and done.
 
     Attributes:
-        plan: the comparison.
-        due: the events of the registration that was due; none where nothing was.
+        plan: the comparison of what is wanted with what Konvox has.
+        due: the events to register; none where nothing was to be done.
         created_id: Konvox's id of the new webhook, if there is one.
-        old_ids: what Konvox delivers to under the other tokens.
-        to_keep: settings that the receiver must have from now on, by `Options.name_of`; shown this once.
-        written: those that were written to `.env` instead.
+        old_ids: the active webhooks with the other tokens, by id.
+        to_keep: secrets that the receiver needs from now on, by `Options.name_of`; they are shown this once.
+        written: the names of those that were written to `.env` instead.
     """
 
     plan: RegistrationPlan
@@ -122,17 +122,19 @@ class Result:
 
     @property
     def state(self) -> Literal["registered", "create", "differs", "created"]:
-        """How things are now: the plan's state, or `created` where nothing is left to do after a registration."""
+        """The state now: the plan's, or `created` where a registration has left nothing to do."""
         if self.created_id is None:
             return self.plan.state
         return "differs" if self.plan.extra else "created"
 
 
-def way_in_of(settings: Settings, options: Options) -> TokenChoice:
-    """The tokens to use: those that are configured, behind a new one if it is asked for; a new one if nothing is there.
+def choose_token(settings: Settings, options: Options) -> TokenChoice:
+    """Choose the token to register: the first that is configured, or a new one.
+
+    A token is made for `--rotate`, and where neither a token nor a signature is configured.
 
     Raises:
-        UsageError: there is no token to rotate, or `.env` is not where the tokens stand.
+        UsageError: there is no token to rotate, or the tokens are configured in another place than `.env`.
     """
     tokens = tuple(settings.hook_tokens)
     if options.rotate and not tokens:
@@ -140,69 +142,72 @@ def way_in_of(settings: Settings, options: Options) -> TokenChoice:
             f"--rotate: {options.name_of('hook_tokens')} is not set, so there is no token to rotate; "
             "`konvox-hooks register` makes the first one where it is needed"
         )
-    opened_by_signature = settings.signature != "off" and not settings.require_token
-    if not options.rotate and (tokens or opened_by_signature):
+    signature_is_enough = settings.signature != "off" and not settings.require_token
+    if not options.rotate and (tokens or signature_is_enough):
         return TokenChoice(tokens)
     if options.write_env and not options.dry_run:
         _refuse_if_elsewhere(settings, "hook_tokens", options)
     return TokenChoice((SecretStr(secrets.token_urlsafe(_TOKEN_BYTES)), *tokens), is_new=True)
 
 
-async def carry_out(settings: Settings, order: RegistrationRequest, options: Options) -> Result:
-    """Look at what Konvox has, and register what is due.
+async def carry_out(settings: Settings, request: RegistrationRequest, options: Options) -> Result:
+    """Ask Konvox what it has, and register what is missing.
 
     Raises:
         KonvoxError: a call failed.
         ReachError: the public URL does not lead to our receiver.
-        Failed: Konvox refuses what is due as a conflict with something that is not there; or `.env` cannot be written.
+        Failed: Konvox reports a conflict with a webhook that it does not list; or `.env` cannot be written.
     """
     async with konvox_client(settings) as client:
         existing = await registered_webhooks(client)
-        plan = _compare(existing, order)
-        result = Result(plan, plan.to_register(add_missing=options.add_missing), old_ids=_ids_of_old(existing, order))
+        plan = _compare(existing, request)
+        result = Result(plan, plan.to_register(add_missing=options.add_missing), old_ids=_ids_of_old(existing, request))
         if not result.due or options.dry_run:
             return result
-        checked = options.check and await _is_checked(settings, order)
-        _keep_token(result, order.way_in, options)
-        if options.check and not checked:
+        may_register = not options.check or await _reaches_receiver(settings, request)
+        _keep_token(result, request.token_choice, options)
+        if not may_register:
             return result
-        webhook = await _register(client, order, result, options)
+        webhook = await _register(client, request, result, options)
     if webhook is not None and webhook.signing_secret is not None:
         _keep_signing_secret(result, webhook.signing_secret, settings, options)
     return result
 
 
-def _compare(existing: Sequence[Webhook], order: RegistrationRequest) -> RegistrationPlan:
-    url = order.way_in.url(order.public_url)
-    return plan_registration(existing, url=url, events=order.events, is_wanted=order.is_wanted)
+def _compare(existing: Sequence[Webhook], request: RegistrationRequest) -> RegistrationPlan:
+    url = request.token_choice.url(request.public_url)
+    return plan_registration(existing, url=url, events=request.events, is_wanted=request.is_wanted)
 
 
-def _ids_of_old(existing: Sequence[Webhook], order: RegistrationRequest) -> tuple[str, ...]:
-    urls = order.way_in.old_urls(order.public_url)
-    return tuple(webhook.id for url in urls for webhook in registered_at(existing, url) if webhook.active)
+def _ids_of_old(existing: Sequence[Webhook], request: RegistrationRequest) -> tuple[str, ...]:
+    urls = request.token_choice.old_urls(request.public_url)
+    return tuple(webhook.id for url in urls for webhook in webhooks_at(existing, url) if webhook.active)
 
 
-async def _is_checked(settings: Settings, order: RegistrationRequest) -> bool:
-    """Check that the URL reaches our receiver; False where no receiver can hold the token yet.
+async def _reaches_receiver(settings: Settings, request: RegistrationRequest) -> bool:
+    """Check that the public URL reaches our receiver; False where it cannot be checked, as no receiver has the token.
 
-    A new token is not known to the receiver, but one that it is to stand beside is.
+    The receiver does not know a new token; where it has others, it proves that it holds the first of these.
+
+    Raises:
+        ReachError: the public URL does not lead to our receiver.
     """
-    if settings.hook_tokens or not order.way_in.is_new:
-        await check_reach(order.public_url, settings)
+    if settings.hook_tokens or not request.token_choice.is_new:
+        await check_reach(request.public_url, settings)
         return True
     if not sandbox_is_local(settings):
-        await refuse_local(order.public_url)
+        await refuse_local(request.public_url)
     return False
 
 
 async def _register(
-    client: KonvoxClient, order: RegistrationRequest, result: Result, options: Options
+    client: KonvoxClient, request: RegistrationRequest, result: Result, options: Options
 ) -> Webhook | None:
-    """Register what is due. A conflict means that somebody was faster, or that Konvox takes a URL once only."""
+    """Register what is due. On a conflict somebody else was faster, or Konvox takes an endpoint only once."""
     try:
         webhook = await register(client, result.plan, add_missing=options.add_missing)
     except ConflictError as conflict:
-        result.plan = _compare(await registered_webhooks(client), order)
+        result.plan = _compare(await registered_webhooks(client), request)
         if result.plan.to_register(add_missing=options.add_missing):
             raise Failed(
                 f"{conflict}. Konvox lists no webhook that delivers {', '.join(result.due)} to this URL: look for it "
@@ -214,14 +219,17 @@ async def _register(
     return webhook
 
 
-def _keep_token(result: Result, way_in: TokenChoice, options: Options) -> None:
-    """Before it is registered: a URL that nobody has the token of is of no use."""
-    if way_in.is_new:
-        _keep(result, "hook_tokens", ",".join(token.get_secret_value() for token in way_in.tokens), options)
+def _keep_token(result: Result, token_choice: TokenChoice, options: Options) -> None:
+    """Keep a new token. Called before it is registered: an endpoint whose token nobody has is of no use."""
+    if token_choice.is_new:
+        _keep(result, "hook_tokens", ",".join(token.get_secret_value() for token in token_choice.tokens), options)
 
 
 def _keep_signing_secret(result: Result, secret: str, settings: Settings, options: Options) -> None:
-    """Before those that there are. It may never be told again: what cannot be written is shown."""
+    """Keep a new signing secret, before the present ones.
+
+    Konvox may never show it again: where it cannot be written, it is shown.
+    """
     known = [known.get_secret_value() for known in settings.signing_secrets]
     if secret in known:
         return
@@ -245,10 +253,10 @@ def _keep(result: Result, setting: str, value: str, options: Options) -> None:
 
 
 def _refuse_if_elsewhere(settings: Settings, setting: str, options: Options) -> None:
-    """Refuse to write to `.env` what counts from another place.
+    """Refuse to write a setting to `.env` that is configured in another place.
 
     Raises:
-        UsageError: it stands in the environment, in a file of its own, or with its account.
+        UsageError: it comes from the environment, from a file of its own, or from the accounts file.
     """
     if options.account:
         raise UsageError("--write-env: the secrets of an account stand in KONVOX_ACCOUNTS_FILE: change them there")

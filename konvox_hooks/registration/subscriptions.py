@@ -1,4 +1,4 @@
-"""What the loaded handlers want to get from Konvox. Used by `konvox-hooks register` and `doctor`."""
+"""Which events the loaded handlers want from Konvox. Called by `konvox-hooks register` and `doctor`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from konvox_hooks.config.sources import export_env_file
 
 
 def load_registry(settings: Settings) -> Registry:
-    """The handlers that a worker would load, with what stands in `.env` for them in the environment.
+    """The handlers that a worker would load. The variables of `.env` are in the environment, as they are in a worker.
 
     Raises:
         HandlerError: a module cannot be loaded.
     """
     export_env_file()
-    # A module of handlers may print while it is imported; stdout is for the result.
+    # A module of handlers may print when it is imported, and stdout is for the result.
     with redirect_stdout(sys.stderr):
         return load(settings.handlers).registry
 

@@ -18,6 +18,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from receiver.paths import TOKEN_IN_TEXT
+
 REDACTED: Final = "***"
 
 _SECRET_KEY: Final = re.compile(
@@ -25,7 +27,7 @@ _SECRET_KEY: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRETS_IN_TEXT: Final = (
-    (re.compile(r"(/hooks/konvox(?:/|%2f))[^\s/?#\"'<>]+", re.IGNORECASE), r"\1" + REDACTED),
+    (TOKEN_IN_TEXT, r"\1" + REDACTED),
     (re.compile(r"(\b(?:Bearer|Basic)\s+)[^\s\"',]+", re.IGNORECASE), r"\1" + REDACTED),
     (re.compile(r"\bkvx_\w+"), "kvx_" + REDACTED),
     (re.compile(r"(\b\w+://)[^\s/@]+@"), r"\1" + REDACTED + "@"),

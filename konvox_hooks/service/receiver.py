@@ -145,6 +145,7 @@ def _readings(public: PublicListener, intake: Intake) -> dict[str, float]:
         "receiver_events_duplicate_total": counters.duplicates,
         "receiver_events_unavailable_total": counters.unavailable,
         "receiver_requests_refused_total": counters.refused,
+        "receiver_requests_shed_total": counters.shed,
         "receiver_storage_lost": int(not intake.ready),
         "spool_events": intake.spooled_events,
         "spool_bytes": intake.spooled_bytes,

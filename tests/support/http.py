@@ -12,9 +12,10 @@ import orjson
 
 from broker.admission import AdmissionPolicy, to_redis
 from broker.redis.client import Server
+from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
-from receiver.reception import Counters
+from receiver.paths import hook_path
 from receiver.verification import AccountPolicy
 
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -121,18 +122,17 @@ class RunningReceiver:
         return await send(self.port, request)
 
     async def deliver(self, body: bytes, *, token: str | None = TOKEN, headers: Headers = ()) -> Answer:
-        """Deliver an event as Konvox would, with additional headers."""
-        path = "/hooks/konvox" if token is None else f"/hooks/konvox/{token}"
-        return await self.send(http_request(path, body, headers=[*_JSON, *headers]))
+        """Deliver an event as Konvox would, with further headers."""
+        return await self.send(http_request(hook_path(token), body, headers=[*_JSON, *headers]))
 
 
 @asynccontextmanager
-async def receiving(gate: AccountPolicy, server: Server) -> AsyncIterator[RunningReceiver]:
+async def receiving(policy: AccountPolicy, server: Server) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
-    admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-    listener = PublicListener([gate], admission, stop_seconds=1)
+    group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
+    listener = PublicListener([policy], group_commit, stop_seconds=1)
     try:
         yield RunningReceiver(await listener.start("127.0.0.1", 0), listener.counters)
     finally:
         await listener.stop()
-        await admission.drain()
+        await group_commit.drain()

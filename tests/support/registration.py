@@ -88,11 +88,11 @@ class Shell:
             return await client.webhooks.register(url=url, events=events, active=active)
 
     @asynccontextmanager
-    async def receiver(self, redis_url: str, **gate: Any) -> AsyncIterator[RunningReceiver]:
-        """A real receiver at the public URL, with both tokens by default."""
+    async def receiver(self, redis_url: str, **policy: Any) -> AsyncIterator[RunningReceiver]:
+        """A real receiver, with both tokens unless told otherwise, at the public URL."""
         server = connect(redis_url)
         try:
-            async with receiving(AccountPolicy(**{"tokens": (TOKEN, OLD_TOKEN)} | gate), server) as receiver:
+            async with receiving(AccountPolicy(**{"tokens": (TOKEN, OLD_TOKEN)} | policy), server) as receiver:
                 self.configure(PUBLIC_URL=f"http://127.0.0.1:{receiver.port}")
                 yield receiver
         finally:

@@ -90,9 +90,6 @@ async def test_handlers_find_their_own_variables_of_env(shell: Shell, redis_url:
     assert (await one(shell, "handlers"))["state"] == "ok"
 
 
-# --- Redis ---------------------------------------------------------------------------------------------------------
-
-
 async def test_several_accounts_are_examined_each(shell: Shell, redis_url: str) -> None:
     """Several accounts are checked each under its name, and Redis and handlers once."""
     (shell.folder / "accounts.toml").write_text(

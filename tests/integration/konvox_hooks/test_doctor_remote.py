@@ -63,9 +63,6 @@ async def test_a_konvox_that_is_away_is_a_fault(shell: Shell, redis_url: str, un
     assert (lines["konvox api"][0]["state"], lines["public url"][0]["state"]) == ("fault", "ok")
 
 
-# --- the public URL and what is registered -------------------------------------------------------------------------
-
-
 async def test_a_receiver_that_does_not_run_is_a_fault(shell: Shell, redis_url: str) -> None:
     """A receiver that is not running is a fault, and the webhooks are still compared."""
     async with healthy(shell, redis_url):
@@ -163,6 +160,3 @@ async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: Shell, redis
     assert outcome.exit_code == 3
     assert "\x1b" not in outcome.out
     assert not any(line.startswith("ok       all") for line in outcome.out.splitlines())
-
-
-# --- the whole -----------------------------------------------------------------------------------------------------

@@ -113,9 +113,6 @@ async def test_a_server_that_forbids_to_look_is_still_judged(shell: Shell, tmp_p
     }
 
 
-# --- Konvox --------------------------------------------------------------------------------------------------------
-
-
 async def test_the_sentinels_are_each_looked_at(shell: Shell, tmp_path: Path) -> None:
     """A sentinel that is away is a warning, because nothing else shows it, and a fault if all are."""
     with SentinelSet(tmp_path / "sentinels") as redis_set:

@@ -13,7 +13,7 @@ ALL_DOCUMENTED = ["contact.replied", "enrollment.created", "enrollment.unsubscri
 
 
 async def test_a_new_endpoint_is_registered(shell: Shell) -> None:
-    """A new URL is registered with the first token for exactly the wanted events; then there is nothing to do."""
+    """It gets exactly the events that the handlers want, with the first token; the next run has nothing to do."""
     shell.handle("contact.replied", "campaign.completed")
     outcome = await shell.register()
     assert outcome.exit_code == 0
@@ -36,7 +36,7 @@ async def test_a_new_endpoint_is_registered(shell: Shell) -> None:
     ],
 )
 async def test_a_wildcard_takes_the_documented_events(shell: Shell, patterns: list[str], events: list[str]) -> None:
-    """A wildcard takes the documented events that match it, and the command says so."""
+    """A wildcard subscribes to the documented events that it matches, and the command says so."""
     shell.handle(*patterns)
     outcome = await shell.register()
     assert outcome.exit_code == 0
@@ -61,7 +61,7 @@ async def test_events_can_be_named_instead(shell: Shell) -> None:
 
 
 async def test_a_difference_needs_a_person(shell: Shell) -> None:
-    """The same URL with other events is shown with both sides, nothing is sent, and the exit code is 3."""
+    """For the same URL with other events both sides are shown, nothing is sent, and the exit code is 3."""
     webhook = await shell.add("contact.replied", "enrollment.created")
     shell.handle("contact.replied", "enrollment.unsubscribed")
     outcome = await shell.register()
@@ -93,7 +93,7 @@ async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: Shell) -> No
 
 
 async def test_a_dry_run_registers_nothing(shell: Shell) -> None:
-    """A dry run shows the request with the token masked, and the difference, and registers nothing."""
+    """A dry run shows the request with the token masked, and the difference."""
     outcome = await shell.register("--dry-run", "--events", "contact.replied")
     assert outcome.exit_code == 0
     *lines, request = outcome.out.splitlines()
@@ -107,7 +107,7 @@ async def test_a_dry_run_registers_nothing(shell: Shell) -> None:
 
 
 async def test_a_dry_run_is_possible_with_a_read_key(shell: Shell) -> None:
-    """A dry run works with a read key, and a real run is refused with Konvox's message and exit code 1."""
+    """A dry run only lists; the real run is refused, with Konvox's words and exit code 1."""
     shell.configure(API_KEY=READ)
     assert (await shell.register("--dry-run", "--events", "contact.replied")).exit_code == 0
     outcome = await shell.register("--events", "contact.replied")
@@ -117,7 +117,7 @@ async def test_a_dry_run_is_possible_with_a_read_key(shell: Shell) -> None:
 
 
 async def test_a_dry_run_shows_a_difference_like_a_real_one(shell: Shell) -> None:
-    """A dry run with a difference shows it, and no request, because none would be sent."""
+    """A dry run shows no request where none would be sent."""
     await shell.add("enrollment.created")
     dry, real = [await shell.register(*options, "--events", "contact.replied") for options in (("--dry-run",), ())]
     assert dry == real
@@ -125,7 +125,7 @@ async def test_a_dry_run_shows_a_difference_like_a_real_one(shell: Shell) -> Non
 
 
 async def test_json_is_one_document(shell: Shell) -> None:
-    """`--json` is one document in each state, without what handlers print."""
+    """In each state the JSON is one document for programs, without what handlers print when they are imported."""
     shell.handle("contact.replied")
     planned = orjson.loads((await shell.register("--json", "--dry-run")).out)
     body = {"url": SHOWN, "events": ["contact.replied"], "active": True}
@@ -152,7 +152,7 @@ async def test_json_is_one_document(shell: Shell) -> None:
 
 
 async def test_a_signing_secret_is_shown_once(shell_for: Callable[..., Awaitable[Shell]]) -> None:
-    """A signing secret is on stdout once, with instructions on stderr, and the next run does not show it."""
+    """The line to keep is on stdout, what to do with it on stderr, and the next run does not show it."""
     shell = await shell_for(signing_secret="the-signing-secret")
     outcome = await shell.register("--events", "contact.replied")
     assert outcome.out.splitlines()[1:] == ["KONVOX_SIGNING_SECRETS=the-signing-secret"]
@@ -162,21 +162,21 @@ async def test_a_signing_secret_is_shown_once(shell_for: Callable[..., Awaitable
 
 
 async def test_a_signing_secret_is_in_the_json(shell_for: Callable[..., Awaitable[Shell]]) -> None:
-    """`--json` has the signing secret under the name of its variable."""
+    """The JSON has a signing secret under the variable that holds it."""
     shell = await shell_for(signing_secret="the-signing-secret")
     outcome = await shell.register("--json", "--events", "contact.replied")
     assert orjson.loads(outcome.out)["environment"] == {"KONVOX_SIGNING_SECRETS": "the-signing-secret"}
 
 
 async def test_without_a_token_the_plain_path_is_registered(shell: Shell) -> None:
-    """Without a token, and with a signature, the path without a token is registered."""
+    """Where the signature is enough, the path without a token is registered."""
     shell.configure(HOOK_TOKENS=None, SIGNATURE="hmac-sha256", SIGNING_SECRETS="the-signing-secret")
     assert (await shell.register("--events", "contact.replied")).exit_code == 0
     assert [webhook.url for webhook in await shell.known()] == ["https://hooks.example.com/hooks/konvox"]
 
 
 async def test_missing_settings_are_named_with_an_example(shell: Shell) -> None:
-    """All missing settings are named at once with examples, stdout is empty, and the exit code is 2."""
+    """All missing settings are named at once, with exit code 2 and nothing on stdout."""
     shell.configure(API_URL=None, API_KEY=None, PUBLIC_URL=None)
     outcome = await shell.register("--events", "contact.replied")
     assert (outcome.exit_code, outcome.out) == (2, "")
@@ -199,7 +199,7 @@ async def test_missing_settings_are_named_with_an_example(shell: Shell) -> None:
 async def test_what_is_wrong_is_reported(
     shell: Shell, variables: dict[str, str | None], arguments: tuple[str, ...], hint: str
 ) -> None:
-    """A wrong option or setting leads to exit code 2 and a hint, and nothing is registered."""
+    """A wrong use has exit code 2 and a hint on stderr, and registers nothing."""
     shell.configure(**variables)
     outcome = await shell.register(*arguments)
     assert (outcome.exit_code, outcome.out) == (2, "")
@@ -208,7 +208,7 @@ async def test_what_is_wrong_is_reported(
 
 
 async def test_a_wrong_key_is_konvox_word(shell: Shell) -> None:
-    """A wrong key leads to Konvox's 401 and exit code 1, without a traceback."""
+    """A 401 is exit code 1, without a traceback."""
     shell.configure(API_KEY="kvx_live_other")
     outcome = await shell.register("--events", "contact.replied")
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -216,7 +216,7 @@ async def test_a_wrong_key_is_konvox_word(shell: Shell) -> None:
 
 
 async def test_what_is_missing_can_be_added(shell: Shell) -> None:
-    """`--add-missing` registers a second webhook with the missing events only, and then there is nothing to do."""
+    """A second webhook of the same URL has the missing events only; after that there is nothing to do."""
     first = await shell.add("contact.replied")
     wanted = ("--events", "contact.replied,enrollment.created,enrollment.unsubscribed")
     planned = await shell.register(*wanted, "--add-missing", "--dry-run")
@@ -235,7 +235,7 @@ async def test_what_is_missing_can_be_added(shell: Shell) -> None:
 
 
 async def test_what_is_too_much_stays_with_a_person(shell: Shell) -> None:
-    """The missing event is added, the extra one needs a person, and the exit code is 3."""
+    """The missing event is added; the unwanted one cannot be taken away, so the exit code is 3 and each is named."""
     await shell.add("enrollment.created")
     outcome = await shell.register("--events", "contact.replied", "--add-missing")
     assert outcome.exit_code == 3
@@ -247,7 +247,7 @@ async def test_what_is_too_much_stays_with_a_person(shell: Shell) -> None:
 
 
 async def test_nothing_is_added_to_what_is_switched_off(shell: Shell) -> None:
-    """Nothing is added to a webhook that is switched off: switched on again, both would deliver."""
+    """Somebody switched it off on purpose, and once it is switched on again, both would deliver."""
     await shell.add("contact.replied", active=False)
     outcome = await shell.register("--events", "contact.replied,enrollment.created", "--add-missing")
     assert outcome.exit_code == 3
@@ -257,6 +257,6 @@ async def test_nothing_is_added_to_what_is_switched_off(shell: Shell) -> None:
 
 
 async def test_adding_to_nothing_registers_all(shell: Shell) -> None:
-    """`--add-missing` registers an unknown URL with all events."""
+    """With --add-missing, a URL that Konvox does not know is registered as usual."""
     assert (await shell.register("--events", "contact.replied", "--add-missing")).exit_code == 0
     assert [tuple(webhook.events) for webhook in await shell.known()] == [("contact.replied",)]

@@ -58,7 +58,7 @@ async def answering(
 async def test_our_receiver_is_recognised(
     shell: Shell, redis_url: str, ours: dict[str, str | None], theirs: dict[str, object]
 ) -> None:
-    """Our receiver is recognised by its token or its signing secret, and the check admits nothing."""
+    """Our receiver proves itself by its token or, without one, by its signing secret, and admits nothing by that."""
     shell.configure(**ours)
     async with shell.receiver(redis_url, **theirs):
         outcome = await shell.register(*REGISTER, check=True)
@@ -87,7 +87,7 @@ async def test_a_receiver_with_another_token_is_not_ours(shell: Shell, redis_url
     ],
 )
 async def test_others_are_not_ours(shell: Shell, status: int, body: bytes, fault: str) -> None:
-    """Each kind of other server is named, does not learn the token, and is not registered."""
+    """Other servers are told apart; they do not learn the token, and nothing is registered."""
     async with answering(shell, status, body) as asked:
         outcome = await shell.register(*REGISTER, check=True)
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -99,7 +99,7 @@ async def test_others_are_not_ours(shell: Shell, status: int, body: bytes, fault
 
 
 async def test_nobody_answers(shell: Shell, unused_tcp_port: int) -> None:
-    """A closed port leads to an error that says that nobody answers."""
+    """A closed port is a fault with a hint."""
     shell.configure(PUBLIC_URL=f"http://127.0.0.1:{unused_tcp_port}")
     outcome = await shell.register(*REGISTER, check=True)
     assert outcome.exit_code == 1
@@ -109,7 +109,7 @@ async def test_nobody_answers(shell: Shell, unused_tcp_port: int) -> None:
 
 
 async def test_somebody_never_answers(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that never answers is waited for as long as Konvox would wait."""
+    """A server that never answers is waited for no longer than Konvox would."""
     monkeypatch.setattr("konvox_hooks.registration.reachability.REACH_SECONDS", 0.2)
     released = asyncio.Event()
 
@@ -128,7 +128,7 @@ async def test_somebody_never_answers(shell: Shell, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
 async def test_a_certificate_of_ones_own_is_a_fault(shell: Shell, tmp_path: Path) -> None:
-    """A self-signed certificate is a fault, because Konvox would refuse it."""
+    """A self-signed certificate is a fault, because Konvox would not accept it either."""
     async with answering(shell, 200, tls=self_signed(tmp_path)) as asked:
         outcome = await shell.register(*REGISTER, check=True)
     assert outcome.exit_code == 1
@@ -138,7 +138,7 @@ async def test_a_certificate_of_ones_own_is_a_fault(shell: Shell, tmp_path: Path
 
 
 async def test_https_to_a_port_without_tls_is_a_fault(shell: Shell, redis_url: str) -> None:
-    """HTTPS to a port without TLS is a fault: the proxy is missing."""
+    """HTTPS to a port without TLS is a fault: the proxy in front is missing."""
     async with shell.receiver(redis_url) as receiver:
         shell.configure(PUBLIC_URL=f"https://127.0.0.1:{receiver.port}")
         outcome = await shell.register(*REGISTER, check=True)
@@ -164,7 +164,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("host", ["http://localhost:8080", "http://127.0.0.1:8080", "https://10.0.0.1"])
 async def test_local_urls_are_refused(shell: Shell, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A local URL leads to exit code 2, unless Konvox is a sandbox on this machine."""
+    """A local URL is exit code 2, unless Konvox is the sandbox on this machine, which it is not here."""
     monkeypatch.setattr("konvox_hooks.registration.reachability.sandbox_is_local", lambda _: False)
     monkeypatch.setattr("konvox_hooks.registration.register.sandbox_is_local", lambda _: False)
     shell.configure(PUBLIC_URL=host)
@@ -178,7 +178,7 @@ async def test_local_urls_are_refused(shell: Shell, host: str, monkeypatch: pyte
 
 
 async def test_without_the_check_nothing_is_asked(shell: Shell) -> None:
-    """`--no-check` registers a URL that cannot be reached."""
+    """With --no-check an endpoint that cannot be reached is registered."""
     async with answering(shell, 500) as asked:
         assert (await shell.register(*REGISTER, "--no-check")).exit_code == 0
     assert asked == []
@@ -187,7 +187,7 @@ async def test_without_the_check_nothing_is_asked(shell: Shell) -> None:
 
 @pytest.mark.parametrize("options", [("--dry-run",), ()])
 async def test_nothing_is_asked_where_nothing_is_registered(shell: Shell, options: Sequence[str]) -> None:
-    """Nothing is checked in a dry run and if nothing is due, because at a deploy the receiver may not run yet."""
+    """A dry run, and one with nothing to do, check nothing: at a deploy the receiver may not be up yet."""
     async with answering(shell, 500) as asked:
         if not options:
             assert (await shell.register(*REGISTER)).exit_code == 0
@@ -218,7 +218,7 @@ async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None
 
 
 async def test_a_challenge_is_no_delivery(redis_url: str, shell: Shell) -> None:
-    """A challenge is answered without reading the body, and not counted; a wrong challenge is an ordinary request."""
+    """A challenge is answered whatever the body is, and not counted; with a stranger's header a delivery is one."""
     async with shell.receiver(redis_url) as receiver:
         body = b'{"event": "contact.replied", "timestamp": "2026-05-20T14:32:00.000Z", "companyId": "c", "data": {}}'
         answers = [

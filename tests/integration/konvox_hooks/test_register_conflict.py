@@ -33,7 +33,7 @@ CONFLICT = failure(409, "this URL exists")
 
 
 async def test_somebody_was_faster(shell: Shell) -> None:
-    """If the second comparison finds the wanted webhook, there is nothing to do, and the exit code is 0."""
+    """If somebody has just registered the same, the second look finds nothing to do, and the exit code is 0."""
     replies = [listed(), CONFLICT, listed(known("enrollment.created", "contact.replied"))]
     outcome, konvox = await registered(shell, replies)
     assert (outcome.exit_code, outcome.out.partition(":")[0]) == (0, "already registered")
@@ -41,14 +41,14 @@ async def test_somebody_was_faster(shell: Shell) -> None:
 
 
 async def test_somebody_was_faster_with_other_events(shell: Shell) -> None:
-    """If the second comparison finds a difference, the exit code is 3."""
+    """If somebody has just registered other events, the second look finds a difference, and the exit code is 3."""
     outcome, _ = await registered(shell, [listed(), CONFLICT, listed(known("contact.replied"))])
     assert outcome.exit_code == 3
     assert outcome.out.splitlines()[1:] == ["  + enrollment.created: wanted, not delivered"]
 
 
 async def test_a_conflict_with_nothing_is_a_failure(shell: Shell) -> None:
-    """If the second comparison finds no webhook, Konvox's message and a hint are shown, and the exit code is 1."""
+    """A conflict with a webhook that is not listed shows Konvox's words and where to look, with exit code 1."""
     outcome, _ = await registered(shell, [listed(), CONFLICT, listed()])
     assert (outcome.exit_code, outcome.out) == (1, "")
     assert "this URL exists" in outcome.err
@@ -56,7 +56,7 @@ async def test_a_conflict_with_nothing_is_a_failure(shell: Shell) -> None:
 
 
 async def test_a_konvox_that_takes_a_url_once_only(shell: Shell) -> None:
-    """If a second webhook for the missing events is refused, the message names the dashboard."""
+    """If a second webhook for the missing events is refused, the command points to the dashboard."""
     one = listed(known("contact.replied"))
     outcome, konvox = await registered(shell, [one, CONFLICT, one], "--add-missing")
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -66,7 +66,7 @@ async def test_a_konvox_that_takes_a_url_once_only(shell: Shell) -> None:
 
 @pytest.mark.parametrize("reply", [failure(400, "no"), failure(403, "plan limit"), failure(500, "sorry")])
 async def test_other_refusals_are_konvox_words(shell: Shell, reply: Reply) -> None:
-    """Another refusal leads to exit code 1 after one POST, because a 500 may have taken effect."""
+    """Another refusal is exit code 1 after one POST only: after a 500 the webhook may exist."""
     outcome, konvox = await registered(shell, [listed(), reply])
     assert outcome.exit_code == 1
     assert [method for method, _ in konvox.calls] == ["GET", "POST"]

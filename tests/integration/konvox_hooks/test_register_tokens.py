@@ -33,7 +33,7 @@ def env(shell: Shell) -> Callable[..., str]:
 
 
 async def test_a_token_is_made_where_none_is_set(shell: Shell, redis_url: str) -> None:
-    """A new token is shown once, nothing is registered before a receiver has it, and the next run registers it."""
+    """A new token is shown once; nothing is registered until a receiver has it, and then the next run does."""
     shell.configure(HOOK_TOKENS=None)
     async with shell.receiver(redis_url):
         first = await shell.register(*REGISTER, check=True)
@@ -53,14 +53,14 @@ async def test_a_token_is_made_where_none_is_set(shell: Shell, redis_url: str) -
 
 
 async def test_each_run_makes_another(shell: Shell) -> None:
-    """Each run makes another random token."""
+    """A token is not derived from anything."""
     shell.configure(HOOK_TOKENS=None, PUBLIC_URL="http://127.0.0.1:1")
     tokens = {made_token((await shell.register(*REGISTER, check=True)).out) for _ in range(3)}
     assert len(tokens) == 3
 
 
 async def test_a_made_token_is_registered_at_once_without_the_check(shell: Shell) -> None:
-    """With `--no-check` a new token is registered at once."""
+    """With --no-check a new token is registered at once: the receiver is started afterwards."""
     shell.configure(HOOK_TOKENS=None)
     outcome = await shell.register(*REGISTER)
     token = made_token(outcome.out)
@@ -70,7 +70,7 @@ async def test_a_made_token_is_registered_at_once_without_the_check(shell: Shell
 
 
 async def test_a_made_token_can_be_written(shell: Shell, redis_url: str, env: Callable[..., str]) -> None:
-    """`--write-env` writes a new token to a new `.env` that only its owner can read, and does not show it."""
+    """It is written into a new `.env` for its owner only; the next run finds it there, and neither run shows it."""
     shell.configure(HOOK_TOKENS=None, PUBLIC_URL="http://127.0.0.1:1")
     first = await shell.register(*REGISTER, "--write-env", check=True)
     token = made_token(env())
@@ -93,7 +93,7 @@ async def test_what_else_stands_in_env_stays(shell: Shell, env: Callable[..., st
 
 
 async def test_a_dry_run_makes_no_token(shell: Shell) -> None:
-    """A dry run makes no token, says that one would be made, and shows the request."""
+    """A dry run says that a token would be made, and shows the request."""
     shell.configure(HOOK_TOKENS=None)
     outcome = await shell.register(*REGISTER, "--dry-run", "--write-env")
     assert outcome.exit_code == 0
@@ -103,7 +103,7 @@ async def test_a_dry_run_makes_no_token(shell: Shell) -> None:
 
 
 async def test_a_made_token_is_in_the_json(shell: Shell) -> None:
-    """`--json` has the new token under the name of its variable, or says that it was written."""
+    """The JSON has a new token under the variable that holds it, or else names it as written."""
     shell.configure(HOOK_TOKENS=None)
     shown = (await shell.register(*REGISTER, "--json")).json
     assert re.fullmatch("[A-Za-z0-9_-]{43}", shown["environment"]["KONVOX_HOOK_TOKENS"])
@@ -113,7 +113,7 @@ async def test_a_made_token_is_in_the_json(shell: Shell) -> None:
 
 
 async def test_a_rotation_puts_a_new_token_first(shell: Shell, redis_url: str) -> None:
-    """A rotation checks with the old token, registers a new one, and lists the next steps in order."""
+    """The receiver proves itself by the old token; both are registered then, and the next steps are named in order."""
     async with shell.receiver(redis_url, tokens=(TOKEN,)) as receiver:
         shell.configure(HOOK_TOKENS=TOKEN)
         old = await shell.add("contact.replied", url=f"http://127.0.0.1:{receiver.port}/hooks/konvox/{TOKEN}")
@@ -140,7 +140,7 @@ async def test_a_rotation_can_be_written(shell: Shell, env: Callable[..., str]) 
 
 
 async def test_a_rotation_checks_with_the_old_token(shell: Shell, redis_url: str) -> None:
-    """If the receiver does not have the old token, a rotation makes and registers nothing."""
+    """If the receiver does not hold the old token, no token is made and nothing is registered."""
     async with shell.receiver(redis_url, tokens=("another-token-0123456789",)):
         outcome = await shell.register(*REGISTER, "--rotate", check=True)
     assert (outcome.exit_code, outcome.out) == (1, "")
@@ -148,7 +148,7 @@ async def test_a_rotation_checks_with_the_old_token(shell: Shell, redis_url: str
 
 
 async def test_a_dry_rotation_changes_nothing(shell: Shell) -> None:
-    """A dry run of a rotation shows that another URL would be registered, and changes nothing."""
+    """A dry rotation shows that another URL would be registered."""
     await shell.add("contact.replied")
     outcome = await shell.register(*REGISTER, "--rotate", "--dry-run")
     assert (outcome.exit_code, "would send: POST" in outcome.out) == (0, True)
@@ -157,7 +157,7 @@ async def test_a_dry_rotation_changes_nothing(shell: Shell) -> None:
 
 @pytest.mark.parametrize("source", ["environment", "file"])
 async def test_what_counts_from_elsewhere_is_not_written(shell: Shell, source: str) -> None:
-    """`--write-env` refuses a variable from another source, which would override `.env`, with exit code 2."""
+    """A token that is configured elsewhere than in `.env` is not written there, and the exit code is 2."""
     if source == "file":
         (shell.folder / "tokens").write_text(TOKEN)
         shell.configure(HOOK_TOKENS=None, HOOK_TOKENS_FILE=str(shell.folder / "tokens"))
@@ -169,7 +169,7 @@ async def test_what_counts_from_elsewhere_is_not_written(shell: Shell, source: s
 
 
 async def test_an_env_file_that_cannot_be_written_stops_the_registration(shell: Shell) -> None:
-    """If `.env` cannot be written, nothing is registered, because nobody would have the token."""
+    """Nothing is registered if `.env` cannot be written: a URL whose token nobody has is of no use."""
     shell.configure(HOOK_TOKENS=None)
     (shell.folder / ".env").mkdir()
     outcome = await shell.register(*REGISTER, "--write-env")
@@ -180,7 +180,7 @@ async def test_an_env_file_that_cannot_be_written_stops_the_registration(shell: 
 
 @pytest.mark.parametrize("known", ["", "older-secret"])
 async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Shell]], known: str) -> None:
-    """A new signing secret is written before the old ones, and older webhooks' requests still verify."""
+    """It is written before the present ones, so deliveries of older webhooks still verify."""
     shell = await shell_for(signing_secret=SECRET)
     path = shell.folder / ".env"
     path.write_text(f"KONVOX_SIGNING_SECRETS={known}\n")
@@ -192,7 +192,7 @@ async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Sh
 
 
 async def test_a_signing_secret_that_cannot_be_written_is_shown(shell_for: Callable[..., Awaitable[Shell]]) -> None:
-    """If a new signing secret cannot be written it is shown, because Konvox may never return it again."""
+    """The webhook is registered by then, and Konvox never shows the secret again."""
     shell = await shell_for(signing_secret=SECRET)
     shell.configure(SIGNING_SECRETS="older-secret")
     outcome = await shell.register(*REGISTER, "--write-env")
@@ -202,7 +202,7 @@ async def test_a_signing_secret_that_cannot_be_written_is_shown(shell_for: Calla
 
 
 async def test_a_signing_secret_that_is_known_is_not_shown(shell_for: Callable[..., Awaitable[Shell]]) -> None:
-    """A known signing secret is not shown, because there is nothing to keep."""
+    """A signing secret that is configured already is not shown."""
     shell = await shell_for(signing_secret=SECRET)
     shell.configure(SIGNATURE="hmac-sha256", SIGNING_SECRETS=SECRET)
     outcome = await shell.register(*REGISTER)
@@ -212,7 +212,7 @@ async def test_a_signing_secret_that_is_known_is_not_shown(shell_for: Callable[.
 
 
 async def test_a_signature_that_needs_a_token_gets_one(shell: Shell) -> None:
-    """If a signed request needs a token too, a token is made, and the path without a token is not registered."""
+    """Where a token is required besides the signature, one is made: the path without it would be refused."""
     shell.configure(HOOK_TOKENS=None, SIGNATURE="hmac-sha256", SIGNING_SECRETS=SECRET, REQUIRE_TOKEN="true")
     outcome = await shell.register(*REGISTER)
     token = made_token(outcome.out)
@@ -220,7 +220,7 @@ async def test_a_signature_that_needs_a_token_gets_one(shell: Shell) -> None:
 
 
 async def test_an_endpoint_of_several_is_registered(shell: Shell) -> None:
-    """One account of several is registered with its own key and token, and a new token is shown in TOML."""
+    """An account is registered with its own key and token; a new token is shown as the accounts file wants it."""
     (shell.folder / "accounts.toml").write_text(
         f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "kvx_live_full_key"\n'
         f'[other]\nhook_tokens = "{OLD_TOKEN}"\napi_key = "kvx_live_wrong"\n'

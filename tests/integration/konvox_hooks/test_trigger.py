@@ -17,9 +17,9 @@ from arq.connections import ArqRedis
 from broker.admission import AdmissionPolicy, to_redis
 from konvox_hooks.cli import run
 from receiver.app import create_app
+from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
-from receiver.reception import Verifier
-from receiver.verification import AccountPolicy
+from receiver.verification import AccountPolicy, Verifier
 
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
 SECRET = "the-signing-secret"
@@ -42,9 +42,9 @@ def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.Mo
     """Starts a receiver at the port that is configured for the command."""
 
     async def start(**fields: Any) -> TestServer:
-        """Start a receiver with this policy."""
-        admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-        started = await aiohttp_server(create_app(Verifier([AccountPolicy(**fields)]), admission))
+        """Start a receiver with this account policy."""
+        group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
+        started = await aiohttp_server(create_app(Verifier([AccountPolicy(**fields)]), group_commit, Counters()))
         monkeypatch.setenv("KONVOX_PORT", str(started.port))
         return started
 
@@ -221,11 +221,11 @@ async def test_one_endpoint_of_several_gets_it(
     )
     monkeypatch.delenv("KONVOX_HOOK_TOKENS")
     monkeypatch.setenv("KONVOX_ACCOUNTS_FILE", "accounts.toml")
-    for name, gate in (
+    for name, policy in (
         ("acme", {"tokens": (TOKEN,)}),
         ("globex", {"scheme": "hmac-sha256", "signing_secrets": (SECRET,)}),
     ):
-        await receiver(account=name, **gate)
+        await receiver(account=name, **policy)
         exit_code, [[status, result, _]], _ = await trigger("contact.replied", "--account", name)
         assert (exit_code, status, result) == (0, "200", "accepted")
     exit_code, rows, said = await trigger("contact.replied")

@@ -17,7 +17,7 @@ Start = Callable[..., Awaitable[RunningReceiver]]
 
 @pytest.fixture
 async def start(server: ArqRedis) -> AsyncIterator[Start]:
-    """Starts a receiver with a gate of these fields."""
+    """Starts a receiver with an account policy of these fields."""
     async with AsyncExitStack() as stack:
 
         async def start_it(**fields: Any) -> RunningReceiver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal
@@ -10,12 +11,15 @@ import orjson
 import pytest
 import structlog
 
+from broker.errors import BrokerUnavailableError
+from broker.records import Job
 from konvox.signatures import sign_hmac_sha256
 from konvox_hooks.service.logging import configure_logging
-from receiver import access_log, connection, listener
-from receiver.group_commit import GroupCommit
+from receiver import access_log, listener
+from receiver.errors import OverloadedError
+from receiver.group_commit import GroupCommit, OnResult
 from tests.support.events import body_of
-from tests.support.http import TOKEN, RunningReceiver, http_request
+from tests.support.http import TOKEN, RunningReceiver, chunked, http_request
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -55,7 +59,7 @@ def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what a test configures; and give it a logger that is new, since structlog keeps a used one as it was."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    for module in (access_log, connection, listener):
+    for module in (access_log, listener):
         monkeypatch.setattr(module, "logger", structlog.get_logger("receiver"))
     yield
     root.handlers[:] = handlers
@@ -79,7 +83,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 async def test_no_secret_is_logged(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], level: str, log_format: Literal["json", "console"]
 ) -> None:
-    """No token, no secret, no signature and nothing of a body, whatever the request and whatever is wrong with it."""
+    """The log holds no token, secret or signature and nothing of a body, whatever the request is."""
     configure_logging(level, log_format)
     for request in REQUESTS.values():
         await signed.send(request)
@@ -91,7 +95,7 @@ async def test_no_secret_is_logged(
 
 
 async def test_each_request_has_its_line(signed: RunningReceiver, capsys: pytest.CaptureFixture[str]) -> None:
-    """With method, path without what may be a token, status, time and sender; good ones at debug only."""
+    """A line has method, masked path, status, time and sender; a request that succeeds has one at debug only."""
     configure_logging("debug", "json")
     for why in ("accepted", "a wrong token", "a wrong method"):
         await signed.send(REQUESTS[why])
@@ -104,15 +108,15 @@ async def test_each_request_has_its_line(signed: RunningReceiver, capsys: pytest
     assert all(line["remote"] == "127.0.0.1" and line["duration_ms"] >= 0 for line in requests)
 
 
-async def test_bad_http_is_told_by_its_kind(signed: RunningReceiver, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be read as a request is no fault of ours: the kind of its fault, at info."""
+async def test_bad_http_is_logged_by_its_kind(signed: RunningReceiver, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be read as a request is no fault of ours: the log has the kind of its fault, at info."""
     configure_logging("info", "json")
     await signed.send(REQUESTS["a signature with a zero byte"])
-    told = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.malformed"]
-    assert [(line["level"], line["error"]) for line in told] == [("info", "BadHttpMessage")]
+    logged = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.malformed"]
+    assert [(line["level"], line["error"]) for line in logged] == [("info", "BadHttpMessage")]
 
 
-async def test_a_fault_of_our_own_is_told_with_its_traceback(
+async def test_a_fault_of_our_own_is_logged_with_its_traceback(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is a 500, and an error in the log with what it takes to fix it, but without secrets."""
@@ -132,18 +136,49 @@ async def test_a_fault_of_our_own_is_told_with_its_traceback(
     assert not any(secret in err for secret in SECRETS)
 
 
+@pytest.mark.parametrize(
+    ("error", "event", "reason"),
+    [
+        (BrokerUnavailableError("gone"), "event.not_stored", "gone"),
+        (OverloadedError("too much"), "request.shed", "too much"),
+    ],
+)
+async def test_an_outage_and_an_overload_are_logged_apart(
+    start: Start,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    event: str,
+    reason: str,
+) -> None:
+    """Each has an event of its own with its reason, on both ways through the listener."""
+
+    def fail(_self: GroupCommit, _job: Job, on_result: OnResult) -> None:
+        """Answer with the error."""
+        asyncio.get_running_loop().call_soon(on_result, error)
+
+    monkeypatch.setattr(GroupCommit, "submit", fail)
+    configure_logging("info", "json")
+    receiver = await start(tokens=[TOKEN])
+    in_chunks = http_request(HOOK, chunked(BODY), headers=[("Transfer-Encoding", "chunked")])
+    for request in (http_request(HOOK, BODY), in_chunks):
+        assert (await receiver.send(request)).status == 503
+    logged = [line for line in lines(capsys.readouterr().err) if line["event"] in {"event.not_stored", "request.shed"}]
+    assert [(line["event"], line["level"], line["reason"]) for line in logged] == [(event, "warning", reason)] * 2
+
+
 async def test_the_log_says_how_many_events_came(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
-    """One line for all of them, now and then, rather than one for each."""
-    monkeypatch.setattr(listener, "TALLY_SECONDS", 0.01)
+    """There is one line for all events of a second, rather than one for each."""
+    monkeypatch.setattr(listener, "COUNTS_SECONDS", 0.01)
     configure_logging("info", "json")
     receiver = await start(tokens=[TOKEN])
     for number in (1, 2, 1):
         await receiver.deliver(body_of(number))
-    told: list[dict[str, Any]] = []
-    while sum(line["accepted"] + line["duplicates"] for line in told) < 3:
+    logged: list[dict[str, Any]] = []
+    while sum(line["accepted"] + line["duplicates"] for line in logged) < 3:
         await receiver.send(http_request("/healthz", method="GET"))
-        told += [line for line in lines(capsys.readouterr().err) if line["event"] == "events.received"]
-    assert sum(line["accepted"] for line in told) == 2
-    assert sum(line["duplicates"] for line in told) == 1
+        logged += [line for line in lines(capsys.readouterr().err) if line["event"] == "events.received"]
+    assert sum(line["accepted"] for line in logged) == 2
+    assert sum(line["duplicates"] for line in logged) == 1

@@ -13,6 +13,7 @@ from broker.admission import AdmissionPolicy, to_redis
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from receiver import app, listener
+from receiver.errors import OverloadedError
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.verification import AccountPolicy
@@ -26,7 +27,7 @@ REQUEST = http_request(HOOK, body_of(1))
 
 
 class HeldCommit:
-    """Redis behind a gate: batches wait until they are let through."""
+    """Redis behind a barrier: batches wait until they are let through."""
 
     def __init__(self, server: ArqRedis) -> None:
         self._to_redis = to_redis(server, AdmissionPolicy())
@@ -58,7 +59,7 @@ async def waiting(held: HeldCommit) -> AsyncIterator[tuple[PublicListener, int]]
 
 @pytest.mark.parametrize("cut", [1, 20, REQUEST.index(b"\r\n\r\n") + 2, len(REQUEST) - 1])
 async def test_a_request_may_come_in_two_pieces(receiver: RunningReceiver, cut: int) -> None:
-    """Cut in the method, in the path, at the end of the head or in the body; the connection stays open."""
+    """A request may be cut in the method, the path, the end of the head or the body; the connection stays open."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     for status in ("accepted", "duplicate"):
         writer.write(REQUEST[:cut])
@@ -69,7 +70,7 @@ async def test_a_request_may_come_in_two_pieces(receiver: RunningReceiver, cut: 
 
 
 async def test_the_next_request_may_begin_behind_the_last(receiver: RunningReceiver) -> None:
-    """Whatever of it comes along with the one before is not lost."""
+    """The beginning of a request that comes along with the one before is not lost."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(REQUEST + REQUEST[:30])
     assert (await read_answer(reader)).json["status"] == "accepted"
@@ -81,7 +82,7 @@ async def test_the_next_request_may_begin_behind_the_last(receiver: RunningRecei
 async def test_requests_that_come_while_one_waits_are_answered_in_turn(
     waiting: tuple[PublicListener, int], held: HeldCommit
 ) -> None:
-    """The sender does not wait for its answer: the second request is read behind the first."""
+    """A sender that does not wait for its answers gets them in turn."""
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
     writer.write(REQUEST)
     await held.arrived.wait()
@@ -97,7 +98,7 @@ async def test_requests_that_come_while_one_waits_are_answered_in_turn(
 async def test_a_sender_that_dawdles_is_not_waited_for(
     receiver: RunningReceiver, monkeypatch: pytest.MonkeyPatch, part: bytes
 ) -> None:
-    """Its connection is closed, with a 408 if it has begun a request; the others are served meanwhile."""
+    """A slow sender's connection is closed, with a 408 if it has begun a request; others are served meanwhile."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(part)
     assert (await receiver.deliver(body_of(2))).status == 200
@@ -112,7 +113,7 @@ async def test_a_sender_that_dawdles_is_not_waited_for(
 async def test_a_connection_in_use_is_not_idle(
     waiting: tuple[PublicListener, int], held: HeldCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the store takes, the sender that waits for its answer gets it."""
+    """A sender that waits for its answer gets it, however long the store takes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
     writer.write(REQUEST)
     await held.arrived.wait()
@@ -129,13 +130,13 @@ async def test_a_connection_in_use_is_not_idle(
 async def test_a_sender_that_goes_away_does_not_lose_its_event(
     waiting: tuple[PublicListener, int], held: HeldCommit, server: ArqRedis
 ) -> None:
-    """It closes its connection before the answer: the event is kept, and counted."""
+    """An event is kept and counted although its sender closes the connection before the answer."""
     _, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
     writer.write(REQUEST)
     await held.arrived.wait()
     writer.transport.abort()
     held.let_through.set()
-    await waiting[0].admission.drain()
+    await waiting[0].group_commit.drain()
     assert waiting[0].counters.accepted == 1
     assert await server.zcard(keys.QUEUE) == 1
 
@@ -167,7 +168,7 @@ async def test_a_stop_answers_what_has_come(waiting: tuple[PublicListener, int],
 
 
 async def test_a_stop_does_not_wait_for_ever(held: HeldCommit) -> None:
-    """What is not answered in the time that it is given is cut off: without a 200 the sender tries again."""
+    """A request that is not answered in the given time is cut off: without a 200 the sender tries again."""
     public = PublicListener([AccountPolicy(tokens=[TOKEN])], GroupCommit(held.write), stop_seconds=0)
     reader, writer = await asyncio.open_connection("127.0.0.1", await public.start("127.0.0.1", 0))
     writer.write(REQUEST)
@@ -176,11 +177,11 @@ async def test_a_stop_does_not_wait_for_ever(held: HeldCommit) -> None:
     assert await reader.read() == b""
     writer.close()
     held.let_through.set()
-    await public.admission.drain()
+    await public.group_commit.drain()
 
 
 async def test_both_ways_give_the_same_answers(receiver: RunningReceiver) -> None:
-    """A plain delivery, and the same one in chunks, which is left to aiohttp."""
+    """A plain delivery gets the same answer as the same one in chunks, which is left to aiohttp."""
     chunks = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")]
     for body in (body_of(1), b"[]", b"hello"):
         await receiver.deliver(body)
@@ -193,11 +194,12 @@ async def test_both_ways_give_the_same_answers(receiver: RunningReceiver) -> Non
     ("error", "status", "said"),
     [
         (BrokerUnavailableError("gone"), 503, "not stored, try again"),
+        (OverloadedError("too much"), 503, "too many requests, try again"),
         (RuntimeError("a fault"), 500, "a fault of the receiver's own"),
     ],
 )
 async def test_an_event_that_is_not_kept_is_not_answered_with_200(error: Exception, status: int, said: str) -> None:
-    """503 while nothing takes events, with `Retry-After`; 500 for a fault of our own. The connection stays."""
+    """An outage and an overload are a 503 with `Retry-After`, a fault of our own is a 500. The connection stays."""
 
     async def refuse(_: Sequence[Job]) -> list[bool]:
         """Keep nothing."""
@@ -210,12 +212,15 @@ async def test_an_event_that_is_not_kept_is_not_answered_with_200(error: Excepti
         answer = await read_answer(reader)
         assert (answer.status, answer.json) == (status, {"error": said})
         assert answer.header("Retry-After") == ("5" if status == 503 else None)
+    counters = public.counters
+    assert counters.unavailable == (2 if isinstance(error, BrokerUnavailableError) else 0)
+    assert counters.shed == (2 if isinstance(error, OverloadedError) else 0)
     writer.close()
     await public.stop()
 
 
 async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is held in memory as a whole, so only some are read at a time: 503 for the next, until there is room."""
+    """A large body is held in memory as a whole, so the next one gets a 503 until there is room for it."""
     monkeypatch.setattr(app, "MOST_BODIES", 1)
     large = http_request(HOOK, body_of(1, subject="x" * 100_000))
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
@@ -223,6 +228,8 @@ async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch
     while (refused := await receiver.send(large)).status == 200:
         pass  # the first has not been read that far yet
     assert (refused.status, refused.header("Retry-After")) == (503, "5")
+    assert refused.json == {"error": "too many requests, try again"}
+    assert (receiver.counters.shed, receiver.counters.unavailable) == (1, 0)
     assert (await receiver.deliver(body_of(2))).status == 200
     writer.write(large[-1:])
     assert (await read_answer(reader)).status == 200
@@ -230,8 +237,21 @@ async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch
     writer.close()
 
 
+async def test_a_sender_that_asks_before_it_sends_its_body_is_told_to(receiver: RunningReceiver) -> None:
+    """A request with `Expect: 100-continue` gets the 100 that its sender waits for, and then its answer."""
+    headers = [("Content-Type", "application/json"), ("Expect", "100-continue")]
+    head, _, body = http_request(HOOK, body_of(1), headers=headers).partition(b"\r\n\r\n")
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    writer.write(head + b"\r\n\r\n")
+    async with asyncio.timeout(20):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await read_answer(reader)).json["status"] == "accepted"
+    writer.close()
+
+
 async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> None:
-    """With a word about it, and without telling which software answers."""
+    """The answer says what is wrong, and does not say which software answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(b"\x16\x03\x01 hello\r\n\r\n")
     answer = await read_answer(reader)
@@ -242,14 +262,15 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
 
 
 async def test_too_many_connections_are_sent_away(server: ArqRedis) -> None:
-    """With a 503; before it comes to that, answers end their connections, so that others get in."""
-    admission = GroupCommit(to_redis(server, AdmissionPolicy()))
-    public = PublicListener([AccountPolicy(tokens=[TOKEN])], admission, stop_seconds=1, most_connections=5)
+    """A connection too many gets a 503. Shortly before that, answers end their connections to make room for others."""
+    group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
+    public = PublicListener([AccountPolicy(tokens=[TOKEN])], group_commit, stop_seconds=1, most_connections=5)
     port = await public.start("127.0.0.1", 0)
     many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
     refused = await read_answer(many[5][0])
     assert (refused.status, refused.json["error"]) == (503, "too many connections, try again")
     assert (refused.header("Retry-After"), refused.header("Connection")) == ("5", "close")
+    assert (public.counters.shed, public.counters.unavailable) == (1, 0)
     many[0][1].write(REQUEST)
     answer = await read_answer(many[0][0])
     assert (answer.status, answer.header("Connection")) == (200, "close")

@@ -38,7 +38,7 @@ async def fragile(own_valkey: ValkeyServer) -> AsyncIterator[RunningReceiver]:
 
 
 async def test_what_was_answered_with_200_is_in_redis(receiver: RunningReceiver, redis_url: str) -> None:
-    """The job, its place in the queue, the log entry, the dedupe key and the count are there when the answer comes."""
+    """When the answer comes, the job, its place in the queue, the log entry, the dedupe key and the count are there."""
     agent = [("User-Agent", "Konvox/1.0"), ("Authorization", "Bearer s3cret"), ("Cookie", "s3cret")]
     event_id = (await receiver.deliver(body_of(1), headers=agent)).json["id"]
     connection = connect(redis_url)
@@ -61,7 +61,7 @@ async def test_what_was_answered_with_200_is_in_redis(receiver: RunningReceiver,
 
 
 async def test_no_credential_is_kept(start: Start, server: Server) -> None:
-    """Neither the token nor the signature nor another header's secret stands anywhere in Redis."""
+    """Neither the token nor the signature nor another header's secret is anywhere in Redis."""
     receiver = await start(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=["the-signing-secret"])
     signature = sign_hmac_sha256(body_of(1), secret="the-signing-secret")
     headers = [("X-Konvox-Signature", signature), ("Authorization", "Bearer s3cret"), ("X-API-Key", "s3cret")]
@@ -72,7 +72,7 @@ async def test_no_credential_is_kept(start: Start, server: Server) -> None:
 
 
 async def test_the_same_body_four_times_at_once_is_one_event(receiver: RunningReceiver, server: Server) -> None:
-    """One is accepted, three are duplicates of it, and one job waits."""
+    """Of four deliveries at once one is accepted, three are duplicates, and one job waits."""
     answers = await asyncio.gather(*(receiver.deliver(body_of(1)) for _ in range(4)))
     assert [answer.status for answer in answers] == [200] * 4
     assert sorted(answer.json["status"] for answer in answers) == ["accepted", "duplicate", "duplicate", "duplicate"]
@@ -82,7 +82,7 @@ async def test_the_same_body_four_times_at_once_is_one_event(receiver: RunningRe
 
 
 async def test_many_events_at_once_are_each_accepted_once(receiver: RunningReceiver, server: Server) -> None:
-    """Three deliveries of each of a hundred events, all at once, each with the answer that is its own."""
+    """Three deliveries of each of a hundred events, all at once, each get the answer of their own event."""
     answers = await asyncio.gather(*(receiver.deliver(body_of(number % 100)) for number in range(300)))
     accepted = [answer.json["id"] for answer in answers if answer.json["status"] == "accepted"]
     assert len(accepted) == len(set(accepted)) == 100
@@ -92,7 +92,7 @@ async def test_many_events_at_once_are_each_accepted_once(receiver: RunningRecei
 
 
 async def test_redis_gone_is_503_until_it_is_back(fragile: RunningReceiver, own_valkey: ValkeyServer) -> None:
-    """At once, with a `Retry-After`; health still answers; and once Redis is back, so are the events."""
+    """Without Redis the answer is a 503 at once, health still answers, and once Redis is back events are accepted."""
     own_valkey.kill()
     for number in (1, 2):
         assert_unavailable(await in_time(fragile.deliver(body_of(number))))
@@ -103,7 +103,7 @@ async def test_redis_gone_is_503_until_it_is_back(fragile: RunningReceiver, own_
 
 
 async def test_redis_hung_is_503_until_it_goes_on(fragile: RunningReceiver, own_valkey: ValkeyServer) -> None:
-    """In time for Konvox, for all who wait at that moment; and once Redis goes on, so do the events."""
+    """While Redis hangs, all who wait get a 503 in time for Konvox, and events are taken again once it goes on."""
     assert own_valkey.process is not None
     own_valkey.process.send_signal(signal.SIGSTOP)
     try:
@@ -117,7 +117,7 @@ async def test_redis_hung_is_503_until_it_goes_on(fragile: RunningReceiver, own_
 
 
 async def test_there_is_no_200_before_redis_has_answered(fragile: RunningReceiver, own_valkey: ValkeyServer) -> None:
-    """While Redis is silent the request waits; it is answered when Redis is."""
+    """While Redis is silent a request waits, and it is answered when Redis is."""
     assert own_valkey.process is not None
     own_valkey.process.send_signal(signal.SIGSTOP)
     try:

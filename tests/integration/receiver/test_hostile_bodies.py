@@ -68,7 +68,7 @@ async def large(start: Start) -> RunningReceiver:
 
 
 async def test_a_body_of_exactly_the_limit_is_accepted(receiver: RunningReceiver) -> None:
-    """With its length announced, and in chunks."""
+    """A body of the limit is accepted, whether its length is announced or it comes in chunks."""
     body = body_of_size(LIMIT_BYTES)
     assert len(body) == LIMIT_BYTES
     assert (await receiver.deliver(body)).json["status"] == "accepted"
@@ -80,14 +80,14 @@ async def test_a_body_of_exactly_the_limit_is_accepted(receiver: RunningReceiver
 async def test_a_body_over_the_limit_is_refused_before_it_is_sent(
     receiver: RunningReceiver, server: ArqRedis, length: str
 ) -> None:
-    """The `Content-Length` is enough: not a byte of the body is on its way when the answer comes."""
+    """The `Content-Length` is enough to refuse a body: the answer comes before a byte of it is sent."""
     answer = await receiver.send(http_request(HOOK, headers=[("Content-Length", length)]))
     assert (answer.status, answer.json) == (413, TOO_LARGE)
     assert await server.dbsize() == 0
 
 
 async def test_a_sender_that_goes_on_sending_gets_the_answer(receiver: RunningReceiver) -> None:
-    """What it still sends is read and thrown away: a connection cut short would cost it the answer."""
+    """The rest of a refused body is read and thrown away: a connection cut short would cost the sender its answer."""
     body = b"[" * 4_000_000
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(http_request(HOOK, body))
@@ -97,7 +97,7 @@ async def test_a_sender_that_goes_on_sending_gets_the_answer(receiver: RunningRe
 
 
 async def test_a_refused_sender_does_not_hold_the_connection(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it has had its time, the connection is closed."""
+    """The connection of a refused sender is closed once it has had its time."""
     monkeypatch.setattr(listener, "LINGER_SECONDS", 0.1)
     receiver = await start(tokens=[TOKEN], max_body_bytes=LIMIT_BYTES)
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
@@ -112,7 +112,7 @@ async def test_a_refused_sender_does_not_hold_the_connection(start: Start, monke
 async def test_a_chunked_body_over_the_limit_is_refused(
     receiver: RunningReceiver, server: ArqRedis, over_bytes: int
 ) -> None:
-    """Nobody announced its size: it is refused as soon as it is over."""
+    """A body whose size nobody announced is refused as soon as it is over the limit."""
     body = chunked(body_of_size(LIMIT_BYTES + over_bytes))
     answer = await receiver.send(http_request(HOOK, body, headers=[CHUNKED]))
     assert (answer.status, answer.json) == (413, TOO_LARGE)
@@ -129,7 +129,7 @@ async def test_an_endless_chunked_body_is_refused_while_it_is_being_sent(receive
     "encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "compress", "identity, gzip", "nonsense"]
 )
 async def test_any_content_encoding_gets_415(receiver: RunningReceiver, server: ArqRedis, encoding: str) -> None:
-    """Known or not, and whatever the body is."""
+    """Every encoding is refused, known or not, whatever the body is."""
     answer = await receiver.deliver(body_of(1), headers=[("Content-Encoding", encoding)])
     assert (answer.status, answer.json) == (415, COMPRESSED)
     twice = [("Content-Encoding", "identity"), ("Content-Encoding", encoding)]
@@ -138,7 +138,7 @@ async def test_any_content_encoding_gets_415(receiver: RunningReceiver, server: 
 
 
 async def test_a_bomb_is_refused_before_it_is_inflated(receiver: RunningReceiver) -> None:
-    """The answer comes on the headers alone: not a byte of the bomb has been sent by then."""
+    """A compressed body is refused on its headers alone, before a byte of it is sent."""
     bomb = gzip.compress(b"[" * 15_000_000)
     assert len(bomb) < LIMIT_BYTES
     headers = [("Content-Encoding", "gzip"), ("Content-Length", str(len(bomb)))]
@@ -166,7 +166,7 @@ async def test_identity_is_no_encoding(receiver: RunningReceiver) -> None:
 async def test_what_is_no_json_gets_400_and_the_receiver_goes_on(
     large: RunningReceiver, server: ArqRedis, why: str
 ) -> None:
-    """Never a 500, never a crash, nothing in Redis; the next event is accepted."""
+    """A body that is not JSON gets a 400 and leaves nothing in Redis, and the next event is accepted."""
     answer = await large.deliver(NO_JSON[why])
     assert answer.status == 400
     assert answer.json["error"].startswith("not a Konvox event: ")
@@ -186,5 +186,5 @@ async def test_what_is_no_json_gets_400_and_the_receiver_goes_on(
     ],
 )
 async def test_what_is_odd_and_json_is_accepted(large: RunningReceiver, data: bytes) -> None:
-    """What can be read is kept."""
+    """A body that can be read as an event is accepted, however odd it is."""
     assert (await large.deliver(b'{"event": "a", "data": ' + data + b"}")).json["status"] == "accepted"

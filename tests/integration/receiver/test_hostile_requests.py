@@ -86,7 +86,7 @@ BAD_SIGNATURES: dict[str, list[str | bytes]] = {
 
 @pytest.mark.parametrize("why", BAD_HTTP)
 async def test_bad_http_gets_400(receiver: RunningReceiver, server: ArqRedis, why: str) -> None:
-    """With a good token, and nothing of it gets to Redis; the next event is accepted."""
+    """Bad HTTP is refused in spite of a good token, nothing of it gets to Redis, and the next event is accepted."""
     assert (await receiver.send(BAD_HTTP[why])).status == 400
     assert await server.dbsize() == 0
     assert (await receiver.deliver(body_of(2))).json["status"] == "accepted"
@@ -96,7 +96,7 @@ async def test_bad_http_gets_400(receiver: RunningReceiver, server: ArqRedis, wh
 async def test_a_body_that_does_not_arrive_in_time_gets_408(
     receiver: RunningReceiver, server: ArqRedis, monkeypatch: pytest.MonkeyPatch, rest: bytes
 ) -> None:
-    """It dawdles, or breaks while it is being read, of which aiohttp does not tell: the connection is not held."""
+    """A body that stops, or breaks in a way that aiohttp does not report, does not hold the connection."""
     monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(http_request(HOOK, b"5\r\n" + BODY[:5] + b"\r\n", headers=[CHUNKED], close=True))
@@ -114,7 +114,7 @@ async def test_a_body_that_does_not_arrive_in_time_gets_408(
 async def test_a_body_that_breaks_off_is_no_event(
     receiver: RunningReceiver, server: ArqRedis, headers: list[tuple[str, str]]
 ) -> None:
-    """The sender goes away in the middle of it: nothing is stored, and no fault of ours is counted."""
+    """When the sender goes away in the middle of a body, nothing is stored, and no fault of ours is counted."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     part = b"5\r\n" + BODY[:5] + b"\r\n" if headers == [CHUNKED] else BODY[:5]
     writer.write(http_request(HOOK, part, headers=headers))
@@ -128,7 +128,7 @@ async def test_a_body_that_breaks_off_is_no_event(
 @pytest.mark.parametrize("why", BAD_SIGNATURES)
 @pytest.mark.parametrize("token", [TOKEN, None], ids=["with token", "without token"])
 async def test_a_bad_signature_gets_401(start: Start, server: ArqRedis, why: str, token: str | None) -> None:
-    """With a good token and without one, and nothing of it gets to Redis; the good signature is accepted."""
+    """A bad signature is refused with and without a good token, nothing gets to Redis, and the good one is accepted."""
     receiver = await start(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET])
     answer = await receiver.deliver(BODY, token=token, headers=[(HEADER, value) for value in BAD_SIGNATURES[why]])
     assert answer.status == 401
@@ -139,7 +139,7 @@ async def test_a_bad_signature_gets_401(start: Start, server: ArqRedis, why: str
 
 @pytest.mark.parametrize("name", ["User-Agent", "Content-Type", "webhook-id", "webhook-timestamp"])
 async def test_a_header_that_is_no_utf8_does_no_harm(receiver: RunningReceiver, name: str) -> None:
-    """It is kept as well as it can be, and those that are written in the same batch are not drawn in."""
+    """Such a header is kept as well as it can be, and the other events of its batch are stored."""
     value = b"application/json; charset=\xff\xfe" if name == "Content-Type" else b"agent \xff\xfe"
     odd = http_request(HOOK, BODY, headers=[(name, value)])
     answers = await asyncio.gather(receiver.send(odd), *(receiver.deliver(body_of(number)) for number in range(2, 6)))

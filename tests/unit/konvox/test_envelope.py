@@ -67,7 +67,7 @@ def reordered(value: Any, order: random.Random) -> Any:
 def test_order_white_space_and_escapes_do_not_change_the_id(
     fields: dict[str, Any], order: random.Random, indent: int | None, ascii_only: bool, blank: str
 ) -> None:
-    """The order of keys, white space and escapes at any depth do not change an event's id."""
+    """However an event is written, at whatever depth, it has the same id."""
     rewritten = json.dumps(reordered(fields, order), indent=indent, ensure_ascii=ascii_only)
     minted = id_of_body(f"{blank}{rewritten}{blank}".encode())
     assert minted == id_of(fields)
@@ -89,7 +89,7 @@ def test_order_white_space_and_escapes_do_not_change_the_id(
 @example(field="data", one=10**40, other="1" + "0" * 40, rest={})
 @example(field="data", one={"a": None}, other={}, rest={})
 def test_a_change_in_an_identity_field_is_another_event(field: str, one: Any, other: Any, rest: dict[str, Any]) -> None:
-    """Any change in an identity field makes another event, whatever else the body holds."""
+    """Any change in an identity field makes another id, whatever else is in the body."""
     assume(json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True))
     fields = {**rest, **FIELDS}
     assert id_of(fields | {field: one}) != id_of(fields | {field: other})
@@ -100,7 +100,7 @@ def test_a_change_in_an_identity_field_is_another_event(field: str, one: Any, ot
 @given(one=EVENT_NAMES, other=EVENT_NAMES)
 @example(one="contact.replied", other="contact.replied ")
 def test_another_name_is_another_event(one: str, other: str) -> None:
-    """Another event name makes another event, even if only white space differs."""
+    """Another name makes another id, also where only white space differs."""
     assert (id_of(FIELDS | {"event": one}) == id_of(FIELDS | {"event": other})) is (one == other)
 
 
@@ -129,7 +129,7 @@ def test_the_identity_can_be_chosen() -> None:
     ],
 )
 def test_ids_stay_as_they_are(body: bytes, minted: str) -> None:
-    """Ids never change, because other systems and the dedupe window of an updated receiver depend on them."""
+    """An id is the same in every version: programs downstream and the dedupe window of an update rely on it."""
     assert id_of_body(body) == minted
 
 
@@ -140,7 +140,7 @@ def test_numbers_beyond_any_float_are_told_from_null() -> None:
 
 
 def test_keys_that_stand_twice_are_read_one_way() -> None:
-    """If a key stands twice, the last one counts, for the id and for all later readers."""
+    """The last of two equal keys counts, for the id as for every later reader of the body."""
     body = b'{"event": "a", "event": "b", "data": 1, "data": 2}'
     assert parse_envelope(body).type == "b"
     assert id_of_body(body) == id_of({"event": "b", "data": 2})
@@ -148,7 +148,7 @@ def test_keys_that_stand_twice_are_read_one_way() -> None:
 
 @given(fields=st.dictionaries(st.text(max_size=10), JSON_VALUES), name=EVENT_NAMES)
 def test_an_event_is_read_as_it_is(fields: dict[str, Any], name: str) -> None:
-    """An event keeps all its fields, and only its name is required."""
+    """All fields of an event are read, whatever they are, and only the name is required."""
     fields = {**fields, "event": name}
     assert parse_envelope(json.dumps(fields).encode()) == Envelope(name, fields)
 
@@ -164,14 +164,14 @@ def test_an_event_is_read_as_it_is(fields: dict[str, Any], name: str) -> None:
 @example(b"-")
 @example(b'"\\ud800"')
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
-    """Random bytes are refused as a malformed event, and raise nothing else."""
+    """Noise is refused with MalformedEventError."""
     with pytest.raises(MalformedEventError):
         parse_envelope(body)
 
 
 @given(body=st.sampled_from([json.dumps(FIELDS).encode(), b'{"event":"a","data":[1e9,null]}']), data=st.data())
 def test_no_near_miss_raises_anything_else(body: bytes, data: st.DataObject) -> None:
-    """A good body with a few changed bytes is an event with an id, or is refused as a malformed event."""
+    """A good body with a few bytes changed is an event with an id, or is refused with MalformedEventError."""
     changed = bytearray(body)
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
@@ -186,7 +186,7 @@ def test_no_near_miss_raises_anything_else(body: bytes, data: st.DataObject) -> 
 @pytest.mark.parametrize("depth", [10, 190, 199, 200, 201, 250, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 def test_what_can_be_read_has_an_id_at_any_depth(opening: bytes, closing: bytes, depth: int) -> None:
-    """Every body that can be read has an id at any depth: the reader's limit is below that of the writer."""
+    """The reader's limit of depth comes before that of the writer, which mints the id."""
     body = b'{"event": "a", "data": ' + opening * depth + b"1" + closing * depth + b"}"
     try:
         envelope = parse_envelope(body)
@@ -230,7 +230,7 @@ def test_what_python_could_not_write_is_refused_when_read(sign: bytes, digits: i
     ],
 )
 def test_the_reason_says_what_is_wrong(body: bytes, reason: str) -> None:
-    """The reason of a refusal says what is wrong with the body."""
+    """The reason is in words for the sender and the log."""
     with pytest.raises(MalformedEventError) as refused:
         parse_envelope(body)
     assert refused.value.reason == reason
@@ -250,7 +250,7 @@ def test_the_reason_says_what_is_wrong(body: bytes, reason: str) -> None:
     ],
 )
 def test_the_reason_holds_nothing_of_the_body(body: bytes) -> None:
-    """The reason holds no part of the body, because it is logged and sent back."""
+    """The reason may be logged and sent back, because it holds nothing of the body."""
     with pytest.raises(MalformedEventError) as refused:
         parse_envelope(body)
     assert "s3cret" not in str(refused.value)
@@ -258,11 +258,11 @@ def test_the_reason_holds_nothing_of_the_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("company", [None, 1, ["clxyz123"], {"id": "clxyz123"}, True])
 def test_a_company_that_is_no_text_is_none(company: Any) -> None:
-    """A company id that is no text counts as none."""
+    """An id of another kind is not taken for a company."""
     assert parse_envelope(orjson.dumps(FIELDS | {"companyId": company})).company_id is None
 
 
 def test_the_company_is_read() -> None:
-    """The company id is read unchanged, and is None if it is missing."""
+    """The company is read as it is on the wire, and is None where it is missing."""
     assert parse_envelope(orjson.dumps(FIELDS)).company_id == "clxyz123"
     assert parse_envelope(b'{"event": "a", "company_id": "clxyz123"}').company_id is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,15 @@ from multidict import CIMultiDict
 from standardwebhooks.webhooks import Webhook
 
 from konvox.errors import SignatureError
-from konvox.schemes import MESSAGE_ID_HEADER, SCHEMES, STANDARD_SIGNATURE_HEADER, TIMESTAMP_HEADER, Delivery, SchemeName
+from konvox.schemes import (
+    DEFAULT_SCHEME,
+    MESSAGE_ID_HEADER,
+    SCHEMES,
+    STANDARD_SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    Delivery,
+    SchemeName,
+)
 from konvox.signatures import TOLERANCE_SECONDS, sign_timestamped, verify_timestamped
 
 HEADER = "X-Konvox-Signature"
@@ -95,12 +104,27 @@ def test_several_timestamped_signatures_may_stand() -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["", "t=,v1=", "t=1614265330", "v1=" + "0" * 64, "t=1614265330,t=1614265330,v1=00", "t=+1614265330,v1=00", "t=1e9"],
+    ["", "t=,v1=", "t=1614265330", "v1=" + "0" * 64, "t=+1614265330,v1=00", "t=1e9"],
 )
 def test_malformed_timestamped_headers_are_refused(header: str) -> None:
-    """A header without a time or signature, with two times, or with a time that is no plain number is refused."""
+    """A header without a time, with a time that is no plain number, or without a signature is refused."""
     with pytest.raises(SignatureError):
         verify_timestamped(BODY, [header], secrets=["s"], now_seconds=NOW)
+
+
+def test_a_second_time_is_refused_although_the_signature_is_good() -> None:
+    """A header with two times is refused, the same or another, before or after the good signature's own."""
+    good = sign_timestamped(BODY, secret="s", now_seconds=NOW)
+    verify_timestamped(BODY, [good], secrets=["s"], now_seconds=NOW)
+    for header in (f"{good},t={NOW}", f"t={NOW},{good}", f"{good},t={NOW + 1}", f"t={NOW + 1},{good}", f"{good},t="):
+        with pytest.raises(SignatureError, match="one time"):
+            verify_timestamped(BODY, [header], secrets=["s"], now_seconds=NOW)
+
+
+def test_the_names_of_the_schemes_are_one_list() -> None:
+    """Every name is a scheme, and the default is one of them."""
+    assert tuple(SCHEMES) == get_args(SchemeName)
+    assert DEFAULT_SCHEME in SCHEMES
 
 
 @given(names, st.binary(max_size=200), secrets, st.integers(0, 10**11))

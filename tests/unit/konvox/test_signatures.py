@@ -45,7 +45,7 @@ def test_published_vectors(secret: str, body: bytes, digest: str) -> None:
 
 @given(body=st.binary(), secret=SECRETS, others=st.lists(SECRETS, max_size=3), data=st.data())
 def test_what_is_signed_verifies(body: bytes, secret: str, others: list[str], data: st.DataObject) -> None:
-    """A signature verifies in each notation, at any position of its secret."""
+    """A signature verifies in each notation, wherever its secret is among others."""
     secrets = data.draw(st.permutations([secret, *others]))
     signature = sign_hmac_sha256(body, secret=secret)
     for value in (signature, signature.removeprefix("sha256="), in_base64(body, secret)):
@@ -54,7 +54,7 @@ def test_what_is_signed_verifies(body: bytes, secret: str, others: list[str], da
 
 @given(body=st.binary(min_size=1), secret=SECRETS, data=st.data())
 def test_any_changed_byte_is_refused(body: bytes, secret: str, data: st.DataObject) -> None:
-    """A changed, an additional or a missing byte of the body is refused."""
+    """A body with one byte changed, one more or one less is refused."""
     position = data.draw(st.integers(0, len(body) - 1))
     flipped = body[position] ^ data.draw(st.integers(1, 255))
     signature = sign_hmac_sha256(body, secret=secret)
@@ -87,7 +87,7 @@ def test_any_changed_character_of_a_signature_is_refused(data: st.DataObject) ->
 
 
 def test_base64_is_not_read_leniently() -> None:
-    """The last base64 character, some bits of which decoders ignore, must be exact too."""
+    """The last character holds bits that decoders ignore; another character there is refused all the same."""
     good = in_base64(b"body", "s")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     neighbour = good[:-2] + alphabet[alphabet.index(good[-2]) + 1] + "="
@@ -104,20 +104,20 @@ def test_base64_is_not_read_leniently() -> None:
 @example(body=b"", values=["0" * 100_001], secrets=["s"])
 @example(body=b"", values=["="], secrets=["\ud800"])
 def test_no_input_raises_anything_else(body: bytes, values: list[str], secrets: list[str]) -> None:
-    """Any headers raise nothing but `SignatureError`, and nothing verifies that was not signed."""
+    """Whatever the headers hold, they are refused with SignatureError, and nothing that was not signed is accepted."""
     with pytest.raises(SignatureError):
         verify_hmac_sha256(body, values, secrets=secrets)
 
 
 @given(st.lists(st.sampled_from("0123456789abcdefABCDEF+/= sha256=\t\n\x00ÿ\udcff"), max_size=80).map("".join))
 def test_no_near_miss_raises_anything_else(value: str) -> None:
-    """Texts of the right characters and about the right length raise nothing but `SignatureError`."""
+    """Texts of the right characters, in all lengths about the right one, are refused with SignatureError."""
     with pytest.raises(SignatureError):
         verify_hmac_sha256(b"body", [value], secrets=["s"])
 
 
 def test_one_header_is_expected() -> None:
-    """No header and two headers are refused, each with its own message."""
+    """A missing header and a second one are each refused with a reason of their own, however good they are."""
     good = sign_hmac_sha256(b"body", secret="s")
     with pytest.raises(SignatureError, match="missing"):
         verify_hmac_sha256(b"body", [], secrets=["s"])
@@ -133,7 +133,7 @@ def test_without_secrets_nothing_is_right() -> None:
 
 @given(body=st.binary(min_size=8), value=st.text(min_size=8))
 def test_the_error_holds_nothing_of_the_request(body: bytes, value: str) -> None:
-    """The error holds no part of the request, because it is logged and sent back."""
+    """The error may be logged and sent back, because it holds nothing of the request."""
     with pytest.raises(SignatureError) as refused:
         verify_hmac_sha256(body, [value], secrets=["the-secret"])
     assert str(refused.value) in {
@@ -146,14 +146,14 @@ def test_the_error_holds_nothing_of_the_request(body: bytes, value: str) -> None
 @example(candidate="\ud800", tokens=["\ud800", "é"])
 @example(candidate="", tokens=[])
 def test_a_token_matches_if_it_is_one_of_them(candidate: str, tokens: list[str]) -> None:
-    """A token matches if it is one of the configured ones, for any texts."""
+    """A text matches exactly if it is one of the configured tokens, whatever it and they are."""
     assert token_matches(candidate, tokens) is (candidate in tokens)
     assert token_matches(candidate, [*tokens, candidate])
     assert token_matches(candidate, [candidate, *tokens])
 
 
 def test_all_tokens_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token is compared with all configured ones, and so the time does not tell which one matched."""
+    """No comparison is left out after a match, so the time taken does not tell which token it was."""
     compared: list[bytes] = []
 
     def compare(presented: bytes, token: bytes) -> bool:

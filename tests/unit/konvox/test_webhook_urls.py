@@ -33,5 +33,5 @@ def test_a_url_is_masked_whatever_it_is(url: str, shown: str) -> None:
     st.sampled_from(["", "/", "//", "?a=b", "/?a=b", "/#a", "//?token"]),
 )
 def test_a_token_at_the_end_is_never_shown(folders: list[str], end: str) -> None:
-    """A token in the last segment is never shown, whatever surrounds it."""
+    """A token at the end of a path is masked, whatever is before it and after it."""
     assert "t0ken" not in masked_url("/".join(["https://a.example", *folders, "t0ken"]) + end)

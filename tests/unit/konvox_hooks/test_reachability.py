@@ -8,7 +8,7 @@ import pytest
 
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.registration.reachability import (
-    Heard,
+    Answer,
     NotPublicError,
     ReachError,
     Resolve,
@@ -47,7 +47,7 @@ from receiver.challenge import make_challenge
     ],
 )
 def test_which_addresses_are_local(address: str, local: bool) -> None:
-    """Every address that the internet does not route is local."""
+    """Every address that the internet does not lead to is local."""
     assert is_local(address) == local
 
 
@@ -75,14 +75,14 @@ def resolving_to(*addresses: str) -> Resolve:
     ],
 )
 async def test_local_urls_are_refused(url: str, addresses: tuple[str, ...]) -> None:
-    """A URL is refused even if only one of its host's addresses is local."""
+    """A URL is refused if any of the addresses that its host has is local."""
     with pytest.raises(NotPublicError, match="where Konvox cannot deliver") as refused:
         await refuse_local(url, resolve=resolving_to(*addresses))
     assert refused.value.exit_code == 2
 
 
 async def test_a_public_url_is_not_refused() -> None:
-    """A URL whose host has public addresses only is accepted."""
+    """A URL whose host has public addresses only is not refused."""
     await refuse_local("https://hooks.example.com", resolve=resolving_to("8.8.8.8", "2001:4860:4860::8888"))
 
 
@@ -94,7 +94,7 @@ async def test_a_name_without_an_address_is_a_fault() -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example.com"])
 async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
-    """A host name that no DNS server can hold is not looked up."""
+    """A name that DNS cannot hold is not looked up."""
     with pytest.raises(ReachError, match="no address for"):
         await refuse_local(f"https://{host}")
 
@@ -112,9 +112,9 @@ async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
     ],
 )
 def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, hint: str) -> None:
-    """Each kind of wrong answer has its own hint."""
+    """Each kind of answer has a hint of its own."""
     with pytest.raises(ReachError) as failed:
-        judge(Heard(status, body), make_challenge("token", "a-token-0123456789"))
+        judge(Answer(status, body), make_challenge("token", "a-token-0123456789"))
     assert fault in failed.value.fault
     assert hint in failed.value.hint
     assert failed.value.exit_code == 1
@@ -130,5 +130,5 @@ def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, hint: 
     ],
 )
 def test_only_a_sandbox_here_may_have_local_receivers(api_url: str | None, local: bool) -> None:
-    """Only a sandbox on this machine may have receivers on this machine."""
+    """A sandbox on this machine can deliver to this machine's own addresses, and Konvox elsewhere cannot."""
     assert sandbox_is_local(Settings(api_url=api_url)) == local

@@ -90,8 +90,8 @@ def test_the_hook_url(public_url: str, token: str | None, url: str) -> None:
     ],
 )
 def test_what_is_no_https_origin_is_refused(public_url: str) -> None:
-    """A URL that is no HTTPS origin is refused with a message that does not repeat it."""
-    with pytest.raises(ValueError, match="the public URL must") as caught:
+    """The message says what is expected, and does not repeat the value."""
+    with pytest.raises(ValueError, match="this must") as caught:
         hook_url(public_url, "token-0123456789")
     assert "token-0123456789" not in str(caught.value)
     assert "hidden" not in str(caught.value)
@@ -112,7 +112,7 @@ def test_what_is_no_https_origin_is_refused(public_url: str) -> None:
     ],
 )
 def test_a_masked_url_shows_no_token(url: str, shown: str) -> None:
-    """A masked URL shows no token, at any place of its path; a URL without a path stays whole."""
+    """A token is not shown wherever it is in the URL, and a URL without one is shown whole."""
     assert masked(url) == shown
     assert "token-0123456789" not in shown
 
@@ -123,7 +123,7 @@ def test_the_plan_does_not_show_the_token() -> None:
 
 
 def test_an_unknown_url_is_to_be_created() -> None:
-    """If Konvox lists no webhook, or only other URLs, each event is missing."""
+    """Where nothing or only other URLs are registered, every event is missing."""
     others = [Known(["a", "b"], url=URL + "0"), Known(["a", "b"], url="https://[broken")]
     expected = RegistrationPlan("create", URL, ("a", "b"), missing=("a", "b"))
     assert plan_registration([], url=URL, events=["b", "a", "b"]) == expected
@@ -131,7 +131,7 @@ def test_an_unknown_url_is_to_be_created() -> None:
 
 
 def test_the_same_url_and_events_are_as_wanted() -> None:
-    """The order of events, and repeated events, make no difference."""
+    """The order of the events and repetitions do not matter."""
     plan = plan_registration([Known(["b", "a", "b"])], url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("registered", URL, ("a", "b"), webhook_ids=("wh1",))
 
@@ -146,7 +146,7 @@ def test_the_same_url_and_events_are_as_wanted() -> None:
     ],
 )
 def test_other_events_differ(existing: list[str], missing: tuple[str, ...], extra: tuple[str, ...]) -> None:
-    """Missing events and extra events are listed apart."""
+    """Missing and unwanted events are told apart."""
     plan = plan_registration([Known(existing)], url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("differs", URL, ("a", "b"), missing, extra, webhook_ids=("wh1",))
 
@@ -158,14 +158,14 @@ def test_one_that_is_switched_off_differs() -> None:
 
 
 def test_what_counts_is_what_all_registrations_of_the_url_deliver() -> None:
-    """The events of all active webhooks with the URL count together."""
+    """Two webhooks that deliver half of the events each are enough, and an inactive one adds nothing."""
     halves = [Known(["a"], id="wh1"), Known(["b"], id="wh2"), Known(["c"], active=False, id="wh3")]
     plan = plan_registration(halves, url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("registered", URL, ("a", "b"), webhook_ids=("wh1", "wh2", "wh3"))
 
 
 def test_what_a_wildcard_takes_is_not_too_much() -> None:
-    """An extra event that a wildcard handler wants is no difference, and any other one is."""
+    """An event that somebody has subscribed by hand for a wildcard is no difference; another one is."""
     existing = [Known(["a.1", "a.2", "b.1"])]
     plan = plan_registration(existing, url=URL, events=["a.1"], is_wanted=lambda name: name.startswith("a."))
     assert (plan.state, plan.extra) == ("differs", ("b.1",))
@@ -190,7 +190,7 @@ def test_which_urls_are_the_same(listed: str, same: bool) -> None:
 
 
 async def test_only_a_plan_to_create_is_carried_out() -> None:
-    """Only a plan to create a webhook is carried out."""
+    """Where the registration is as wanted, or differs, nothing is registered."""
     client = Client([Known(["a"])])
     for events in (["a"], ["b"]):
         assert await register(client, plan_registration(client.known, url=URL, events=events)) is None
@@ -198,7 +198,7 @@ async def test_only_a_plan_to_create_is_carried_out() -> None:
 
 
 async def test_what_is_created_is_then_as_wanted() -> None:
-    """After a registration, a new plan finds nothing to do."""
+    """The next look at Konvox finds the new webhook."""
     client = Client()
     created = await register(client, plan_registration([], url=URL, events=["b", "a"]))
     assert created == Known(("a", "b"), id="new")
@@ -217,14 +217,14 @@ async def test_what_is_created_is_then_as_wanted() -> None:
     ],
 )
 def test_what_is_due(existing: list[Known], due: tuple[str, ...], due_with_missing: tuple[str, ...]) -> None:
-    """The missing events of a known URL are registered if asked for, but not while it is switched off."""
+    """A known endpoint gets its missing events if asked for, and nothing while it is switched off."""
     plan = plan_registration(existing, url=URL, events=["a", "b"])
     assert plan.to_register() == due
     assert plan.to_register(add_missing=True) == due_with_missing
 
 
 async def test_the_missing_events_are_registered_beside() -> None:
-    """The missing events are registered as a second webhook, and both together deliver all wanted events."""
+    """The two webhooks together deliver what is wanted."""
     client = Client([Known(["a"])])
     plan = plan_registration(client.known, url=URL, events=["a", "b", "c"])
     assert await register(client, plan, add_missing=True) == Known(("b", "c"), id="new")
@@ -270,5 +270,5 @@ def look(*existing: Known, urls: Sequence[str] = (URL, OLD_URL)) -> Survey:
     ],
 )
 def test_the_survey(existing: list[Known], found: Survey) -> None:
-    """The survey counts all events that are delivered to the receiver with any token, and nothing else."""
+    """The survey covers all that is delivered to the receiver, whatever the token, and nothing that goes elsewhere."""
     assert look(*existing) == found

@@ -126,6 +126,12 @@ def test_short_tokens_are_taken_and_counted_as_weak() -> None:
     assert load(HOOK_TOKENS=f"short,{TOKEN}").weak_tokens() == 1
 
 
+@pytest.mark.parametrize(("characters", "weak"), [(1, 1), (15, 1), (16, 0), (17, 0)])
+def test_a_token_of_sixteen_characters_is_not_weak(characters: int, weak: int) -> None:
+    """A token of 15 characters is weak, and one of 16 is not."""
+    assert load(HOOK_TOKENS="t" * characters).weak_tokens() == weak
+
+
 @pytest.mark.parametrize(
     "bad", ["with?a-question", "with#a-hash", "with/a/slash/in/it/somewhere", "with blanks in between it", "ü" * 20]
 )

@@ -25,7 +25,7 @@ def answered(challenge: Challenge, *, tokens: tuple[str, ...] = TOKENS, secrets:
     ("kind", "common"), [*(("token", token) for token in TOKENS), *(("signing secret", secret) for secret in SECRETS)]
 )
 def test_every_holder_can_answer(kind: Kind, common: str) -> None:
-    """With any of its tokens and secrets, not only the first."""
+    """A receiver answers with any of its tokens and secrets, not only the first."""
     challenge = make_challenge(kind, common)
     assert challenge.is_answered_by(answered(challenge))
 
@@ -40,13 +40,13 @@ def test_every_holder_can_answer(kind: Kind, common: str) -> None:
     ],
 )
 def test_nobody_else_gets_an_answer(kind: Kind, common: str, tokens: tuple[str, ...], secrets: tuple[str, ...]) -> None:
-    """Not with another token, not with a secret for a token, and not from a receiver that holds nothing."""
+    """Another token, a secret in place of a token, and a receiver that holds nothing lead to no answer."""
     challenge = make_challenge(kind, common)
     assert answer_challenge(challenge.header, tokens=tokens, signing_secrets=secrets) is None
 
 
 def test_nothing_secret_is_sent() -> None:
-    """Neither in the header nor in what stands in the token's place in the path, nor is anything in the repr."""
+    """The token is neither in the header nor in the nonce, which takes its place in the path; no key is in the repr."""
     challenge = make_challenge("token", TOKENS[0])
     assert TOKENS[0] not in challenge.header + challenge.nonce
     assert "key" not in repr(challenge)
@@ -60,7 +60,7 @@ def test_no_nonce_is_used_twice() -> None:
 
 
 def test_a_challenge_is_not_its_own_answer() -> None:
-    """Whoever sends everything back has not answered."""
+    """Sending everything back is no answer."""
     challenge = make_challenge("token", TOKENS[0])
     nonce, _, proof = challenge.header.partition(".")
     for echo in (nonce, proof, challenge.header):
@@ -78,7 +78,7 @@ def test_no_proof_is_a_signature_of_konvox() -> None:
 
 @given(position=st.integers(0, 107), character=st.characters(codec="latin-1"))
 def test_any_other_character_is_refused(position: int, character: str) -> None:
-    """In the nonce, in the proof and between them."""
+    """A changed character in the nonce, in the proof or between them makes the challenge invalid."""
     header = make_challenge("token", TOKENS[0]).header
     changed = header[:position] + character + header[position + 1 :]
     answer = answer_challenge(changed, tokens=TOKENS, signing_secrets=SECRETS)
@@ -87,12 +87,12 @@ def test_any_other_character_is_refused(position: int, character: str) -> None:
 
 @given(header=st.text(), body=st.binary())
 def test_whatever_comes_nothing_is_raised(header: str, body: bytes) -> None:
-    """Neither by a header nor by an answer."""
+    """No header and no answer raises an error."""
     assert answer_challenge(header, tokens=TOKENS, signing_secrets=SECRETS) is None
     assert not make_challenge("token", TOKENS[0]).is_answered_by(body)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'{"challenge": 1}', b'{"challenge": "\xc3\xa9"}', b'{"other": ""}'])
 def test_json_of_another_shape_is_no_answer(body: bytes) -> None:
-    """It is not ours."""
+    """JSON that is not of our shape is no answer."""
     assert not make_challenge("token", TOKENS[0]).is_answered_by(body)

@@ -1,4 +1,4 @@
-"""A connection in any pieces: every byte is answered for, or handed to aiohttp, and none is lost or taken twice."""
+"""A connection in any pieces, without a network: no byte is lost or taken twice, and what it keeps is bounded."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.records import Job
-from receiver.connection import Connection
+from receiver.connection import MAX_PLAIN_BYTES, Connection
+from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
-from receiver.reception import Verifier
-from receiver.verification import AccountPolicy
+from receiver.verification import AccountPolicy, Verifier
 from tests.support.events import body_of
 from tests.support.http import TOKEN, http_request
 
@@ -28,14 +28,14 @@ ODD = [
 
 
 class AiohttpEnd(asyncio.Protocol):
-    """Stands where aiohttp's protocol does, and keeps what it is given."""
+    """Stands in for aiohttp's protocol, and keeps what it is given."""
 
     def __init__(self) -> None:
-        self.came = b""
+        self.received = b""
 
     def data_received(self, data: bytes) -> None:
         """Keep it."""
-        self.came += data
+        self.received += data
 
 
 class Wire(asyncio.Transport):
@@ -45,6 +45,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = False
+        self.is_read = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep it."""
@@ -55,25 +56,28 @@ class Wire(asyncio.Transport):
         self.closed = True
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Whom what comes goes to from now on."""
+        """Give the protocol what comes from now on."""
         assert isinstance(protocol, asyncio.Protocol)
         self.protocol: asyncio.Protocol = protocol
 
     def pause_reading(self) -> None:
-        """Nothing to pause."""
+        """Note it."""
+        self.is_read = False
 
     def resume_reading(self) -> None:
-        """Nothing to resume."""
+        """Note it."""
+        self.is_read = True
 
 
 class ConnectionOwner:
     """The listener that the connection belongs to, with a store that takes everything."""
 
-    pressed = False
+    is_shedding = False
 
     def __init__(self) -> None:
-        self.reception = Verifier([AccountPolicy(tokens=[TOKEN])])
-        self.admission = GroupCommit(self._write)
+        self.verifier = Verifier([AccountPolicy(tokens=[TOKEN])])
+        self.group_commit = GroupCommit(self._write)
+        self.counters = Counters()
         self.aiohttp = AiohttpEnd()
         self.kept: list[str] = []
 
@@ -81,32 +85,38 @@ class ConnectionOwner:
         self.kept += [job.record.body for job in jobs]
         return [True] * len(jobs)
 
-    def joined(self, _: Connection) -> bool:
+    def opened(self, _: Connection) -> bool:
         """It may stay."""
         return True
 
-    def left(self, _: Connection) -> None:
+    def closed(self, _: Connection) -> None:
         """It is gone."""
 
     def aiohttp_protocol(self) -> asyncio.Protocol:
-        """The end of the way."""
+        """The protocol that stands in for it."""
         return self.aiohttp
 
 
-async def play(pieces: Sequence[bytes], *, at_once: bool) -> tuple[ConnectionOwner, Wire]:
-    """Let these pieces come by a connection; `at_once`: without waiting for answers in between."""
-    front, wire = ConnectionOwner(), Wire()
-    connection = Connection(front, asyncio.get_running_loop())
+def connect() -> tuple[ConnectionOwner, Wire, Connection]:
+    """A connection that has just been made."""
+    owner, wire = ConnectionOwner(), Wire()
+    connection = Connection(owner, asyncio.get_running_loop())
     wire.set_protocol(connection)
     connection.connection_made(wire)
+    return owner, wire, connection
+
+
+async def play(pieces: Sequence[bytes], *, at_once: bool) -> tuple[ConnectionOwner, Wire]:
+    """Send these pieces by a connection; `at_once`: without waiting for answers in between."""
+    owner, wire, connection = connect()
     for piece in pieces:
         wire.protocol.data_received(piece)
         if not at_once:
-            await front.admission.drain()
-    await front.admission.drain()
+            await owner.group_commit.drain()
+    await owner.group_commit.drain()
     while connection.busy:  # what came meanwhile is read when the answer is given
-        await front.admission.drain()
-    return front, wire
+        await owner.group_commit.drain()
+    return owner, wire
 
 
 @given(
@@ -115,23 +125,75 @@ async def play(pieces: Sequence[bytes], *, at_once: bool) -> tuple[ConnectionOwn
     at_once=st.booleans(),
 )
 def test_no_byte_is_lost_or_taken_twice(requests: list[bytes], cuts: set[int], at_once: bool) -> None:
-    """The first requests are answered here, all from some request on are aiohttp's, and nothing between is missing."""
+    """The first requests are answered here, and from some request on aiohttp gets every byte."""
     stream = b"".join(requests)
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     pieces = [stream[start:end] for start, end in pairwise(edges)]
-    front, wire = asyncio.run(play(pieces, at_once=at_once))
+    owner, wire = asyncio.run(play(pieces, at_once=at_once))
     answered = wire.written.count(b"HTTP/1.1 200 OK\r\n")
-    assert len(front.kept) == answered
-    assert b"".join(requests[:answered]) + front.aiohttp.came == stream
+    assert len(owner.kept) == answered
+    assert b"".join(requests[:answered]) + owner.aiohttp.received == stream
     assert all(request in PLAIN for request in requests[:answered])
     assert not wire.closed
 
 
 @given(noise=st.binary(min_size=1, max_size=200), cuts=st.sets(st.integers(1, 199), max_size=4))
 def test_no_noise_breaks_a_connection(noise: bytes, cuts: set[int]) -> None:
-    """It is waited for more, refused with a 400, or handed over whole; nothing of it is kept."""
+    """Noise makes the connection wait for more, answer 400, or give all of it to aiohttp; no event comes of it."""
     edges = [0, *sorted(cut for cut in cuts if cut < len(noise)), len(noise)]
     pieces = [noise[start:end] for start, end in pairwise(edges)]
-    front, wire = asyncio.run(play(pieces[:1], at_once=True))
-    assert front.kept == []
+    owner, wire = asyncio.run(play(pieces[:1], at_once=True))
+    assert owner.kept == []
     assert wire.written == b"" or (wire.written.startswith(b"HTTP/1.1 400 ") and wire.closed)
+
+
+async def test_pipelined_bytes_are_bounded_while_an_event_waits() -> None:
+    """A sender that does not wait for its answers is read no further than the bound, and again after the answer."""
+    owner, wire, connection = connect()
+    too_much = http_request(HOOK, body_of(6, subject="x" * MAX_PLAIN_BYTES))
+    is_read = []
+    for data in (PLAIN[0], PLAIN[1], too_much):
+        connection.data_received(data)
+        is_read.append(wire.is_read)
+    assert connection.busy
+    await owner.group_commit.drain()
+    is_read.append(wire.is_read)
+    assert is_read == [True, True, False, True]
+    assert wire.written.count(b"HTTP/1.1 200 OK\r\n") == 1
+    assert owner.aiohttp.received == PLAIN[1] + too_much  # together they are no plain delivery
+
+
+async def test_what_fits_the_bound_is_read_on() -> None:
+    """A pipelined request of modest length does not pause the connection, and is answered in its turn."""
+    owner, wire, connection = connect()
+    connection.data_received(PLAIN[0])
+    connection.data_received(PLAIN[1])
+    assert wire.is_read
+    while connection.busy:
+        await owner.group_commit.drain()
+    assert wire.written.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert owner.aiohttp.received == b""
+
+
+async def test_the_clock_of_a_request_starts_with_its_first_byte() -> None:
+    """A connection may have been idle for long: its next request has all its time, and no more for coming in pieces."""
+    _, _, connection = connect()
+    now = asyncio.get_running_loop().time()
+    connection.since = now - 1000
+    connection.data_received(PLAIN[0][:10])
+    assert connection.reading
+    assert connection.since >= now
+    connection.since = began = now - 5
+    connection.data_received(PLAIN[0][10:20])
+    assert connection.since == began
+
+
+async def test_the_clock_of_an_idle_connection_starts_with_its_last_answer() -> None:
+    """A connection that has just been answered is not ended for the time that the answer took."""
+    owner, _, connection = connect()
+    connection.data_received(PLAIN[0])
+    now = asyncio.get_running_loop().time()
+    connection.since = now - 1000
+    await owner.group_commit.drain()
+    assert not connection.reading
+    assert connection.since >= now

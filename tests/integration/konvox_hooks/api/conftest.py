@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `konvox-hooks api`: a shell, and a sandbox to call."""
+"""A shell for each test of `konvox-hooks api`, in an empty folder, with nothing configured."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aiohttp.test_utils import TestServer
 
 from konvox.sandbox import SandboxConfig, create_sandbox
 from tests.integration.konvox.scripted_konvox import KEY
-from tests.support.api_shell import READ_KEY, ApiShell
+from tests.support.api import READ_KEY, ApiShell
 
 ServerFor = Callable[[web.Application], Awaitable[TestServer]]
 
 
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiShell]:
-    """A shell in an empty folder without settings; a command's logging configuration is undone."""
+    """A shell in an empty folder, with nothing configured; the logging that a command sets up is undone."""
     for name in [name for name in os.environ if name.startswith("KONVOX_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -38,7 +38,7 @@ def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.fixture
 async def sandbox_for(shell: ApiShell, aiohttp_server: ServerFor) -> Callable[..., Awaitable[ApiShell]]:
-    """Makes a shell that is configured for a new sandbox."""
+    """Makes the shell one that is configured for a fresh sandbox."""
 
     async def start(**fields: Any) -> ApiShell:
         """Start a sandbox, and configure the command for it."""

@@ -1,4 +1,4 @@
-"""Tests of the settings of `konvox-hooks api`: what is missing, what replaces inferred values, and accounts."""
+"""The settings and the accounts that `konvox-hooks api` uses, and others with it."""
 
 from __future__ import annotations
 
@@ -22,32 +22,26 @@ from konvox_hooks.commands import api
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.service.worker import konvox_access
 from tests.integration.konvox.scripted_konvox import KEY, envelope, scripted
-from tests.support.api_shell import OTHER_KEY, READ_KEY, TOKEN, URL, WEBHOOK, ApiShell
+from tests.support.api import (
+    OTHER_KEY,
+    READ_KEY,
+    TOKEN,
+    URL,
+    WEBHOOK,
+    ApiShell,
+)
 from worker.surroundings import surroundings
 
 ServerFor = Callable[[web.Application], Awaitable[TestServer]]
 
 
-@pytest.mark.parametrize(("given", "missing"), [({}, ["API_URL", "API_KEY"]), ({"API_KEY": KEY}, ["API_URL"])])
-async def test_missing_settings_are_named_with_an_example(
-    shell: ApiShell, given: dict[str, str], missing: list[str]
-) -> None:
-    """All missing settings are named at once with examples, and the exit code is 2."""
-    shell.configure(**given)
-    outcome = await shell.api("campaigns", "list")
-    assert (outcome.exit_code, outcome.out) == (2, "")
-    lines = outcome.err.removeprefix("konvox-hooks: ").splitlines()
-    assert [line.partition(":")[0] for line in lines] == [f"KONVOX_{name}" for name in missing]
-    assert all(f"(example: KONVOX_{name}=" in line for name, line in zip(missing, lines, strict=True))
-
-
 def put_right(shell: ApiShell) -> None:
-    """Set all inferred values to other ones."""
+    """Configure everything that is inferred differently."""
     shell.configure(API_AUTH="x-api-key", API_PATHS="webhooks=/v2/hooks", API_SECRET_FIELDS="webhookKey")
 
 
 async def test_what_is_inferred_can_be_put_right(shell: ApiShell) -> None:
-    """`api` uses the set header of the key, paths, and field of the secret."""
+    """`api` uses the configured header of the key, path and field of the secret."""
     put_right(shell)
     reply = envelope(WEBHOOK | {"webhookKey": "the-signing-secret"})
     async with scripted(reply) as konvox:
@@ -60,7 +54,7 @@ async def test_what_is_inferred_can_be_put_right(shell: ApiShell) -> None:
 
 
 async def test_register_uses_the_same_settings(shell: ApiShell, capsys: pytest.CaptureFixture[str]) -> None:
-    """`register` uses the same settings, and shows the path that it would call."""
+    """`register` uses these settings too, and shows the path in a dry run."""
     put_right(shell)
     register = ["register", "--no-check", "--events", "a.b", "--json"]
     async with scripted(envelope([]), envelope([]), envelope(WEBHOOK | {"webhookKey": "the-secret"})) as konvox:
@@ -76,7 +70,7 @@ async def test_register_uses_the_same_settings(shell: ApiShell, capsys: pytest.C
 
 
 async def test_handlers_use_the_same_settings(shell: ApiShell) -> None:
-    """`ctx.konvox` is a client with the same settings."""
+    """`ctx.konvox` is the client that the settings describe."""
     put_right(shell)
     job = Job.first(Record.capture(sample_body("contact.replied"), received_at_ms=0))
     handler = Handler("shop.handle", print, ("*",), "shop", "shop.py:1", is_async=False)
@@ -90,8 +84,8 @@ async def test_handlers_use_the_same_settings(shell: ApiShell) -> None:
     assert konvox.asked[0].headers["X-API-Key"] == KEY
 
 
-async def test_what_an_account_lacks_is_reported(shell: ApiShell) -> None:
-    """The message about a missing key, which no account inherits, or URL, which each inherits, says where to set it."""
+async def test_what_an_account_lacks_is_said(shell: ApiShell) -> None:
+    """A missing key is named in its own table, since it is not inherited, and a missing URL by its variable."""
     Path("accounts.toml").write_text('[acme]\nhook_tokens = ["a-token-only-acme-knows"]\n')
     shell.configure(ACCOUNTS_FILE="accounts.toml", API_KEY=KEY)
     refused = await shell.api("contacts", "list", "--account", "acme")
@@ -101,7 +95,7 @@ async def test_what_an_account_lacks_is_reported(shell: ApiShell) -> None:
 
 
 async def test_each_command_works_for_one_of_several_accounts(shell: ApiShell, aiohttp_server: ServerFor) -> None:
-    """`--account` chooses the key and the API of one account, and without it no call is made."""
+    """`--account` picks the key and, where it has its own, the API; without it nothing is called."""
     urls = [
         str((await aiohttp_server(create_sandbox(SandboxConfig(full_key=key, read_key=READ_KEY)))).make_url("/"))
         for key in (KEY, OTHER_KEY)

@@ -1,4 +1,4 @@
-"""Tests of `konvox-hooks api webhooks`: URLs and secrets are masked unless they are asked for."""
+"""`konvox-hooks api webhooks`: neither a token nor a signing secret is shown unless it is asked for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from tests.integration.konvox.scripted_konvox import failure, scripted
-from tests.support.api_shell import MASKED, READ_KEY, TOKEN, URL, ApiShell
+from tests.support.api import (
+    MASKED,
+    READ_KEY,
+    TOKEN,
+    URL,
+    ApiShell,
+)
 
 
 async def test_webhooks_of_the_sandbox_are_listed_without_their_tokens(
     sandbox_for: Callable[..., Awaitable[ApiShell]],
 ) -> None:
-    """A registered webhook is shown masked in the table and in the JSON, unless the URLs are asked for."""
+    """A webhook is shown masked in the table and in the JSON, unless the URLs are asked for."""
     shell = await sandbox_for()
     registered = await shell.api("webhooks", "register", "--url", URL, "--events", "contact.replied", "--json")
     assert registered.exit_code == 0
@@ -30,7 +36,7 @@ async def test_webhooks_of_the_sandbox_are_listed_without_their_tokens(
 
 
 async def test_a_url_can_come_from_stdin(sandbox_for: Callable[..., Awaitable[ApiShell]]) -> None:
-    """A URL that comes from stdin is in no process list."""
+    """A URL can be read from stdin, and then the list of processes does not show its token."""
     shell = await sandbox_for()
     shell.monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{URL}\n".encode())))
     assert (await shell.api("webhooks", "register", "--url", "-", "--events", "a.b")).exit_code == 0
@@ -38,7 +44,7 @@ async def test_a_url_can_come_from_stdin(sandbox_for: Callable[..., Awaitable[Ap
 
 
 async def test_a_signing_secret_is_shown_only_on_request(sandbox_for: Callable[..., Awaitable[ApiShell]]) -> None:
-    """A signing secret is shown only on request; otherwise a message says that there is one, and no list shows it."""
+    """Without the request the command says that there is a secret, and no list shows it."""
     shell = await sandbox_for(signing_secret="the-signing-secret")
     register = ("webhooks", "register", "--url", URL, "--events", "a.b")
     hidden, listed = await shell.api(*register), await shell.api("webhooks", "list", "--json", "--show-urls")
@@ -51,7 +57,7 @@ async def test_a_signing_secret_is_shown_only_on_request(sandbox_for: Callable[.
 
 
 async def test_a_read_key_may_list_and_not_register(sandbox_for: Callable[..., Awaitable[ApiShell]]) -> None:
-    """With a read key a list works, and a registration ends with Konvox's 403 and exit code 1."""
+    """A 403 is exit code 1, in Konvox's words."""
     shell = await sandbox_for()
     shell.configure(API_KEY=READ_KEY)
     assert (await shell.api("webhooks", "list")).exit_code == 0
@@ -61,7 +67,7 @@ async def test_a_read_key_may_list_and_not_register(sandbox_for: Callable[..., A
 
 
 async def test_a_refusal_that_repeats_the_url_is_masked(shell: ApiShell) -> None:
-    """If Konvox's message repeats the URL, its token is masked."""
+    """A token is masked in the words of Konvox too."""
     async with scripted(failure(409, f"{URL} is registered already")) as konvox:
         outcome = await shell.api("webhooks", "register", "--url", URL, "--events", "a.b", konvox=konvox)
     assert outcome.exit_code == 1

@@ -46,14 +46,14 @@ NOT_FOUND = {
 
 
 async def test_an_event_is_accepted(receiver: RunningReceiver) -> None:
-    """200, `accepted`, and the id that is minted from the content."""
+    """An event is answered with 200, `accepted`, and the id that is minted from its content."""
     answer = await receiver.deliver(body_of(1))
     assert answer.status == 200
     assert answer.json == {"status": "accepted", "id": event_id(parse_envelope(body_of(1)))}
 
 
 async def test_every_kind_of_connection_gets_the_same_answer(receiver: RunningReceiver) -> None:
-    """One that stays open, one that is to be closed, and one of HTTP/1.0: the same status, type and body."""
+    """Status, type and body are the same on a connection that stays, on one that ends, and with HTTP/1.0."""
     await receiver.deliver(body_of(1))
     stays = http_request(HOOK, body_of(1))
     answers = [
@@ -67,7 +67,7 @@ async def test_every_kind_of_connection_gets_the_same_answer(receiver: RunningRe
 
 
 async def test_many_requests_share_a_connection(receiver: RunningReceiver) -> None:
-    """One after the other, or sent all at once: each is answered in its turn, good ones among bad ones."""
+    """Requests one after the other, or all at once, are each answered in turn, good ones among bad ones."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     bodies = [body_of(1), b"no event", body_of(2), b"", body_of(1), body_of(3)]
     statuses = [200, 400, 200, 400, 200, 200]
@@ -82,7 +82,7 @@ async def test_many_requests_share_a_connection(receiver: RunningReceiver) -> No
 
 
 async def test_the_same_event_again_is_a_duplicate(receiver: RunningReceiver) -> None:
-    """200, `duplicate`, and the same id, also where only white space and the order of keys differ."""
+    """A repeated event is a 200, `duplicate`, with the same id, even if white space or the order of keys differs."""
     first = (await receiver.deliver(body_of(1))).json
     rewritten = orjson.dumps(dict(reversed(orjson.loads(body_of(1)).items())), option=orjson.OPT_INDENT_2)
     for body in (body_of(1), rewritten):
@@ -102,7 +102,7 @@ async def test_the_same_event_again_is_a_duplicate(receiver: RunningReceiver) ->
     ],
 )
 async def test_an_odd_event_is_accepted(receiver: RunningReceiver, body: bytes) -> None:
-    """An event of unknown type, or one that does not fit its model: a refusal would cost the event."""
+    """An event of unknown type, or one that does not fit its model, is accepted: a refusal would cost the event."""
     assert (await receiver.deliver(body)).json["status"] == "accepted"
 
 
@@ -131,7 +131,7 @@ async def test_a_request_without_content_type_is_taken_for_json(receiver: Runnin
     ],
 )
 async def test_what_is_no_event_gets_400(receiver: RunningReceiver, server: ArqRedis, body: bytes, error: str) -> None:
-    """The answer says what is wrong."""
+    """The answer to a body that is no event says what is wrong with it."""
     answer = await receiver.deliver(body)
     assert (answer.status, answer.json) == (400, {"error": error})
     assert await server.dbsize() == 0
@@ -139,7 +139,7 @@ async def test_what_is_no_event_gets_400(receiver: RunningReceiver, server: ArqR
 
 
 async def test_a_missing_signature_gets_401(start: Start, server: ArqRedis) -> None:
-    """With a signature configured a good token is not enough."""
+    """Where a signature is configured, a good token is not enough."""
     receiver = await start(tokens=[TOKEN], **SIGNED)
     for token in (TOKEN, None):
         answer = await receiver.deliver(body_of(1), token=token)
@@ -148,7 +148,7 @@ async def test_a_missing_signature_gets_401(start: Start, server: ArqRedis) -> N
 
 
 async def test_a_good_signature_gets_in(start: Start) -> None:
-    """With and without a token in the path; in hex with and without prefix, and in base64."""
+    """A signature is good with and without a token in the path, in hex with and without prefix, and in base64."""
     receiver = await start(tokens=[TOKEN], **SIGNED)
     body = body_of(1)
     signature = sign_hmac_sha256(body, secret=SECRET)
@@ -159,7 +159,7 @@ async def test_a_good_signature_gets_in(start: Start) -> None:
 
 
 async def test_a_wrong_token_is_not_found_however_well_signed(start: Start) -> None:
-    """A token in the path must be right, with a signature as well."""
+    """A token in the path must be right, whatever the signature is."""
     receiver = await start(tokens=[TOKEN], **SIGNED)
     headers = [(HEADER, sign_hmac_sha256(body_of(1), secret=SECRET))]
     assert (await receiver.deliver(body_of(1), token="wrong", headers=headers)).status == 404
@@ -167,7 +167,7 @@ async def test_a_wrong_token_is_not_found_however_well_signed(start: Start) -> N
 
 @pytest.mark.parametrize("company", [b'"clother"', b"null", b'["clmine"]', b'"clmine "'])
 async def test_another_company_gets_401(start: Start, server: ArqRedis, company: bytes) -> None:
-    """Also where the `companyId` is missing or no text."""
+    """An event of another company is refused, also where the `companyId` is missing or no text."""
     receiver = await start(tokens=[TOKEN], company_ids=frozenset({"clmine", "clours"}))
     answer = await receiver.deliver(b'{"event": "a", "companyId": ' + company + b"}")
     error = "the event's companyId is not one of those that are accepted here"
@@ -190,14 +190,14 @@ async def test_every_404_is_the_same_answer(receiver: RunningReceiver, server: A
 
 
 async def test_a_wrong_token_learns_nothing_about_the_body(receiver: RunningReceiver) -> None:
-    """Whatever is wrong with the request, without a good token it is a 404."""
+    """Without a good token every request is a 404, whatever else is wrong with it."""
     headers = [("Content-Type", "text/plain"), ("Content-Encoding", "gzip"), ("Content-Length", "999999999")]
     assert (await receiver.send(http_request("/hooks/konvox/wrong", headers=headers))).status == 404
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "json", "text/json"])
 async def test_another_content_type_gets_415(receiver: RunningReceiver, server: ArqRedis, content_type: str) -> None:
-    """What says that it is not JSON is not read."""
+    """A request that says that it is not JSON is refused unread."""
     answer = await receiver.send(http_request(HOOK, body_of(1), headers=[("Content-Type", content_type)]))
     assert (answer.status, answer.json) == (415, {"error": "the content type must be application/json"})
     assert await server.dbsize() == 0
@@ -214,7 +214,7 @@ async def test_health(receiver: RunningReceiver) -> None:
 
 
 async def test_tokens_and_secrets_are_rotated_without_a_refusal(start: Start) -> None:
-    """While both are configured, the old and the new ones get in, many at once; one that was never there does not."""
+    """While old and new tokens and secrets are configured, both are good, many at once, and a third is not."""
     receiver = await start(
         tokens=["new-token-012345", "old-token-012345"],
         scheme="hmac-sha256",
