@@ -1,6 +1,6 @@
-"""Measures receiver and worker side by side with others: `python -m benchmarks.run`, or `make bench`.
+"""Measures receiver and worker side by side with others: `make bench`, and for hours on end `make soak`.
 
-Each measure is a module or a package with `entries(*, quick)`: its contenders, ours first, and their targets.
-`python -m benchmarks.soak`, or `make soak`, takes one long sample, and looks at the processes all the while.
-Programs that only a peer's own environment can run are in `peers`. See `docs/performance.md`.
+`measures` has a file for each measure; its docstring says what is measured, how, how often, and the target. They share
+`harness`: processes, a fresh store, load, CPU time, statistics, the table. `peers` says how each contender is started
+and counted. `docs/performance.md` has the method and the figures.
 """

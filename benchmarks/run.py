@@ -1,106 +1,90 @@
 """`python -m benchmarks.run`: measure all contenders in turn, some rounds of it, and print one table."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
-from benchmarks import backlog, burst, growth, half_peak, machine, outage, report, rerun, scaling, spooling
-from benchmarks.drain import measure as drain
-from benchmarks.entry import Entry
-from benchmarks.figures import Sample
-from benchmarks.latency import measure as latency
+from benchmarks.harness.environment import describe
+from benchmarks.harness.figures import Contender, NotMeasuredError, Sample
+from benchmarks.harness.report import Report, Row, rows_of, run_folder
 from benchmarks.peers import install
-from benchmarks.processes import NotMeasuredError
-from benchmarks.receive import measure as receive
-from benchmarks.store import fresh_store
 
-ROUNDS = 3
-QUICK_ROUNDS = 1
+MEASURES = (
+    *("receive", "half-peak", "drain", "latency", "burst", "outage"),
+    *("spooling", "rerun", "scaling", "handlers", "body", "backlog"),
+)
+"""In the order of the table. Each is a file in `benchmarks/measures`."""
 
-MEASURES: dict[str, Callable[..., list[Entry]]] = {
-    "receive": receive.entries,
-    "half-peak": half_peak.entries,
-    "drain": drain.entries,
-    "latency": latency.entries,
-    "burst": burst.entries,
-    "outage": outage.entries,
-    "spooling": spooling.entries,
-    "rerun": rerun.entries,
-    "scaling": scaling.entries,
-    "handlers": growth.handlers_entries,
-    "body": growth.body_entries,
-    "backlog": backlog.entries,
-}
+_ROUNDS = 3
 
 
 async def run(names: Sequence[str], *, rounds: int, quick: bool) -> bool:
     """Measure, print and save. Returns whether every target is met.
 
     Raises:
-        NotMeasuredError: not everything could be measured; what could is printed and saved before.
+        NotMeasuredError: not everything could be measured; the rest is printed and saved before.
     """
-    chosen = [MEASURES[name](quick=quick) for name in names]
-    installed, skipped = installed_peers([entry for entries in chosen for entry in entries])
-    report.RESULTS.mkdir(exist_ok=True)
-    rows: list[report.Row] = []
+    chosen = [contenders_of(name, quick=quick) for name in names]
+    skipped = skipped_peers(chain(*chosen))
+    present = [[contender for contender in row if contender.peer not in skipped] for row in chosen]
+    rows: list[Row] = []
     failed: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(dir=report.RESULTS, prefix="run-") as folder:
-        async with fresh_store(Path(folder)) as store:
-            circumstances = machine.describe(await store.version(), Path(folder), install.versions(installed))
-        for entries in chosen:
-            present = [entry for entry in entries if entry.peer not in skipped]
-            rows += await _measured(present, rounds, Path(folder), failed)
-    missing = {**skipped, **failed}
-    print(report.markdown(circumstances, rows, missing, rounds=rounds))
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    print(f"\nAll samples: {report.save(circumstances, rows, missing, rounds=rounds, stamp=stamp)}")
+    with run_folder() as folder:
+        peers = {contender.peer for contender in chain(*present) if contender.peer is not None}
+        circumstances = await describe(folder, peers=install.versions(peers))
+        for contenders in present:
+            rows += await measured(contenders, rounds, folder, failed)
+    Report(circumstances, rounds, rows, {**skipped, **failed}).publish()
     if failed:
         raise NotMeasuredError(", ".join(failed))
     return all(row.meets_targets for row in rows)
 
 
-def installed_peers(entries: Sequence[Entry]) -> tuple[list[str], dict[str, str]]:
-    """Install what these need; returns which peers are there, and why the others are not."""
-    installed: list[str] = []
+def contenders_of(measure: str, *, quick: bool) -> list[Contender]:
+    """The contenders of a measure, ours first."""
+    module = import_module(f"benchmarks.measures.{measure.replace('-', '_')}")
+    contenders: list[Contender] = module.contenders(quick=quick)
+    return contenders
+
+
+def skipped_peers(contenders: Iterable[Contender]) -> dict[str, str]:
+    """Install what these need; returns why a peer is not there, by its name."""
     skipped: dict[str, str] = {}
-    for name in sorted({entry.peer for entry in entries if entry.peer is not None}):
+    for name in sorted({contender.peer for contender in contenders if contender.peer is not None}):
         try:
             install.ensure(name)
         except install.NotInstalledError as error:
             skipped[name] = str(error)
             print(f"skipped: {name}, because {error}", file=sys.stderr)
-        else:
-            installed.append(name)
-    return installed, skipped
+    return skipped
 
 
-async def _measured(entries: Sequence[Entry], rounds: int, folder: Path, failed: dict[str, str]) -> list[report.Row]:
-    """The rows of one measure. Who cannot be measured goes to `failed`; if that is us, there are no rows at all."""
-    rounds = min([rounds, *(entry.most_rounds for entry in entries if entry.most_rounds is not None)])
-    samples: dict[str, list[Sample]] = {entry.name: [] for entry in entries}
+async def measured(contenders: Sequence[Contender], rounds: int, folder: Path, failed: dict[str, str]) -> list[Row]:
+    """The rows of one measure. A contender that cannot be measured goes to `failed`; without ours there are no rows."""
+    rounds = min([rounds, *(each.most_rounds for each in contenders if each.most_rounds is not None)])
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     for round_number in range(1, rounds + 1):
-        for entry in entries:
-            if entry.name not in samples:
+        for contender in contenders:
+            if contender.name not in samples:
                 continue
+            title = f"{contender.measure}, {contender.name}"
             try:
-                sample = await entry.sample(folder)
+                sample = await contender.sample(folder)
             except (NotMeasuredError, TimeoutError) as error:
-                outcome = failed[f"{entry.measure}, {entry.name}"] = f"not measured: {error}".rstrip(": ")
-                del samples[entry.name]
+                outcome = failed[title] = f"not measured: {error}".rstrip(": ")
+                del samples[contender.name]
             else:
-                samples[entry.name].append(sample)
-                outcome = report.shown(sample.value, entry.unit)
-            print(f"round {round_number} of {rounds}: {entry.measure}, {entry.name}: {outcome}", file=sys.stderr)
-        if entries[0].name not in samples:
+                samples[contender.name].append(sample)
+                outcome = contender.unit.shown(sample.value)
+            print(f"round {round_number} of {rounds}: {title}: {outcome}", file=sys.stderr)
+        if contenders[0].name not in samples:
             return []
-    present = [entry for entry in entries if entry.name in samples]
-    return report.rows_of(present, [samples[entry.name] for entry in present])
+    present = [contender for contender in contenders if contender.name in samples]
+    return rows_of(present, [samples[contender.name] for contender in present])
 
 
 def main() -> int:
@@ -112,12 +96,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="|".join(MEASURES), help="what to measure; all by default")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work, not how fast is it")
-    parser.add_argument("--rounds", type=int, help=f"how many rounds; {ROUNDS} by default")
+    parser.add_argument("--rounds", type=int, help=f"how many rounds; {_ROUNDS} by default")
     options = parser.parse_args()
     unknown = set(options.measures) - set(MEASURES)
     if unknown:
         parser.error(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    rounds = options.rounds or (1 if options.quick else _ROUNDS)
     try:
         met = asyncio.run(run(options.measures or list(MEASURES), rounds=rounds, quick=options.quick))
     except NotMeasuredError as error:

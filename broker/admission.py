@@ -56,7 +56,7 @@ async def admit(server: Server | Pipe, jobs: Sequence[Job], policy: AdmissionPol
         keys.DELIVERY_PREFIX,
         keys.REPLAYS_PREFIX,
         keys.WAKE_CHANNEL,
-        keys.HAND_OVER_PREFIX,
+        keys.PUSH_PREFIX,
         policy.dedupe_seconds * 1000,
         policy.log_retention_seconds * 1000,
     ]

@@ -57,10 +57,10 @@ WAKE_CHANNEL = "konvox:wake"
 """Pub/sub channel on which an admission wakes the workers."""
 
 IDLE = "konvox:idle"
-"""Hash of worker to what it offers to take, while it has nothing to do: how many jobs, for how long, by which token."""
+"""Hash of worker to its standing claim: how many jobs, for how long, by which token. Only an idle worker has one."""
 
-HAND_OVER_PREFIX = "konvox:hand:"
-"""Pub/sub channel per worker, on which an admission hands events over to it that has offered to take some."""
+PUSH_PREFIX = "konvox:push:"
+"""Pub/sub channel per worker, on which an admission pushes events to a worker that has a standing claim."""
 
 
 def job_key(job_id: str) -> str:
@@ -68,9 +68,9 @@ def job_key(job_id: str) -> str:
     return JOB_PREFIX + job_id
 
 
-def hand_over_channel(worker: str) -> str:
-    """Where a worker hears what was handed over to it."""
-    return HAND_OVER_PREFIX + worker
+def push_channel(worker: str) -> str:
+    """Where a worker hears what is pushed to it."""
+    return PUSH_PREFIX + worker
 
 
 def seen_key(event_id: str) -> str:

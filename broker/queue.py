@@ -1,4 +1,4 @@
-"""The queue with leases: claim, renew, settle, hand back. Used by the worker only.
+"""The queue with leases: claim, renew, settle, release. Used by the worker only.
 
 The store is arq's: a sorted set of job ids by due time, and a string per job. A lease is a score in the future, so a
 stock arq worker leaves leased jobs alone, and the jobs of a dead worker fall due again by themselves.
@@ -47,14 +47,16 @@ class Claimed(NamedTuple):
     payload: bytes | None
 
 
-class Offer(NamedTuple):
-    """A worker's offer to be handed events over, which is good for one admission; see `broker/lua/admit.lua`.
+class StandingClaim(NamedTuple):
+    """A claim that waits in Redis for the next admission, which leases events to the worker and pushes them to it.
+
+    It is good for one push; see `broker/lua/admit.lua`.
 
     Attributes:
         worker: its name, with which and a colon all its tokens start.
-        token: the fence for what is handed over.
-        jobs: the most that it takes; 0 to make no new offer.
-        stands: whether it has made one, and has not heard of it since.
+        token: the fence for what is pushed.
+        jobs: the most to push; 0 to leave no new one.
+        stands: whether one stands already, as far as the worker knows.
     """
 
     worker: str
@@ -71,14 +73,14 @@ class ClaimRequest(NamedTuple):
         lease_ms: for how long they are ours without renewal.
         token: the fence for all of them; unique to this claim.
         suspect_wanted: whether one job that a worker has died with may be among them.
-        offer: what to offer if nothing is due; a standing one is withdrawn first if something is.
+        standing: what is to stand if nothing is due; one that stands already is withdrawn first if something is.
     """
 
     jobs: int
     lease_ms: int
     token: str
     suspect_wanted: bool
-    offer: Offer | None = None
+    standing: StandingClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,12 @@ class Claims:
     Attributes:
         jobs: what is ours now.
         next_due_ms: 0 if more is due, the ms until the next job falls due, or None if the queue is empty.
-        offer_stands: whether the worker may be handed events over.
+        claim_stands: whether events may be pushed to the worker.
     """
 
     jobs: list[Claimed]
     next_due_ms: int | None
-    offer_stands: bool = False
+    claim_stands: bool = False
 
 
 @dataclass(slots=True)
@@ -125,24 +127,24 @@ async def claim(pipe: Pipe, request: ClaimRequest) -> Claims:
 
 def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
     arguments = (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, int(request.suspect_wanted))
-    if request.offer is None:
+    if request.standing is None:
         return (*arguments, "", "", 0)
-    worker, token, jobs, stands = request.offer
+    worker, token, jobs, stands = request.standing
     return (*arguments, worker, f"{jobs} {request.lease_ms} {token}" if jobs else "", int(stands))
 
 
 def _claims(request: ClaimRequest, answer: Sequence[Any]) -> Claims:
-    next_due_ms, job_ids, payloads, offer_stands, *seen = answer
+    next_due_ms, job_ids, payloads, claim_stands, *seen = answer
     crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
         Claimed(job_id.decode(), request.token, crashes_seen, payload)
         for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
-    return Claims(jobs, None if next_due_ms < 0 else next_due_ms, bool(offer_stands))
+    return Claims(jobs, None if next_due_ms < 0 else next_due_ms, bool(claim_stands))
 
 
-def handed_over(message: bytes) -> list[Claimed]:
-    """What an admission has leased to a worker that had made an offer.
+def pushed(message: bytes) -> list[Claimed]:
+    """What an admission has leased to a worker that had a standing claim.
 
     The message is one line with the fence and the lengths in bytes of each job's id and payload; then these follow.
     """
@@ -237,7 +239,7 @@ def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -
 
 
 async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lease_ms: int) -> int:
-    """Renew all that a worker holds, and hand back what it was given without its hearing of it. No offer of it stands.
+    """Renew all that a worker knows it holds, release all else that it holds, and withdraw its standing claim.
 
     Args:
         server: Redis.
@@ -246,15 +248,15 @@ async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lea
         lease_ms: for how long the renewed ones are ours.
 
     Returns:
-        How many were handed back; neither an attempt nor a crash is counted for those.
+        How many were released; neither an attempt nor a crash is counted for those.
     """
     arguments: list[Argument] = [worker, lease_ms, *(claimed.job_id for claimed in claims)]
-    handed_back: int = await _RECOVER.run(server, (keys.QUEUE, keys.LEASES, keys.IDLE), arguments)
-    return handed_back
+    released: int = await _RECOVER.run(server, (keys.QUEUE, keys.LEASES, keys.IDLE), arguments)
+    return released
 
 
 async def release(server: Server, claims: Iterable[Claimed]) -> int:
-    """Hand jobs back at once without using an attempt. Returns how many were still ours."""
+    """Release jobs at once without using an attempt. Returns how many were still ours."""
     released: int = await _RELEASE.run(server, (keys.QUEUE, keys.LEASES), [keys.WAKE_CHANNEL, *_pairs(claims)])
     return released
 
@@ -278,7 +280,7 @@ def _in_full(settlement: Settlement) -> list[Argument]:
     return arguments
 
 
-def hand_back(server: BlockingServer, claims: Iterable[Claimed]) -> int:
+def release_blocking(server: BlockingServer, claims: Iterable[Claimed]) -> int:
     """The same as `release`, from a thread of its own."""
     names = (keys.QUEUE, keys.LEASES)
     released: int = _RELEASE.run_blocking(server, names, [keys.WAKE_CHANNEL, *_pairs(claims)])

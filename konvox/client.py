@@ -20,12 +20,12 @@ from typing import Self
 
 import aiohttp
 
-from konvox.api.backoff import RetryPolicy
+from konvox.api.backoff import CallRetries
 from konvox.api.calls import Campaigns, Connections, Contacts, SenderIdentities, Webhooks
 from konvox.api.transport import AuthScheme, Transport, access
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 
-__all__ = ["KonvoxClient", "RetryPolicy"]
+__all__ = ["CallRetries", "KonvoxClient"]
 
 
 class KonvoxClient:
@@ -37,7 +37,7 @@ class KonvoxClient:
         session: the session to use, which stays open; without it the client makes its own and closes it.
         auth: whether the key goes into `Authorization: Bearer` or into `X-API-Key`.
         timeout_seconds: how long one attempt may take.
-        retry: how often and when a call is repeated; `RetryPolicy(attempts=1)` for never.
+        retry: how often and when a call is repeated; `CallRetries(attempts=1)` for never.
         paths: the resources' paths, if the inferred ones are wrong.
         secret_fields: the fields that may hold a new webhook's signing secret, if the inferred ones are wrong.
 
@@ -53,12 +53,12 @@ class KonvoxClient:
         session: aiohttp.ClientSession | None = None,
         auth: AuthScheme = "bearer",
         timeout_seconds: float = 10,
-        retry: RetryPolicy | None = None,
+        retry: CallRetries | None = None,
         paths: Paths = DEFAULT_PATHS,
         secret_fields: Sequence[str] = SECRET_FIELDS,
     ) -> None:
         how = access(api_url, api_key, auth=auth, timeout_seconds=timeout_seconds)
-        self._transport = Transport(how, session=session, retry=retry or RetryPolicy())
+        self._transport = Transport(how, session=session, retry=retry or CallRetries())
         self.campaigns = Campaigns(self._transport, paths.campaigns)
         self.contacts = Contacts(self._transport, paths.contacts)
         self.sender_identities = SenderIdentities(self._transport, paths.sender_identities)

@@ -1,5 +1,5 @@
 """Events out: an arq worker that leases jobs in bulk, runs the users' handlers, retries and dead-letters.
 
-`worker` holds the loop, `dispatch` runs one event's handlers, `policy` decides what becomes of it (pure), `settling`
-writes that down in batches, `renewal` keeps the leases of what is running.
+`worker` holds the life of a worker, `runner` the run of one job. `leasing` knows which jobs are this worker's,
+`running` runs handlers and decides what follows, `arq_function` lets a stock arq worker do the same.
 """

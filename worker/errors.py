@@ -4,15 +4,15 @@ from __future__ import annotations
 
 
 class WorkerError(Exception):
-    """Something about running handlers is not as it should be."""
+    """Handlers cannot be run as they should be."""
 
 
 class LifespanError(WorkerError):
-    """A module's `lifespan` failed, so its handlers cannot run; the worker does not start without them.
+    """A module's `lifespan` failed. Its handlers cannot run, and the worker does not start without them.
 
     Attributes:
-        exit_code: how a command that meets it ends: what the module needs is part of the configuration.
-        module: the module.
+        exit_code: of a command that meets it: what the module needs is part of the configuration.
+        module: the module's name.
     """
 
     exit_code = 2
@@ -23,7 +23,7 @@ class LifespanError(WorkerError):
 
 
 class NoKonvoxAccessError(WorkerError):
-    """A handler used `ctx.konvox`, and nobody has said where the Konvox API is, or given the key to it."""
+    """A handler used `ctx.konvox`, but the URL of the Konvox API or its key is not configured."""
 
     def __init__(self) -> None:
         super().__init__("ctx.konvox needs KONVOX_API_URL and KONVOX_API_KEY to be set")

@@ -1,4 +1,5 @@
-"""The programs of our peers, each run by its own interpreter, and `install`, which brings what they need.
+"""The contenders: `systems` says how each is started and counted, `install` brings what it needs.
 
-They import nothing of ours but the event model, `workload` and `marks`: their environments hold nothing else.
+The other files are the programs of our peers: `receive`, `work`, and `fill`, which queues what is on standard input, a
+body a line. Their environments hold nothing of ours but `konvox` and `benchmarks.harness.workload`.
 """

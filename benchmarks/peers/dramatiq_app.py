@@ -1,6 +1,4 @@
-"""Dramatiq: an actor that validates the event. `python -m benchmarks.peers.dramatiq_app` queues what is on stdin."""
-
-from __future__ import annotations
+"""Dramatiq, with an actor that validates the event. Its own command line is the worker; `fill`."""
 
 import os
 import sys
@@ -13,12 +11,13 @@ from konvox.events import ContactReplied
 dramatiq.set_broker(RedisBroker(url=os.environ["STORE_URL"]))
 
 
-@dramatiq.actor
 def deliver(body: str) -> None:
     """Do nothing with a typed event."""
     ContactReplied.model_validate_json(body)
 
 
+actor = dramatiq.actor(deliver)
+
 if __name__ == "__main__":
     for line in sys.stdin:
-        deliver.send(line)
+        actor.send(line)

@@ -1,39 +1,33 @@
-"""streaQ behind aiohttp: `python -m benchmarks.peers.streaq_app receive`, or `work`."""
-
-from __future__ import annotations
+"""streaQ behind aiohttp: `receive`, or `work`."""
 
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from streaq import Worker
+import streaq
+from aiohttp import web
 
-from benchmarks.marks import mark
-from benchmarks.peers.aiohttp_app import Enqueue, serve
+from benchmarks.harness.workload import mark
+from benchmarks.peers.aiohttp_app import QUEUE, Queue, serve
 from konvox.events import ContactReplied
 
-CONCURRENCY = 100
-
-worker: Worker[None] = Worker(redis_url=os.environ["STORE_URL"], concurrency=CONCURRENCY)
+worker = streaq.Worker(redis_url=os.environ["STORE_URL"], concurrency=int(os.environ["CONCURRENCY"]))
 
 
-@worker.task(name="handle")
 async def handle(event: dict[str, Any]) -> None:
-    """Tell that the handler of a typed event has started."""
+    """Write down that the handler of a typed event has started."""
     mark(ContactReplied.model_validate(event).data.contact_id)
 
 
-@asynccontextmanager
-async def open_queue() -> AsyncIterator[Enqueue]:
+task = worker.task(name="handle")(handle)
+
+
+async def open_queue(app: web.Application) -> AsyncIterator[None]:
     """What `serve` needs."""
-
-    async def enqueue(event: dict[str, Any]) -> object:
-        return await handle.enqueue(event)
-
     async with worker:
-        yield enqueue
+        app[QUEUE] = Queue(task.enqueue)
+        yield
 
 
 if __name__ == "__main__":

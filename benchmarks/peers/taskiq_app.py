@@ -1,6 +1,4 @@
-"""taskiq on a Redis stream: a task that validates the event. Run as a module, it queues what is on stdin."""
-
-from __future__ import annotations
+"""taskiq on a Redis stream, with a task that validates the event. Its own command line is the worker; `fill`."""
 
 import asyncio
 import os
@@ -15,18 +13,20 @@ _AT_ONCE = 100
 broker = RedisStreamBroker(os.environ["STORE_URL"])
 
 
-@broker.task(task_name="deliver")
 async def deliver(body: str) -> None:
     """Do nothing with a typed event."""
     ContactReplied.model_validate_json(body)
 
 
+task = broker.task(task_name="deliver")(deliver)
+
+
 async def fill() -> None:
-    """Queue what is on stdin, a body a line."""
+    """Queue what is on standard input, a body a line."""
     await broker.startup()
     lines = sys.stdin.readlines()
     for first in range(0, len(lines), _AT_ONCE):
-        await asyncio.gather(*(deliver.kiq(line) for line in lines[first : first + _AT_ONCE]))
+        await asyncio.gather(*(task.kiq(line) for line in lines[first : first + _AT_ONCE]))
     await broker.shutdown()
 
 

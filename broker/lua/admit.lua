@@ -1,13 +1,13 @@
 -- Admit a batch of events: dedupe, log, store the job, queue it, count. All or nothing, as one write of the AOF.
 -- KEYS: queue, log, ledger, leases, idle
--- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, hand-over prefix, dedupe window in ms,
+-- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, push prefix, dedupe window in ms,
 --       log retention in ms, then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
 -- Returns for each event 1 if it was accepted, 0 if it is a duplicate. Without any event it changes nothing, and is refused
 -- where events would be.
 local call = redis.call
 local queue, log, ledger, leases, idle = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local job_prefix, seen_prefix, delivery_prefix, replays_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local wake_channel, hand_over_prefix, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local wake_channel, push_prefix, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local FIRST = 9
 local now_ms = server_now_ms()
 local due = digits(now_ms)
@@ -39,19 +39,19 @@ local function all_are_new()
   return #names == 0 or call('EXISTS', unpack(names)) == 0
 end
 
--- Lease events to workers that have nothing to do, and tell them: that spares the way by wake-up and claim, which is a
--- second write to disk before the handler starts. An offer is good for one time. Whoever is not there any more does not
--- hear of it, and what it was to have is handed to others, or stays in the queue. Returns how many were handed over.
-local function hand_over(fresh, workers)
-  local given = 0
-  while workers > 0 and given < #fresh do
-    local worker, offer = unpack(call('HRANDFIELD', idle, 1, 'WITHVALUES'))
+-- Lease events to idle workers, and push the events to them. That saves the wake-up and the claim, which is a second write
+-- to disk before the handler starts. A standing claim is good for one push. A worker that is gone does not hear the push:
+-- its events are pushed to others, or stay in the queue. Returns how many were pushed.
+local function push(fresh, workers)
+  local pushed = 0
+  while workers > 0 and pushed < #fresh do
+    local worker, standing = unpack(call('HRANDFIELD', idle, 1, 'WITHVALUES'))
     call('HDEL', idle, worker)
-    local places, lease_ms, token = string.match(offer, '^(%d+) (%d+) (%S+)$')
-    local count = math.min(tonumber(places), math.ceil((#fresh - given) / workers))
+    local places, lease_ms, token = string.match(standing, '^(%d+) (%d+) (%S+)$')
+    local count = math.min(tonumber(places), math.ceil((#fresh - pushed) / workers))
     local scores, tokens, head, body = {}, {}, { token }, {}
     for n = 1, count do
-      local i = fresh[given + n]
+      local i = fresh[pushed + n]
       scores[2 * n - 1], scores[2 * n] = digits(now_ms + tonumber(lease_ms)), ARGV[i + 1]
       tokens[2 * n - 1], tokens[2 * n] = ARGV[i + 1], token
       head[2 * n], head[2 * n + 1] = #ARGV[i + 1], #ARGV[i + 2]
@@ -60,18 +60,18 @@ local function hand_over(fresh, workers)
     call('HSET', leases, unpack(tokens))
     call('ZADD', queue, unpack(scores))
     local message = table.concat(head, ' ') .. '\n' .. table.concat(body)
-    if call('PUBLISH', hand_over_prefix .. worker, message) > 0 then
-      given = given + count
+    if call('PUBLISH', push_prefix .. worker, message) > 0 then
+      pushed = pushed + count
     else
       for n = 1, count do
         scores[2 * n - 1] = due
-        call('HDEL', leases, ARGV[fresh[given + n] + 1])
+        call('HDEL', leases, ARGV[fresh[pushed + n] + 1])
       end
       call('ZADD', queue, unpack(scores))
     end
     workers = workers - 1
   end
-  return given
+  return pushed
 end
 
 -- The places in ARGV of those to be written; the others are answered.
@@ -114,7 +114,7 @@ if accepted > 0 then
     end
   end
   call('XTRIM', log, 'MINID', '~', digits(now_ms - tonumber(retention_ms)))
-  if hand_over(fresh, idle_workers) < accepted then
+  if push(fresh, idle_workers) < accepted then
     call('PUBLISH', wake_channel, accepted)
   end
 end

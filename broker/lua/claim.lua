@@ -1,8 +1,8 @@
 -- Claim up to `count` due jobs: their score moves to now + lease, and the token is theirs until somebody else claims them.
 -- KEYS: queue, leases, crashes, idle
--- ARGV: job prefix, count, lease in ms, token, '1' if a suspect may be among them, worker, what it offers to take (see
---       admit.lua) if nothing is due, or '', '1' if it has made an offer that it has not heard of since
--- Returns ms until the next job is due (0 now, -1 never); the ids; the jobs (false where one is gone); 1 if the worker's offer
+-- ARGV: job prefix, count, lease in ms, token, '1' if a suspect may be among them, worker, the claim that is to
+--       stand if nothing is due (see admit.lua) or '', '1' if one stands already as far as the worker knows
+-- Returns ms until the next job is due (0 now, -1 never); the ids; the jobs (false where one is gone); 1 if the worker's claim
 -- stands; and for each job how many crashes it has seen, if there are suspects at all.
 --
 -- A due job that still has a holder is one whose worker died: that is counted as a crash, and makes it a suspect. A worker
@@ -10,12 +10,12 @@
 -- The others are put aside, out of the way of fresh jobs. They need not wait for their new moment: a claim that may have a
 -- suspect takes one of those first, so that the next one runs as soon as the one before is settled.
 --
--- A worker takes no more than it has places for: its offer is withdrawn before it claims anything. If that is gone already,
--- events are on their way to it, and it had better wait for those and ask again.
+-- A worker takes no more than it has places for: its standing claim is withdrawn before it claims anything. If that is gone
+-- already, events were pushed to it: it is to wait for those and ask again.
 local queue, leases, crashes, idle = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job_prefix, count, lease_ms, token = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local suspect_wanted = ARGV[5] == '1'
-local worker, offer, has_offered = ARGV[6], ARGV[7], ARGV[8] == '1'
+local worker, standing, stands_already = ARGV[6], ARGV[7], ARGV[8] == '1'
 local SUSPECT_WAIT_MS = 1000
 local SUSPECTS_ASKED = 32 -- at random; unfit are only those that other workers hold
 local MOST_PUT_ASIDE = 1000 -- bounds how long the script keeps the server busy
@@ -40,7 +40,7 @@ local function lease(job_ids)
   call_in_chunks('HSET', leases, tokens)
 end
 
--- A suspect that nobody holds was put aside or handed back: it has no other reason to wait.
+-- A suspect that nobody holds was put aside or released: it has no other reason to wait.
 local function take_waiting_suspect()
   local known = redis.call('HRANDFIELD', crashes, SUSPECTS_ASKED)
   local holders = redis.call('HMGET', leases, unpack(known))
@@ -109,7 +109,7 @@ local function take_due(most)
   return 0
 end
 
-if has_offered then
+if stands_already then
   local next_due_ms = ms_until_due()
   if next_due_ms ~= 0 and not any_crashes then
     return { next_due_ms, {}, {}, 1 }
@@ -133,8 +133,8 @@ if #taken > 0 then
   jobs = redis.call('MGET', unpack(job_keys))
 end
 local next_due_ms, stands = ms_until_due(), 0
-if #taken == 0 and next_due_ms ~= 0 and offer ~= '' then
-  redis.call('HSET', idle, worker, offer)
+if #taken == 0 and next_due_ms ~= 0 and standing ~= '' then
+  redis.call('HSET', idle, worker, standing)
   stands = 1
 end
 return { next_due_ms, taken, jobs, stands, #taken > 0 and any_crashes and seen_by_taken or nil }

@@ -1,12 +1,12 @@
--- After an outage: renew what a worker holds, hand back what it was given in an answer or a message that it never got, and
--- withdraw its offer to take more.
+-- When a worker may hold jobs that it does not know of: renew what it knows of, release what it was leased in an answer or a
+-- push that it never got, and withdraw its standing claim.
 -- KEYS: queue, leases, idle
 -- ARGV: worker, with whose name and a colon its tokens start, lease in ms, then each job id that it holds
--- Returns how many were handed back.
+-- Returns how many were released.
 local queue, leases, idle = KEYS[1], KEYS[2], KEYS[3]
 local prefix, lease_ms = ARGV[1] .. ':', tonumber(ARGV[2])
 local now_ms = server_now_ms()
-local held, handed_back = {}, 0
+local held, released = {}, 0
 for i = 3, #ARGV do
   held[ARGV[i]] = true
 end
@@ -20,8 +20,8 @@ for i = 1, #holders, 2 do
     else
       redis.call('ZADD', queue, 'XX', digits(now_ms), job_id)
       redis.call('HDEL', leases, job_id)
-      handed_back = handed_back + 1
+      released = released + 1
     end
   end
 end
-return handed_back
+return released

@@ -1,7 +1,7 @@
--- Hand jobs back at once, unfinished: due now, and neither an attempt nor a crash is counted.
+-- Release jobs unfinished: they are due now, and neither an attempt nor a crash is counted.
 -- KEYS: queue, leases
 -- ARGV: wake channel, then for each job: id, token
--- Returns how many were handed back.
+-- Returns how many were released.
 local queue, leases, wake_channel = KEYS[1], KEYS[2], ARGV[1]
 local now_ms = digits(server_now_ms())
 local released = 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import structlog
 
 from broker.errors import refusal_in_words
+from konvox.backoff import ceiling_seconds, equal_jitter_seconds
 
 logger = structlog.get_logger("broker")
 
-_FIRST_WAIT_SECONDS = 0.1
+_FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 2.0
 
 
@@ -31,8 +31,8 @@ class Outage:
         self._failures += 1
         if self._failures == 1:
             logger.error("redis.lost", error=refusal_in_words(error))
-        ceiling = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
-        await asyncio.sleep(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - jitter, not a secret
+        ceiling = ceiling_seconds(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS, self._failures)
+        await asyncio.sleep(equal_jitter_seconds(ceiling))
 
     def over(self) -> None:
         """Note a command that worked."""

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from konvox.backoff import ceiling_seconds, full_jitter_seconds
+
 _DELTA_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class CallRetries:
     """How often and when a call that is safe to repeat is repeated.
 
     Attributes:
@@ -32,15 +34,16 @@ class RetryPolicy:
     random: Callable[[], float] = random.random
 
 
-def wait_seconds(policy: RetryPolicy, *, attempt: int, retry_after_seconds: float | None = None) -> float:
+def wait_seconds(retries: CallRetries, *, attempt: int, retry_after_seconds: float | None = None) -> float:
     """How long to wait after the failed attempt number `attempt` (from 1).
 
     What the server asks for counts; otherwise exponential backoff with full jitter, so that many clients that failed
     together do not come back together.
     """
     if retry_after_seconds is not None:
-        return min(retry_after_seconds, policy.cap_seconds)
-    return policy.random() * min(policy.base_seconds * 2.0 ** (attempt - 1), policy.cap_seconds)
+        return min(retry_after_seconds, retries.cap_seconds)
+    ceiling = ceiling_seconds(retries.base_seconds, retries.cap_seconds, attempt)
+    return full_jitter_seconds(ceiling, chance=retries.random)
 
 
 def retry_after_seconds(header: str | None, *, now: datetime) -> float | None:

@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from yarl import URL
 
 from konvox.api.answers import Answer, Call, read_answer
-from konvox.api.backoff import RetryPolicy, retry_after_seconds, wait_seconds
+from konvox.api.backoff import CallRetries, retry_after_seconds, wait_seconds
 from konvox.errors import (
     ApiConnectionError,
     ApiTimeoutError,
@@ -125,7 +125,7 @@ def surely_without_effect(error: KonvoxApiError) -> bool:
 class Transport:
     """Makes calls over one session, which it closes if it made the session itself."""
 
-    def __init__(self, access: Access, *, session: aiohttp.ClientSession | None, retry: RetryPolicy) -> None:
+    def __init__(self, access: Access, *, session: aiohttp.ClientSession | None, retry: CallRetries) -> None:
         self.access = access
         self._session = session
         self._owns_session = session is None

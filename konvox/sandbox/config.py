@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from konvox.backoff import ceiling_seconds
 from konvox.errors import KonvoxError
 from konvox.inferred import DEFAULT_PATHS, RETRY_BASE_SECONDS, RETRY_FACTOR, SECRET_FIELDS, SIGNATURE_HEADER, Paths
 from konvox.samples import SAMPLE_COMPANY_ID
@@ -79,7 +81,7 @@ class SandboxConfig:
 
     def backoff_seconds(self, retry: int) -> float:
         """How long to wait before a retry, from number 1. "Exponential" is documented, the figures are [inferred]."""
-        return self.retry_base_seconds * float(RETRY_FACTOR ** (retry - 1))
+        return ceiling_seconds(self.retry_base_seconds, math.inf, retry, factor=RETRY_FACTOR)
 
     def signature_headers(self, body: bytes, *, message_id: str, moment: int) -> dict[str, str]:
         """The headers that sign one request; none without a secret."""

@@ -29,9 +29,9 @@ from konvox_hooks.service.logging import configure_logging
 from konvox_hooks.service.worker import konvox_access, load_handlers
 from konvox_hooks.terminal.formatting import example, say, shown_block, shown_line, users_traceback
 from konvox_hooks.terminal.output import print_json
-from worker.dispatch import Dispatcher
-from worker.policy import HandlerRun
-from worker.surroundings import surroundings
+from worker.running.context import handler_contexts
+from worker.running.dispatcher import Dispatcher
+from worker.running.verdicts import HandlerRun
 
 _EVENT_ID_START = "evt_"
 _FAILED = {"failed", "unfit"}
@@ -142,7 +142,7 @@ async def _run_handlers(
     def once_gate(job: Job, handler: Handler) -> InMemoryOnce:
         return gates[job.record.id, handler.name]
 
-    async with surroundings(loaded, konvox_access(settings), once_gate) as make_context:
+    async with handler_contexts(loaded, konvox_access(settings), once_gate) as make_context:
         dispatcher = Dispatcher(loaded.registry, make_context)
         for record in records:
             wanted = loaded.registry.matching(record.type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from konvox.client import KonvoxClient, RetryPolicy
+from konvox.client import CallRetries, KonvoxClient
 from konvox_hooks.config.accounts import ACCOUNT_FIELDS
 from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import UsageError
@@ -32,7 +32,7 @@ def _missing(name: str, purpose: str, account: str) -> str:
     return f"{variable}: not set, and needed {purpose} (example: {variable}={example_of(name)})"
 
 
-def konvox_client(settings: Settings, *, retry: RetryPolicy | None = None, account: str = "") -> KonvoxClient:
+def konvox_client(settings: Settings, *, retry: CallRetries | None = None, account: str = "") -> KonvoxClient:
     """An API client for `async with`.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handlers.registry import Registry
-from konvox.api.backoff import RetryPolicy
+from konvox.api.backoff import CallRetries
 from konvox.api.transport import Transport, access
 from konvox.errors import (
     BadRequestError,
@@ -25,7 +25,7 @@ from konvox_hooks.registration.reachability import ReachError, check_reach
 from konvox_hooks.registration.subscriptions import wanted_events
 
 _AUTHENTICATION = ("hook_tokens", "signature", "signing_secrets")
-_ONCE = RetryPolicy(attempts=1)
+_ONCE = CallRetries(attempts=1)
 
 
 async def check_api(subject: Subject) -> Findings:

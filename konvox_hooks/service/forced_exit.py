@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 
-from worker.watchdog import end_process
+from worker.running.watchdog import end_process
 
 GRACE_SECONDS = 1.0
 """How long remaining tasks and threads may take to end. Handlers had KONVOX_STOP_SECONDS before."""

@@ -26,10 +26,11 @@ from konvox_hooks.config.sources import export_env_file
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.listeners import listening
 from konvox_hooks.service.process import bound_to_parent, tune_garbage_collection
-from worker.dispatch import Dispatcher
-from worker.once import OnceBlocks, OnceGate
-from worker.surroundings import KonvoxAccess, surroundings
-from worker.worker import HookWorker, WorkerConfig
+from worker.config import WorkerConfig
+from worker.running.context import KonvoxAccess, handler_contexts
+from worker.running.dispatcher import Dispatcher
+from worker.running.once import OnceBlocks, OnceGate
+from worker.worker import HookWorker
 
 FALLBACK_HANDLERS = ("handlers.log",)
 """The handlers that run if none is configured: they log the events."""
@@ -62,13 +63,13 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
 
     try:
         once = OnceBlocks(config.lease_ms)
-        done_ms = settings.log_retention_seconds * 1000
+        ttl_ms = config.once_ttl_seconds * 1000
 
         def once_gate(job: Job, handler: Handler) -> OnceGate:
-            return OnceGate(server, once, job.record.id, handler.name, done_ms=done_ms)
+            return OnceGate(server, once, job.record.id, handler.name, ttl_ms=ttl_ms)
 
         access = konvox_access(settings)
-        async with surroundings(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
+        async with handler_contexts(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
             worker = HookWorker(server, dispatcher, config, once=once)
             await _serve(settings, server, worker, dispatcher, parent_pid)
@@ -105,6 +106,7 @@ def _worker_config(settings: Settings, redis_url: str, *, burst: bool) -> Worker
         lease_seconds=settings.lease_seconds,
         stop_seconds=settings.stop_seconds,
         retention_seconds=settings.log_retention_seconds,
+        once_ttl_seconds=settings.log_retention_seconds,
         burst=burst,
     )
 
@@ -150,7 +152,7 @@ def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
         "worker_dead_letters_total": worker.jobs_failed,
         "worker_loop_blocks_total": worker.watchdog.blocks,
         "worker_loop_blocked_seconds_total": worker.watchdog.blocked_seconds,
-        "worker_handlers_abandoned_total": worker.tasks_left_behind,
-        "worker_threads_abandoned_total": dispatcher.threads.left_behind,
-        "worker_threads_still_running": dispatcher.threads.going_on,
+        "worker_handlers_abandoned_total": worker.handlers_abandoned,
+        "worker_threads_abandoned_total": dispatcher.threads.abandoned,
+        "worker_threads_still_running": dispatcher.threads.still_running,
     }

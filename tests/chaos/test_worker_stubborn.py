@@ -138,7 +138,7 @@ async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
             await worker.logged("loop.blocked", handler="mine.block")  # by then the first has been taken in
             os.kill(worker.process.pid, signal.SIGTERM)
         assert await worker.ended() == 0, worker.stderr
-    assert [line["handed_back"] for line in worker.log if line["event"] == "worker.stopped_while_blocked"] == [3]
+    assert [line["released"] for line in worker.log if line["event"] == "worker.stopped_while_blocked"] == [3]
     claims = (await claimed(server, token="next")).jobs
     assert [claim.crashes for claim in claims] == [0, 0, 0]
 
@@ -181,9 +181,6 @@ async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url
             metrics = dict(line.split() for line in (await answer.text()).splitlines() if not line.startswith("#"))
         assert await worker.terminate() == 0
     counts = {name.removeprefix("konvox_worker_"): float(value) for name, value in metrics.items()}
-    assert (counts["loop_blocks_total"], counts["threads_abandoned_total"], counts["threads_still_running"]) == (
-        1,
-        1,
-        1,
-    )
+    abandoned, still_running = counts["threads_abandoned_total"], counts["threads_still_running"]
+    assert (counts["loop_blocks_total"], abandoned, still_running) == (1, 1, 1)
     assert 1 <= counts["loop_blocked_seconds_total"] < 4

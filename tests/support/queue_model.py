@@ -22,10 +22,10 @@ class QueuedJob:
     Attributes:
         delivery: the delivery that it belongs to.
         due: its place among those that are due; None while it is leased or delayed.
-        holder: the token of its last claimer; None if nobody has claimed it, or it was handed back.
+        holder: the token of its last claimer; None if nobody has claimed it, or it was released.
         crashes: how often a claimer let its lease lapse.
         runs: how often it was claimed.
-        excuses: how often it may be claimed again: handed back, or its lease lapsed.
+        excuses: how often it may be claimed again: released, or its lease lapsed.
     """
 
     delivery: str
@@ -37,11 +37,11 @@ class QueuedJob:
 
 
 @dataclass
-class StandingOffer:
-    """A worker's offer to be handed over what comes.
+class ModelClaim:
+    """A worker's standing claim, to which the next events are pushed.
 
     Attributes:
-        token: for what is handed over.
+        token: for what is pushed.
         jobs: the most that it takes.
         heard: whether the worker is still there to hear of it.
     """
@@ -82,7 +82,7 @@ class QueueModel:
         deliveries: by delivery id; the last one where an event was accepted again after its dedupe window.
         seen: the events within the dedupe window.
         counts: accepted and duplicates, and what became of deliveries that were accepted again since.
-        offer: the one that stands; in this model a single worker makes any.
+        standing: the claim that stands; in this model a single worker has any.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class QueueModel:
         self.deliveries: dict[str, Delivery] = {}
         self.seen: set[str] = set()
         self.counts: Counter[str] = Counter()
-        self.offer: StandingOffer | None = None
+        self.standing: ModelClaim | None = None
         self._now = 0
 
     def tick(self) -> int:
@@ -127,29 +127,29 @@ class QueueModel:
         self.jobs[job.id] = QueuedJob(job.delivery, self.tick())
         return True
 
-    def hand_over(self, accepted: Sequence[Job]) -> list[str]:
-        """What comes in is given to the worker that has offered to take some, if it is there: their ids."""
-        offer = self.offer
-        if offer is None or not accepted:
+    def push(self, accepted: Sequence[Job]) -> list[str]:
+        """Push what comes in to the worker that has a standing claim, if it is there. Returns their ids."""
+        standing = self.standing
+        if standing is None or not accepted:
             return []
-        self.offer = None
-        if not offer.heard:
+        self.standing = None
+        if not standing.heard:
             return []
-        given = [job.id for job in accepted[: offer.jobs]]
-        for job_id in given:
+        pushed = [job.id for job in accepted[: standing.jobs]]
+        for job_id in pushed:
             self.jobs[job_id].due = None
-            self._take(self.jobs[job_id], offer.token)
-        return given
+            self._take(self.jobs[job_id], standing.token)
+        return pushed
 
-    def offer_and_claim(self, token: str, count: int, offer: StandingOffer) -> list[tuple[str, int]]:
-        """Claim what is due, if it is any; otherwise the offer stands, or the one from before does."""
-        if self.offer is not None:
+    def claim_or_stand(self, token: str, count: int, standing: ModelClaim) -> list[tuple[str, int]]:
+        """Claim what is due, if it is any; otherwise this claim stands, or the one from before does."""
+        if self.standing is not None:
             if not self.due() and not any(job.crashes for job in self.jobs.values()):
                 return []
-            self.offer = None
+            self.standing = None
         taken = self.claim(token, count, suspect_wanted=True)
         if not taken and not self.due():
-            self.offer = offer
+            self.standing = standing
         return taken
 
     def _waiting_suspect(self) -> str | None:
@@ -205,7 +205,7 @@ class QueueModel:
     def _take(self, job: QueuedJob, token: str) -> None:
         job.holder = token
         job.runs += 1
-        assert job.runs <= job.excuses + 1, "doubled without a crash, and without having been handed back"
+        assert job.runs <= job.excuses + 1, "doubled without a crash, and without having been released"
 
     def is_held(self, claim: Claimed) -> bool:
         """Whether this claim is the last one for its job."""
@@ -223,28 +223,28 @@ class QueueModel:
         return lost
 
     def release(self, claims: Iterable[Claimed]) -> int:
-        """Hand jobs back: due at once, without a crash."""
+        """Release jobs: due at once, without a crash."""
         released = 0
         for claim in claims:
             if self.is_held(claim):
-                self._hand_back(claim.job_id)
+                self._make_due(claim.job_id)
                 released += 1
         return released
 
     def recover(self, tokens_start_with: str, held: Collection[str]) -> int:
-        """Renew what a worker knows of, and hand back what was claimed in its name without its knowing."""
-        handed_back = 0
+        """Renew what a worker knows of, and release what was claimed in its name without its knowing."""
+        released = 0
         for job_id, job in self.jobs.items():
             if job.holder is None or not job.holder.startswith(tokens_start_with):
                 continue
             if job_id in held:
                 job.due = None
             else:
-                self._hand_back(job_id)
-                handed_back += 1
-        return handed_back
+                self._make_due(job_id)
+                released += 1
+        return released
 
-    def _hand_back(self, job_id: str) -> None:
+    def _make_due(self, job_id: str) -> None:
         job = self.jobs[job_id]
         job.holder, job.due = None, self.tick()
         job.excuses += 1

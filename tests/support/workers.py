@@ -13,8 +13,9 @@ from broker.redis.client import COMMAND_TIMEOUT_SECONDS, connect
 from handlers import Context
 from handlers.registry import Handler, Registry
 from handlers.testkit import make_context
-from worker.dispatch import ContextFactory, Dispatcher
-from worker.worker import HookWorker, WorkerConfig
+from worker.config import WorkerConfig
+from worker.running.dispatcher import ContextFactory, Dispatcher
+from worker.worker import HookWorker
 
 
 def handler(function: Callable[..., Any], *patterns: str, **options: Any) -> Handler:
@@ -44,12 +45,14 @@ def dispatcher_of(*handlers: Handler, make: ContextFactory = context_of) -> Disp
 def worker_of(redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any) -> HookWorker:
     """A worker with these handlers and a connection of its own, which obeys no signal.
 
-    `timeout_seconds` is how long it gives Redis to answer.
+    `timeout_seconds` is how long it gives Redis to answer, `once` the blocks of `ctx.once` that it keeps.
     """
+    once = config.pop("once", None)
     return HookWorker(
         connect(redis_url, timeout_seconds=config.pop("timeout_seconds", COMMAND_TIMEOUT_SECONDS)),
         dispatcher_of(*handlers, make=make),
         WorkerConfig(redis_url, **config),
+        once=once,
         handle_signals=False,
     )
 

@@ -18,7 +18,7 @@ from broker.records import Job
 from broker.redis.durability import BY_WAITAOF
 from receiver.group_commit import BATCHES_IN_FLIGHT, MAX_WAITING_EVENTS, GroupCommit
 from tests.support.events import admitted, claimed, delivered, job_of, make_due, queued_ids, record_of, settled
-from worker.policy import HandlerRun, RetryPolicy, settlement_of
+from worker.running.verdicts import AttemptPolicy, HandlerRun, settlement_of
 
 POLICY = AdmissionPolicy()
 CONFIRMED = AdmissionPolicy(confirmation=BY_WAITAOF)
@@ -85,7 +85,7 @@ async def test_after_the_dedupe_window_a_delivered_event_is_run_again(server: Ar
     """Also one that needed retries, whose outcomes are still kept; and the ledger balances."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
-    failed = HandlerRun("h", "failed", policy=RetryPolicy(2, 0, 0))
+    failed = HandlerRun("h", "failed", policy=AttemptPolicy(2, 0, 0))
     await settled(server, settlement_of(claim, job, [failed], now_ms=0))
     (claim,) = (await claimed(server, token="b")).jobs
     done = HandlerRun("h", "done")
@@ -109,7 +109,7 @@ async def test_an_event_that_is_not_settled_stays_a_duplicate(server: ArqRedis, 
     if state != "queued":
         (claim,) = (await claimed(server, token="a")).jobs
         if state in {"retrying", "dead"}:
-            run = HandlerRun("h", "failed", policy=RetryPolicy(2 if state == "retrying" else 1))
+            run = HandlerRun("h", "failed", policy=AttemptPolicy(2 if state == "retrying" else 1))
             await settled(server, settlement_of(claim, job, [run], now_ms=0))
     await end_dedupe_window(server, job)
     assert await admit(server, [job], POLICY) == [False]

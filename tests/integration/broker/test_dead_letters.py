@@ -11,7 +11,7 @@ from broker.errors import MalformedRecordError
 from broker.ledger import audit
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, queued_ids, settled
-from worker.policy import HandlerRun, poison_settlement, settlement_of
+from worker.running.verdicts import HandlerRun, poison_settlement, settlement_of
 
 HANDLERS = ("mine.a", "mine.b")
 

@@ -13,9 +13,9 @@ from broker.dead_letters import list_dead_letters
 from broker.event_log import LoggedEvent, events, find_events
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, record_of, settled
-from worker.policy import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
+from worker.running.verdicts import AttemptPolicy, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 
-FAILED = HandlerRun("h", "failed", error="boom", policy=RetryPolicy(2, 0, 0))
+FAILED = HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(2, 0, 0))
 DONE = HandlerRun("h", "done")
 UNFIT = HandlerRun("g", "unfit")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis.exceptions import ResponseError
 
@@ -14,6 +16,7 @@ from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
 from broker.redis.client import Server
 from broker.redis.pipelined import Pipe
+from broker.redis.scripts import Script
 from tests.support.events import (
     LEASE_MS,
     RECEIVED_AT_MS,
@@ -25,7 +28,7 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
-from worker.policy import HandlerRun, settlement_of
+from worker.running.verdicts import HandlerRun, settlement_of
 
 DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
 OUTCOMES = keys.outcomes_key(RECEIVED_AT_MS)
@@ -122,6 +125,29 @@ async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: 
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (6, 0, True)
     assert not await server.exists(keys.LEASES, *(keys.job_key(job.id) for job in jobs))
+
+
+async def test_a_job_that_is_fenced_at_the_second_try_is_reported_as_fenced(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delivery that left a trace is written in full by a second call; its lease may be lost between the two."""
+    (job,) = await admitted(server, 1)
+    (claim,) = (await claimed(server, token="a")).jobs
+    await server.hset(keys.delivery_key(job.id), "other", "{}")
+    original, calls = Script.run, 0
+
+    async def run(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await server.hset(keys.LEASES, job.id, "thief")
+        return await original(*arguments)
+
+    monkeypatch.setattr(Script, "run", run)
+    assert await settled(server, ended(claim, DONE)) == {job.id}
+    assert calls == 2
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (0, 1, True)
 
 
 @pytest.mark.parametrize("along", [False, True], ids=["alone", "with a claim"])

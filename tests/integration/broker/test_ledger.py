@@ -28,7 +28,7 @@ from tests.support.events import (
     record_of,
     settled,
 )
-from worker.policy import HandlerRun, RetryPolicy, poison_settlement, settlement_of, unreadable_settlement
+from worker.running.verdicts import AttemptPolicy, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 
 HANDLERS = ("a", "b", "c")
 
@@ -72,7 +72,7 @@ class Store:
         claim = self.claims.pop(number % len(self.claims))
         job = Job.from_bytes(claim.payload or b"")
         names = HANDLERS if job.handler is None else (job.handler,)
-        runs = [HandlerRun(name, how, policy=RetryPolicy(attempts)) for name, how in zip(names, ended, strict=False)]
+        runs = [HandlerRun(name, how, policy=AttemptPolicy(attempts)) for name, how in zip(names, ended, strict=False)]
         await settled(self.server, settlement_of(claim, job, runs, now_ms=0))
 
     async def put_aside(self, number: int, kind: str) -> None:

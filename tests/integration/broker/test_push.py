@@ -1,4 +1,4 @@
-"""Events that an admission hands over to idle workers: who gets them, and what happens where nobody is there."""
+"""Events that an admission pushes to idle workers: who gets them, and what happens where nobody is there."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.queue import Claimed, ClaimRequest, Claims, Offer
+from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
 from broker.records import Job
 from broker.redis.client import Server
 from broker.redis.pipelined import Pipe
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
 
 
-async def offer(server: Server, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
-    """Claim, and offer to take so many of what comes."""
-    request = ClaimRequest(count, LEASE_MS, f"{worker}:1", True, Offer(worker, f"{worker}:offer-0", jobs, stands))
+async def stand(server: Server, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
+    """Claim, and let a claim for so many jobs stand if nothing is due."""
+    standing = StandingClaim(worker, f"{worker}:standing-0", jobs, stands)
+    request = ClaimRequest(count, LEASE_MS, f"{worker}:1", True, standing)
     return await queue.claim(Pipe(server), request)
 
 
@@ -33,34 +34,34 @@ class Ears:
         assert message is not None
         return message["channel"].decode(), message["data"]
 
-    async def handed_to(self, worker: str) -> list[Claimed]:
+    async def pushed_to(self, worker: str) -> list[Claimed]:
         """The next message, which is for this worker."""
         channel, message = await self.next()
-        assert channel == keys.hand_over_channel(worker)
-        return queue.handed_over(message)
+        assert channel == keys.push_channel(worker)
+        return queue.pushed(message)
 
 
 @asynccontextmanager
 async def listening(server: Server, *workers: str) -> AsyncIterator[Ears]:
     """Listen as these workers do."""
     async with server.pubsub() as subscription:
-        channels = [keys.hand_over_channel(worker) for worker in workers]
+        channels = [keys.push_channel(worker) for worker in workers]
         await subscription.subscribe(keys.WAKE_CHANNEL, *channels)
         for _ in range(len(workers) + 1):
             assert (await subscription.get_message(timeout=5))["type"] == "subscribe"
         yield Ears(subscription)
 
 
-async def test_what_comes_is_leased_to_an_idle_worker_and_told_to_it(server: Server) -> None:
+async def test_what_comes_is_leased_and_pushed_to_an_idle_worker(server: Server) -> None:
     """With its payload and a good fence; nobody else is woken, nobody else can claim it, and it can be settled."""
     async with listening(server, "idle") as ears:
-        assert (await offer(server, "idle", jobs=10)).offer_stands
+        assert (await stand(server, "idle", jobs=10)).claim_stands
         jobs = await admitted(server, 3)
-        taken = await ears.handed_to("idle")
+        taken = await ears.pushed_to("idle")
         assert [Job.from_bytes(claim.payload or b"") for claim in taken] == jobs
-        assert {claim.token for claim in taken} == {"idle:offer-0"}
+        assert {claim.token for claim in taken} == {"idle:standing-0"}
         assert not await server.exists(keys.IDLE)
-        assert (await offer(server, "other", jobs=0)).jobs == []
+        assert (await stand(server, "other", jobs=0)).jobs == []
         assert await settled(server, *map(delivered, taken)) == set()
         await admitted_one_more(server)
         assert (await ears.next())[0] == keys.WAKE_CHANNEL
@@ -74,80 +75,80 @@ async def admitted_one_more(server: Server) -> None:
 async def test_what_there_is_no_place_for_stays_in_the_queue(server: Server) -> None:
     """It is due, and all are woken for it."""
     async with listening(server, "idle") as ears:
-        await offer(server, "idle", jobs=2)
+        await stand(server, "idle", jobs=2)
         jobs = await admitted(server, 3)
-        assert [claim.job_id for claim in await ears.handed_to("idle")] == [job.id for job in jobs[:2]]
+        assert [claim.job_id for claim in await ears.pushed_to("idle")] == [job.id for job in jobs[:2]]
         assert (await ears.next())[0] == keys.WAKE_CHANNEL
-        assert [claim.job_id for claim in (await offer(server, "other", jobs=0)).jobs] == [jobs[2].id]
+        assert [claim.job_id for claim in (await stand(server, "other", jobs=0)).jobs] == [jobs[2].id]
 
 
 async def test_idle_workers_share_what_comes_evenly(server: Server) -> None:
     """A worker that takes all would run it all on its one core."""
     async with listening(server, "a", "b") as ears:
-        await offer(server, "a", jobs=100)
-        await offer(server, "b", jobs=100)
+        await stand(server, "a", jobs=100)
+        await stand(server, "b", jobs=100)
         jobs = await admitted(server, 5)
-        given = [queue.handed_over((await ears.next())[1]) for _ in range(2)]
-    assert [len(claims) for claims in given] == [3, 2]
-    assert [claim.job_id for claims in given for claim in claims] == [job.id for job in jobs]
-    assert {claims[0].token for claims in given} == {"a:offer-0", "b:offer-0"}
+        pushed = [queue.pushed((await ears.next())[1]) for _ in range(2)]
+    assert [len(claims) for claims in pushed] == [3, 2]
+    assert [claim.job_id for claims in pushed for claim in claims] == [job.id for job in jobs]
+    assert {claims[0].token for claims in pushed} == {"a:standing-0", "b:standing-0"}
 
 
-async def test_nothing_is_handed_to_a_worker_that_is_gone(server: Server) -> None:
-    """Its offer is forgotten, and the event waits for others, unleased: nobody is to wait for a lease to lapse."""
+async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: Server) -> None:
+    """Its standing claim is removed, and the event waits unleased for others: no lease has to lapse first."""
     async with listening(server) as ears:
-        await offer(server, "gone", jobs=10)
+        await stand(server, "gone", jobs=10)
         (job,) = await admitted(server, 1)
         assert (await ears.next())[0] == keys.WAKE_CHANNEL
     assert not await server.exists(keys.IDLE, keys.LEASES)
-    claims = await offer(server, "other", jobs=0)
+    claims = await stand(server, "other", jobs=0)
     assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == [(job.id, 0)]
 
 
-async def test_a_duplicate_is_handed_to_nobody(server: Server) -> None:
-    """The offer stands until something new comes."""
+async def test_a_duplicate_is_pushed_to_nobody(server: Server) -> None:
+    """The claim stands until something new comes."""
     async with listening(server, "idle"):
         await admitted_one_more(server)
-        await settled(server, *map(delivered, (await offer(server, "idle", jobs=10)).jobs))
-        assert (await offer(server, "idle", jobs=10)).offer_stands
+        await settled(server, *map(delivered, (await stand(server, "idle", jobs=10)).jobs))
+        assert (await stand(server, "idle", jobs=10)).claim_stands
         assert await admit(server, [job_of(99)], AdmissionPolicy()) == [False]
         assert await server.hkeys(keys.IDLE) == [b"idle"]
 
 
-async def test_an_offer_stands_until_there_is_something_to_claim(server: Server) -> None:
+async def test_a_claim_stands_until_there_is_something_to_claim(server: Server) -> None:
     """It is withdrawn then, so that no more is taken than there are places; and written once, not at every look."""
-    assert (await offer(server, "idle", jobs=10)).offer_stands
+    assert (await stand(server, "idle", jobs=10)).claim_stands
     offset = (await server.info("replication"))["master_repl_offset"]
     changes = (await server.info("persistence"))["rdb_changes_since_last_save"]
-    assert (await offer(server, "idle", jobs=10, stands=True)).offer_stands
+    assert (await stand(server, "idle", jobs=10, stands=True)).claim_stands
     assert (await server.info("replication"))["master_repl_offset"] == offset
     assert (await server.info("persistence"))["rdb_changes_since_last_save"] == changes
     job = job_of(1)
     await server.set(keys.job_key(job.id), job.to_bytes())
     await server.zadd(keys.QUEUE, {job.id: 1})
-    claims = await offer(server, "idle", jobs=10, stands=True)
+    claims = await stand(server, "idle", jobs=10, stands=True)
     assert [claim.job_id for claim in claims.jobs] == [job.id]
-    assert not claims.offer_stands
+    assert not claims.claim_stands
     assert not await server.exists(keys.IDLE)
 
 
-async def test_a_worker_to_which_events_are_on_their_way_claims_no_others(server: Server) -> None:
-    """It would have more in hand than it has places. It is told that more is due, and asks again."""
+async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: Server) -> None:
+    """It would have more in flight than it has places. It is told that more is due, and asks again."""
     async with listening(server, "idle"):
-        await offer(server, "idle", jobs=1)
+        await stand(server, "idle", jobs=1)
         await admitted(server, 2)
-        claims = await offer(server, "idle", jobs=1, stands=True)
-        assert (claims.jobs, claims.next_due_ms, claims.offer_stands) == ([], 0, False)
-        assert len((await offer(server, "idle", jobs=0)).jobs) == 1
+        claims = await stand(server, "idle", jobs=1, stands=True)
+        assert (claims.jobs, claims.next_due_ms, claims.claim_stands) == ([], 0, False)
+        assert len((await stand(server, "idle", jobs=0)).jobs) == 1
 
 
-async def test_what_was_handed_over_unheard_is_recovered(server: Server) -> None:
-    """Without a crash or an attempt; and no offer stands any more."""
+async def test_what_was_pushed_unheard_is_recovered(server: Server) -> None:
+    """Without a crash or an attempt; and no claim stands any more."""
     async with listening(server, "idle"):
-        await offer(server, "idle", jobs=1)
+        await stand(server, "idle", jobs=1)
         (job,) = await admitted(server, 1)
-        await offer(server, "idle", jobs=1)
+        await stand(server, "idle", jobs=1)
         assert await queue.recover(server, [], worker="idle", lease_ms=LEASE_MS) == 1
     assert not await server.exists(keys.IDLE)
-    claims = await offer(server, "other", jobs=0)
+    claims = await stand(server, "other", jobs=0)
     assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == [(job.id, 0)]

@@ -129,7 +129,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Serv
     assert (await claimed(server, token="b")).jobs == []
 
 
-async def test_what_is_handed_back_is_due_at_once(server: Server) -> None:
+async def test_what_is_released_is_due_at_once(server: Server) -> None:
     """It uses up neither an attempt nor a crash, and only its holder can do it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
@@ -142,7 +142,7 @@ async def test_what_is_handed_back_is_due_at_once(server: Server) -> None:
     assert await queued_ids(server) == {job.id}
 
 
-async def test_what_was_settled_cannot_be_handed_back(server: Server) -> None:
+async def test_what_was_settled_cannot_be_released(server: Server) -> None:
     """It would come back from the dead."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs

@@ -26,14 +26,14 @@ from broker import dead_letters, keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.dead_letters import DeadLetter
 from broker.ledger import audit
-from broker.queue import Claimed, ClaimRequest, Offer, Settlement
+from broker.queue import Claimed, ClaimRequest, Settlement, StandingClaim
 from broker.records import Job
 from broker.redis.client import close, connect, connect_blocking
 from broker.redis.pipelined import Pipe
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
-from tests.support.queue_model import QueueModel, StandingOffer
+from tests.support.queue_model import ModelClaim, QueueModel
 from tests.support.valkey import ValkeyServer
-from worker.policy import CRASH_LIMIT, HandlerRun, RetryPolicy, poison_settlement, settlement_of
+from worker.running.verdicts import CRASH_LIMIT, AttemptPolicy, HandlerRun, poison_settlement, settlement_of
 
 T = TypeVar("T")
 
@@ -79,19 +79,19 @@ class QueueMachine(RuleBasedStateMachine):
             self.blocking.zadd(keys.QUEUE, scores, xx=True)
 
     def listen(self) -> None:
-        """The left worker makes offers, and hears what is handed over to it."""
-        self.ears.subscribe(keys.hand_over_channel("left"))
+        """The left worker has standing claims, and hears what is pushed to it."""
+        self.ears.subscribe(keys.push_channel("left"))
         assert self.ears.get_message(timeout=5)["type"] == "subscribe"
 
     def come_in(self, jobs: Sequence[Job], *, hears: bool) -> None:
-        """Admit a batch, and take what is handed over; or the message is lost on its way."""
+        """Admit a batch, and take what is pushed; or the message is lost on its way."""
         expected = [self.model.admit(job) for job in jobs]
-        given = self.model.hand_over([job for job, accepted in zip(jobs, expected, strict=True) if accepted])
+        pushed = self.model.push([job for job, accepted in zip(jobs, expected, strict=True) if accepted])
         assert self.do(admit(self.server, jobs, AdmissionPolicy())) == expected
         self.keep_time()
-        if given:
-            taken = queue.handed_over(self.ears.get_message(timeout=5)["data"])
-            assert [claim.job_id for claim in taken] == given
+        if pushed:
+            taken = queue.pushed(self.ears.get_message(timeout=5)["data"])
+            assert [claim.job_id for claim in taken] == pushed
             if hears:
                 self.claims["left"] += taken
 
@@ -142,25 +142,26 @@ class QueueMachine(RuleBasedStateMachine):
             self.claims[worker] += claims.jobs
 
     @rule(count=st.integers(1, 3))
-    def a_worker_makes_an_offer(self, count: int) -> None:
-        """It claims what is due; where nothing is, it is handed over what comes next."""
+    def a_worker_leaves_a_standing_claim(self, count: int) -> None:
+        """It claims what is due; where nothing is, what comes next is pushed to it."""
         token = self.token("left")
-        offer = Offer("left", f"left:offer-{self.claims_made}", count, stands=self.model.offer is not None)
-        expected = self.model.offer_and_claim(token, count, StandingOffer(offer.token, count))
-        request = ClaimRequest(count, LEASE_MS, token, suspect_wanted=True, offer=offer)
+        stands = self.model.standing is not None
+        standing = StandingClaim("left", f"left:standing-{self.claims_made}", count, stands)
+        expected = self.model.claim_or_stand(token, count, ModelClaim(standing.token, count))
+        request = ClaimRequest(count, LEASE_MS, token, suspect_wanted=True, standing=standing)
         claims = self.do(queue.claim(Pipe(self.server), request))
         assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
-        assert claims.offer_stands == (self.model.offer is not None)
+        assert claims.claim_stands == (self.model.standing is not None)
         self.keep_time()
         self.claims["left"] += claims.jobs
 
-    @precondition(lambda self: self.model.offer)
+    @precondition(lambda self: self.model.standing)
     @rule()
     def its_connection_is_lost(self) -> None:
-        """Its offer is still there, and it does not hear any more; nor does it die, but recovers."""
+        """Its standing claim is still there, and it does not hear any more; nor does it die, but recovers."""
         self.ears.unsubscribe()
         assert self.ears.get_message(timeout=5)["type"] == "unsubscribe"
-        self.model.offer.heard = False
+        self.model.standing.heard = False
         self.come_in([job_of(LATE_EVENT)], hears=False)
         self.listen()
         self.something_happens_to_a_worker("left", "recovers")
@@ -187,10 +188,10 @@ class QueueMachine(RuleBasedStateMachine):
                 expected = self.model.renew(claims)
                 assert queue.renew(self.blocking, claims, lease_ms=LEASE_MS) == expected
             case "recovers":
-                handed_back = self.model.recover(f"{worker}:", {claim.job_id for claim in claims})
-                self.model.offer = None if worker == "left" else self.model.offer
+                released_by_model = self.model.recover(f"{worker}:", {claim.job_id for claim in claims})
+                self.model.standing = None if worker == "left" else self.model.standing
                 recovered = queue.recover(self.server, claims, worker=worker, lease_ms=LEASE_MS)
-                assert self.do(recovered) == handed_back
+                assert self.do(recovered) == released_by_model
             case "dies":
                 claims.clear()
             case "stops":
@@ -199,7 +200,7 @@ class QueueMachine(RuleBasedStateMachine):
                 claims.clear()
             case "is stopped from a thread":
                 released = self.model.release(claims)
-                assert queue.hand_back(self.blocking, claims) == released
+                assert queue.release_blocking(self.blocking, claims) == released
                 claims.clear()
         self.keep_time()
 
@@ -320,7 +321,7 @@ def settlement_for(claim: Claimed, how: Sequence[Any], attempts: int) -> Settlem
         return poison_settlement(claim, job, now_ms=0)
     names: Iterable[str] = HANDLERS if job.handler is None else (job.handler,)
     runs = [
-        HandlerRun(name, ended, retry_after_seconds=LATER_SECONDS, policy=RetryPolicy(attempts))
+        HandlerRun(name, ended, retry_after_seconds=LATER_SECONDS, policy=AttemptPolicy(attempts))
         for name, ended in zip(names, how, strict=False)
     ]
     return settlement_of(claim, job, runs, now_ms=0)

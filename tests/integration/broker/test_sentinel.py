@@ -21,7 +21,7 @@ from broker.redis.sentinel_url import parse_sentinel_url
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
 from tests.support.workers import until
-from worker.wakeup import end, listen
+from worker.leasing.notifications import end, listen
 
 
 @pytest.fixture

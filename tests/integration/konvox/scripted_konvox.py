@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from multidict import CIMultiDictProxy
 
-from konvox.client import KonvoxClient, RetryPolicy
+from konvox.client import CallRetries, KonvoxClient
 
 KEY = "kvx_live_0123456789abcdef"
 
@@ -67,9 +67,9 @@ class ScriptedKonvox:
         """A client of this server whose waits are recorded instead of waited, each as long as backoff allows."""
         return KonvoxClient(self.url, KEY, **{"retry": self.retry()} | options)
 
-    def retry(self, attempts: int = 3) -> RetryPolicy:
+    def retry(self, attempts: int = 3) -> CallRetries:
         """Retries without waits and without chance."""
-        return RetryPolicy(attempts=attempts, sleep=self.note_wait, random=lambda: 1.0)
+        return CallRetries(attempts=attempts, sleep=self.note_wait, random=lambda: 1.0)
 
     async def note_wait(self, seconds: float) -> None:
         """Replaces `asyncio.sleep`."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from konvox.client import KonvoxClient, RetryPolicy
+from konvox.client import CallRetries, KonvoxClient
 from konvox.errors import KonvoxApiError
 
 KEY = "kvx_live_0123456789abcdef"
@@ -113,7 +113,7 @@ def test_only_our_error_comes_out(runner: asyncio.Runner, answer: bytes, invoke:
         server = await asyncio.start_server(raw.handle, "127.0.0.1", 0)
         async with server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with KonvoxClient(url, KEY, timeout_seconds=20, retry=RetryPolicy(attempts=1)) as client:
+            async with KonvoxClient(url, KEY, timeout_seconds=20, retry=CallRetries(attempts=1)) as client:
                 await invoke(client)
 
     error = runner.run(failure_of(ask()))

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver
 from scripted_konvox import KEY, Invocation, Reply, envelope, failure, json_reply, scripted
 from structlog.testing import capture_logs
 
-from konvox.client import KonvoxClient, RetryPolicy
+from konvox.client import CallRetries, KonvoxClient
 from konvox.errors import (
     AnswerDoesNotFitError,
     ApiConnectionError,
@@ -75,7 +75,7 @@ async def delete(client: KonvoxClient) -> Any:
 async def test_each_status_is_an_error_of_its_own(status: int, kind: type[KonvoxApiError], *, words: bool) -> None:
     """Each status has an error of its own, with Konvox's message if there is one, and with ours otherwise."""
     reply = failure(status, "that is why") if words else Reply(status, b"<h1>oops</h1>")
-    async with scripted(reply) as konvox, konvox.client(retry=RetryPolicy(attempts=1)) as client:
+    async with scripted(reply) as konvox, konvox.client(retry=CallRetries(attempts=1)) as client:
         with pytest.raises(KonvoxApiError) as raised:
             await get(client)
     error = raised.value
@@ -210,7 +210,7 @@ async def test_a_create_that_found_nobody_is_repeated() -> None:
             """Start to listen."""
             await web.SockSite(runner, listener).start()
 
-        retry = RetryPolicy(attempts=2, sleep=konvox_comes_back)
+        retry = CallRetries(attempts=2, sleep=konvox_comes_back)
         try:
             async with KonvoxClient(f"http://127.0.0.1:{listener.getsockname()[1]}", KEY, retry=retry) as client:
                 assert (await create(client)).id == "clc1"
@@ -223,7 +223,7 @@ async def test_nobody_there() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with KonvoxClient(url, KEY, retry=RetryPolicy(attempts=1)) as client:
+        async with KonvoxClient(url, KEY, retry=CallRetries(attempts=1)) as client:
             with pytest.raises(ApiConnectionError, match="cannot connect") as raised:
                 await get(client)
     assert url in str(raised.value)
@@ -295,7 +295,7 @@ async def test_no_connection_in_time_means_that_nothing_was_sent() -> None:
 
     connector = aiohttp.TCPConnector(resolver=HangingResolver())
     async with aiohttp.ClientSession(connector=connector) as session:
-        retry = RetryPolicy(attempts=2, sleep=note)
+        retry = CallRetries(attempts=2, sleep=note)
         client = KonvoxClient("http://konvox.example", KEY, session=session, timeout_seconds=0.05, retry=retry)
         with pytest.raises(ApiConnectionError, match="cannot connect") as raised:
             await create(client)

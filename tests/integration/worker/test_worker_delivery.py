@@ -21,9 +21,11 @@ from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
 from tests.support.workers import dispatcher_of, handler, run_burst, running, until
+from worker import runner
 from worker import worker as worker_module
-from worker.policy import settlement_of
-from worker.worker import HookWorker, WorkerConfig
+from worker.config import WorkerConfig
+from worker.running.verdicts import settlement_of
+from worker.worker import HookWorker
 
 
 async def letters(server: Server) -> list[DeadLetter]:
@@ -32,7 +34,7 @@ async def letters(server: Server) -> list[DeadLetter]:
 
 
 async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: str) -> None:
-    """Many more than are in flight at a time; then a worker in burst mode ends."""
+    """Many more events than places each run once, and then a worker in burst mode ends."""
     jobs = await admitted(server, 700)
     runs: Counter[str] = Counter()
 
@@ -49,7 +51,7 @@ async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: 
 
 
 async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str) -> None:
-    """Not one more, not one fewer."""
+    """Exactly `concurrency` events run at the same time."""
     await admitted(server, 40)
     running_now, most = 0, 0
     together = asyncio.Barrier(8)
@@ -67,7 +69,7 @@ async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str
 
 
 async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, redis_url: str) -> None:
-    """And knows which attempt it is."""
+    """A handler that fails is run again, and knows which attempt it is."""
     await admitted(server, 1)
     attempts: list[int] = []
 
@@ -85,7 +87,7 @@ async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, red
 
 
 async def test_out_of_attempts_it_is_a_dead_letter(server: Server, redis_url: str) -> None:
-    """With the last error; retried, it has all its attempts before it once more."""
+    """The dead letter holds the last error; once it is retried, the handler has all its attempts again."""
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
 
@@ -143,14 +145,14 @@ async def test_only_the_handler_that_failed_is_run_again(server: Server, redis_u
 
 
 async def test_an_event_that_nobody_wants_is_delivered(server: Server, redis_url: str) -> None:
-    """It is not kept for ever."""
+    """An event that no handler matches is settled, and not kept."""
     await admitted(server, 2)
     await run_burst(redis_url)
     assert (await audit(server)).delivered == 2
 
 
 async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -> None:
-    """With the same id, the idempotency key for whatever lies downstream."""
+    """A replay has the id of the event, which systems downstream use as idempotency key."""
     (job,) = await admitted(server, 1)
     seen: list[tuple[str, bool]] = []
 
@@ -166,7 +168,7 @@ async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -
 
 
 async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) -> None:
-    """A job that was removed behind our back, and one that is none of ours; the others are run."""
+    """A job that was removed, and one that is none of ours, become dead letters, and the others are run."""
     jobs = await admitted(server, 3)
     await server.delete(keys.job_key(jobs[0].id))
     await server.set(keys.job_key(jobs[1].id), b"\x80\x04 a pickle")
@@ -186,7 +188,7 @@ async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) 
 
 
 async def test_a_handler_that_was_renamed_is_waited_for(server: Server, redis_url: str) -> None:
-    """Its retries fail until it is back; here it comes back."""
+    """The retries of a handler that is not loaded fail until it is back."""
     await admitted(server, 1)
     ran: list[int] = []
 
@@ -210,8 +212,8 @@ async def _has_job(server: Server, job_id: str) -> bool:
     return bool(await server.exists(keys.job_key(job_id)))
 
 
-async def test_retry_waits_as_long_as_it_was_told(server: Server, redis_url: str) -> None:
-    """By the server's clock."""
+async def test_retry_waits_as_long_as_it_asks_for(server: Server, redis_url: str) -> None:
+    """The wait of `Retry` is kept by the server's clock."""
     await admitted(server, 1)
 
     async def later(event: Event, ctx: Any) -> None:
@@ -264,7 +266,7 @@ async def test_without_a_wake_up_the_worker_looks_by_itself(server: Server, redi
 
 
 async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url: str) -> None:
-    """Nobody publishes that moment."""
+    """A worker looks when a delay ends, because nobody publishes that moment."""
     await admitted(server, 1)
     attempts: list[int] = []
 
@@ -278,7 +280,7 @@ async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url:
 
 
 async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event it happens to is left to its lease; the others are delivered."""
+    """The event of the fault is left to its lease, and frees its place: the others are delivered."""
     jobs = await admitted(server, 3)
     original = settlement_of
 
@@ -287,8 +289,8 @@ async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, m
             raise AssertionError("a bug of ours")
         return original(claim, job, *rest, **named)
 
-    monkeypatch.setattr(worker_module, "settlement_of", faulty)
-    async with running(redis_url):
+    monkeypatch.setattr(runner, "settlement_of", faulty)
+    async with asyncio.timeout(20), running(redis_url, concurrency=1):
         await until(lambda: _delivered(server, 2))
     assert await queued_ids(server) == {jobs[1].id}
     assert (await audit(server)).balanced
@@ -298,8 +300,8 @@ async def _delivered(server: Server, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
-async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: str) -> None:
-    """Past their time limits they are given up and counted, and others run in threads as before."""
+async def test_threads_that_hang_take_no_place(server: Server, redis_url: str) -> None:
+    """Handlers that hang in threads are abandoned and counted, and others run in threads as before."""
     hanging, fine = await admitted(server, 6, "test.hangs"), await admitted(server, 6, "test.fine")
     let_go = threading.Event()
     runs: Counter[str] = Counter()
@@ -318,11 +320,11 @@ async def test_threads_that_hang_take_nobodys_place(server: Server, redis_url: s
     with watching() as log:
         await worker.async_run()
         await worker.close()
-        assert (dispatcher.threads.left_behind, dispatcher.threads.going_on) == (6, 6)
+        assert (dispatcher.threads.abandoned, dispatcher.threads.still_running) == (6, 6)
         assert [line["handler"] for line in log.of("thread.abandoned")] == ["hang"] * 6
         let_go.set()
         await log.until("thread.ended_late", times=6)
-    assert dispatcher.threads.going_on == 0
+    assert dispatcher.threads.still_running == 0
     assert runs == Counter({job.record.id: 1 for job in fine})
     assert {letter.event_id for letter in await letters(server)} == {job.record.id for job in hanging}
     assert all("cannot be stopped" in letter.error for letter in await letters(server))

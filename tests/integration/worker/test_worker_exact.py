@@ -21,9 +21,9 @@ from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, 
 from tests.support.logwatch import watching
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until, worker_of
-from worker import in_hand
 from worker import worker as worker_module
-from worker.policy import CRASH_LIMIT
+from worker.leasing import inflight
+from worker.running.verdicts import CRASH_LIMIT
 
 HOUR_SECONDS = 3600
 
@@ -75,7 +75,7 @@ async def test_crashes_shutdowns_and_failures_are_counted_apart(server: Server, 
 
 
 async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeyServer) -> None:
-    """Attempts, delays and outcomes are in Redis, and on its disk."""
+    """Attempts, delays and outcomes are in Redis and on its disk."""
     server = connect(own_valkey.url())
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
@@ -105,7 +105,7 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
 
 
 async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: Server, redis_url: str) -> None:
-    """For the typed ones it is a dead letter, with what does not fit, after a single attempt."""
+    """For typed handlers it becomes a dead letter after one attempt, with what does not fit; plain ones are done."""
     misfit = job_of(1, channel="pigeon")
     await server.set(keys.job_key(misfit.id), misfit.to_bytes())
     await server.zadd(keys.QUEUE, {misfit.id: 1})
@@ -131,7 +131,7 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: S
 async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
     server: Server, redis_url: str, shift_seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An hour off in the worker: leases hold, delays are kept, and what is due is run, for Redis' clock decides."""
+    """With a worker whose clock is an hour off leases hold and delays are kept, because Redis' clock decides."""
     true_time, true_time_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: true_time() + shift_seconds)
     monkeypatch.setattr(time, "time_ns", lambda: true_time_ns() + shift_seconds * 10**9)
@@ -158,7 +158,7 @@ async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
 
 
 async def test_two_workers_race_for_every_event(server: Server, redis_url: str) -> None:
-    """Claims, runs and settlements of both at once: each event is run by one of them, once."""
+    """Two workers that claim, run and settle at the same time run each event once between them."""
     total = 4_000
     jobs = await admitted(server, total)
     runs: Counter[str] = Counter()
@@ -178,9 +178,9 @@ async def test_two_workers_race_for_every_event(server: Server, redis_url: str) 
 async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At its time limit it is left behind: its attempt has failed, its place is free, and the others are done once."""
-    monkeypatch.setattr(in_hand, "OVERDUE_SECONDS", 0.05)
-    monkeypatch.setattr(in_hand, "LOOK_SECONDS", 0.05)
+    """At its time limit it is abandoned: its attempt has failed, its place is free, and the others are done once."""
+    monkeypatch.setattr(inflight, "OVERDUE_SECONDS", 0.05)
+    monkeypatch.setattr(inflight, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
     alone, among = await admitted(server, 1, "test.alone"), await admitted(server, 1, "test.among")
     let_go = asyncio.Event()
@@ -201,7 +201,7 @@ async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
         let_go.set()
         await log.until("handler.ended_late", times=4)
     assert runs == {"test.alone 1": 1, "test.alone 2": 1, "test.among 1": 1, "test.among 2": 1, "note": 1}
-    assert (worker.tasks_left_behind, len(log.of("handler.abandoned"))) == (4, 4)
+    assert (worker.handlers_abandoned, len(log.of("handler.abandoned"))) == (4, 4)
     letters = [letter async for letter in list_dead_letters(server)]
     assert {letter.event_id for letter in letters} == {job.record.id for job in alone + among}
     assert all("swallows its cancellation" in letter.error for letter in letters)

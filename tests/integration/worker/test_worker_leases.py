@@ -22,9 +22,9 @@ from broker.redis.pipelined import Pipe
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
 from tests.support.workers import handler, run_burst, running, until, worker_of
-from worker import renewal
-from worker.once import OnceBlocks
-from worker.policy import CRASH_LIMIT
+from worker.leasing import renewal
+from worker.running.once import OnceBlocks
+from worker.running.verdicts import CRASH_LIMIT
 
 LEASE_SECONDS = 1.0
 LONGER_SECONDS = 1.6
@@ -61,7 +61,7 @@ def worker_in_a_thread(redis_url: str, *handlers: Any, **config: Any) -> Iterato
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["awaits", "blocks the loop"])
 async def test_a_handler_slower_than_the_lease_runs_once(server: Server, redis_url: str, blocks: bool) -> None:
-    """Its lease is renewed meanwhile, from a thread; another worker that looks for work all the time gets none."""
+    """A thread renews its lease, and another worker that looks for work all the time gets none."""
     await admitted(server, 1)
     runs: list[str] = []
     entered = threading.Event()
@@ -83,7 +83,7 @@ async def test_a_handler_slower_than_the_lease_runs_once(server: Server, redis_u
 
 
 async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, redis_url: str) -> None:
-    """The other worker is there before the block begins, and looks at the queue after the lease would have ended."""
+    """The lease is renewed by a thread, so another worker that looks after it would have ended gets nothing."""
     runs: list[str] = []
 
     async def slow(event: Event, ctx: Any) -> None:
@@ -98,7 +98,7 @@ async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, 
 
 
 async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Server, redis_url: str) -> None:
-    """Nobody has to wake anybody for it; it is a crash, and no attempt."""
+    """The event runs again without a wake-up, and counts a crash but no attempt."""
     await admitted(server, 1)
     await queue.claim(Pipe(server), ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
     attempts: list[int] = []
@@ -115,7 +115,7 @@ async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Serv
 
 
 async def test_a_run_whose_lease_was_lost_does_not_count(server: Server, redis_url: str) -> None:
-    """Somebody else has taken the job over and settled it; the log tells that both ran."""
+    """Another worker has claimed the job and settles it, and the log tells that both ran."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -140,8 +140,8 @@ async def _has_logged(lines: list[Any], event: str) -> bool:
     return any(line["event"] == event for line in lines)
 
 
-async def test_a_lost_lease_is_told(server: Server, redis_url: str) -> None:
-    """While the run still goes on, by the thread that renews."""
+async def test_a_lost_lease_is_logged(server: Server, redis_url: str) -> None:
+    """The thread that renews logs it while the handler still runs."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -158,7 +158,7 @@ async def test_a_lost_lease_is_told(server: Server, redis_url: str) -> None:
 
 
 def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, every event that takes long would be run twice."""
+    """The thread keeps renewing after an error: without it every event that takes long would run twice."""
     faults, renewals = [RuntimeError("a bug of ours"), ConnectionResetError()], threading.Semaphore(0)
 
     def renew(*_: Any, **__: Any) -> set[str]:
@@ -169,7 +169,7 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
 
     monkeypatch.setattr(queue, "renew", renew)
     claim = queue.Claimed("evt_1", "t", 0, None)
-    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, held=lambda: [claim], once=OnceBlocks(30))
+    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, claims=lambda: [claim], once=OnceBlocks(30))
     thread.start()
     try:
         assert renewals.acquire(timeout=10)
@@ -177,17 +177,17 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
         thread.stop()
 
 
-def test_the_renewal_asks_nothing_while_nothing_is_held(redis_url: str) -> None:
+def test_the_renewal_asks_nothing_while_nothing_is_in_flight(redis_url: str) -> None:
     """An idle worker costs Redis no commands for leases."""
     looks = threading.Semaphore(0)
 
-    def held() -> list[Any]:
+    def claims() -> list[Any]:
         looks.release()
         return []
 
     with connect_blocking(redis_url) as blocking:
         blocking.config_resetstat()
-        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, held=held, once=OnceBlocks(9))
+        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, claims=claims, once=OnceBlocks(9))
         thread.start()
         for _ in range(10):
             assert looks.acquire(timeout=10)
@@ -204,7 +204,7 @@ async def crash_with(server: Server, job_ids: set[str]) -> None:
 
 
 async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, redis_url: str) -> None:
-    """What was beside it in the worker that died is suspected, and run alone; it is not blamed."""
+    """What ran beside it in the worker that died is suspected and run alone, but not blamed."""
     jobs = await admitted(server, 10)
     poison = jobs[3].id
     await crash_with(server, {job.id for job in jobs})
@@ -238,7 +238,7 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
 
 @pytest.mark.parametrize("burst", [True, False])
 async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str, burst: bool) -> None:
-    """What a killed worker had in hand is run one by one, and still a hundred of it within a moment."""
+    """A hundred events that a killed worker had in flight run one by one, and all within a moment."""
     await admitted(server, 100)
     await claimed(server, token="of a worker that dies")
     await make_due(server, await queued_ids(server))
@@ -257,7 +257,7 @@ async def test_suspects_follow_one_another_at_once(server: Server, redis_url: st
 
 
 async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url: str) -> None:
-    """It takes one place, however long it runs."""
+    """A suspect takes one place, however long it runs."""
     jobs = await admitted(server, 20)
     suspects = {job.id for job in jobs[:3]}
     await crash_with(server, suspects)
@@ -277,7 +277,7 @@ async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url:
 
 
 async def test_two_workers_share_the_work(server: Server, redis_url: str) -> None:
-    """Each event is run by one of them."""
+    """Each event is run by one of two workers."""
     jobs = await admitted(server, 300)
     runs: Counter[str] = Counter()
     by: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted
 from tests.support.valkey import ValkeyServer
-from tests.support.workers import handler, run_burst
-from worker.once import OnceBlocks, OnceGate
+from tests.support.workers import handler, run_burst, running, until
+from worker.running.once import OnceBlocks, OnceGate
 
 LEASE_MS, DONE_MS = 60_000, 3_600_000
 
@@ -29,7 +30,7 @@ def gate(
     server: Server, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
 ) -> OnceGate:
     """The gate of a handler for an event, in a worker of its own unless told otherwise."""
-    return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, done_ms=DONE_MS)
+    return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, ttl_ms=DONE_MS)
 
 
 async def enter(once: OnceGate, key: str = "crm") -> bool:
@@ -39,14 +40,14 @@ async def enter(once: OnceGate, key: str = "crm") -> bool:
 
 
 async def test_only_the_first_is_first(server: Server) -> None:
-    """Also from another worker; and it is remembered, but not for ever."""
+    """Only the first run enters the block, also of several workers; that is remembered, but not for ever."""
     assert await enter(gate(server))
     assert not await enter(gate(server))
     assert DONE_MS - 60_000 < await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
 
 
 async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> None:
-    """Others may use the same ones."""
+    """Other handlers, events and names have keys of their own."""
     gates = [gate(server), gate(server, event_id="evt_2"), gate(server, name="mine.other")]
     assert [await enter(once) for once in gates] == [True] * 3
     assert await enter(gates[0], "slack")
@@ -54,7 +55,7 @@ async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> No
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
 async def test_a_failure_releases_the_key(server: Server, error: type[BaseException]) -> None:
-    """So that the retry does what was not done."""
+    """A block that raises releases its key, and the retry does what was not done."""
 
     async def fail() -> None:
         async with gate(server)("crm") as first:
@@ -67,7 +68,7 @@ async def test_a_failure_releases_the_key(server: Server, error: type[BaseExcept
 
 
 async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
-    """The effect has happened."""
+    """A failure of a run that was not the first leaves the effect remembered."""
     assert await enter(gate(server))
     with pytest.raises(ValueError, match="later"):
         async with gate(server)("crm"):
@@ -75,8 +76,8 @@ async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: Server) -> None:
-    """Whether the first will get through cannot be known yet; should its worker be dead, the key ends by itself."""
+async def test_a_second_run_during_the_block_is_retried(server: Server) -> None:
+    """It cannot know whether the first will finish, so it comes back when the key would lapse at the latest."""
     async with gate(server)("crm") as first:
         assert first
         with pytest.raises(Retry) as caught:
@@ -86,7 +87,7 @@ async def test_whoever_comes_while_it_runs_is_asked_to_come_back(server: Server)
 
 
 async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -> None:
-    """Then the next run does the effect."""
+    """The key lapses, and the next run does the effect."""
     name = keys.once_key("evt_1", "mine.tell", "crm")
     block = gate(server)("crm")
     assert await block.__aenter__()
@@ -96,7 +97,7 @@ async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -
 
 
 async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str) -> None:
-    """For as long as the leases of the jobs, and never longer: a run after a crash must not find it taken."""
+    """The key is kept as long as the leases of the jobs, and no longer: a run after a crash must not find it taken."""
     blocks = OnceBlocks(lease_ms=1000)
     name = keys.once_key("evt_1", "mine.tell", "crm")
     async with gate(server, blocks)("crm"):
@@ -111,7 +112,7 @@ async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str
 
 
 async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, redis_url: str) -> None:
-    """It saw the block run; by the time that it asks Redis, the effect has happened and is remembered."""
+    """A renewal that began while the block ran does not shorten how long the effect is remembered."""
     blocks = OnceBlocks(lease_ms=1000)
     name = keys.once_key("evt_1", "mine.tell", "crm")
     async with gate(server, blocks)("crm"):
@@ -122,7 +123,7 @@ async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, re
 
 
 async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
-    """What was claimed right after the last renewal lapses a lease after that: so must a key that is taken later."""
+    """A key that is taken long after the last renewal lapses no later than the job's lease."""
     blocks = OnceBlocks(lease_ms=60_000)
     blocks._renewed_at -= 20
     async with gate(server, blocks)("crm"):
@@ -130,7 +131,7 @@ async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
 
 
 async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
-    """Its worker was suspended for longer than the lease; by now the key is another run's."""
+    """A worker that was suspended for longer than the lease leaves alone a key that is another run's by now."""
     name = keys.once_key("evt_1", "mine.tell", "crm")
     blocks = OnceBlocks(LEASE_MS)
     late, other = gate(server, blocks)("crm"), gate(server, blocks)("crm")
@@ -144,8 +145,8 @@ async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_what_is_left_behind_in_a_block_is_released(server: Server, redis_url: str) -> None:
-    """When its process ends in order, by the loop or, where that is blocked, by the watchdog."""
+async def test_a_block_that_the_process_ends_in_is_released(server: Server, redis_url: str) -> None:
+    """The loop releases it when the process ends in order, and the watchdog where the loop is blocked."""
     blocks = OnceBlocks(LEASE_MS)
     left = gate(server, blocks)("crm")
     assert await left.__aenter__()
@@ -161,7 +162,7 @@ async def test_what_is_left_behind_in_a_block_is_released(server: Server, redis_
 
 
 async def test_of_many_at_once_one_is_first(server: Server) -> None:
-    """The others come back later."""
+    """Of many runs at once one does the effect, and the others come back later."""
     let_go = asyncio.Event()
 
     async def run() -> str:
@@ -179,7 +180,7 @@ async def test_of_many_at_once_one_is_first(server: Server) -> None:
 
 
 async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, redis_url: str) -> None:
-    """Although the handler runs three times."""
+    """The effect happens once although the handler runs three times."""
     (job,) = await admitted(server, 1)
     effects: list[int] = []
     runs: list[int] = []
@@ -202,8 +203,35 @@ async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, 
     assert effects == [1]
 
 
+async def test_a_block_longer_than_the_lease_keeps_its_key(server: Server, redis_url: str) -> None:
+    """The thread that renews the worker's leases renews the keys of its blocks: no other run gets into the block."""
+    await admitted(server, 1)
+    blocks, kept = OnceBlocks(1000), asyncio.Event()
+
+    async def long(event: Event, ctx: Context) -> None:
+        async with ctx.once("crm"):
+            name = keys.once_key(event.id, "long", "crm")
+            for _ in range(2):
+                assert await server.pexpire(name, 500)
+                await until(partial(_is_renewed, server, name))
+        kept.set()
+
+    make: Callable[[Job, Handler], Context] = lambda job, handler_: make_context(  # noqa: E731 - short
+        once=gate(server, blocks, event_id=job.record.id, name=handler_.name), attempt=job.attempt
+    )
+    async with running(redis_url, handler(long, attempts=1), make=make, lease_seconds=1.0, once=blocks):
+        async with asyncio.timeout(20):
+            await kept.wait()
+
+
+async def _is_renewed(server: Server, name: str) -> bool:
+    left_ms = await server.pttl(name)
+    assert left_ms > 0, "the key has lapsed"
+    return bool(left_ms > 500)
+
+
 async def test_an_outage_is_a_failure_of_the_handler(own_valkey: ValkeyServer) -> None:
-    """It is tried again when Redis is back, rather than told something that nobody knows."""
+    """The handler fails and is retried when Redis is back: whether the effect has happened is unknown."""
     server: Any = connect(own_valkey.url())
     await server.ping()
     own_valkey.kill()

@@ -20,7 +20,7 @@ from tests.support.logwatch import watching
 from tests.support.refusals import Refusal, cannot_save, lacks_its_master, lacks_replicas
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
-from worker import renewal
+from worker.leasing import renewal
 
 BACK_SECONDS = 5.0
 """In what time the worker must have noticed that Redis is back."""
@@ -47,7 +47,7 @@ async def _ready(worker: Any) -> bool:
 
 
 async def test_the_worker_survives_a_restart_of_redis(own: Server, own_valkey: ValkeyServer) -> None:
-    """Killed and started again: the events are still there, and are run."""
+    """After Redis was killed and started again, the events are still there, and are run."""
     async with running(own_valkey.url(), handler(_nothing)) as worker:
         await admitted(own, 1)
         await until(lambda: _delivered(own, 1))
@@ -65,7 +65,7 @@ async def _nothing(event: Event, ctx: Any) -> None:
 
 
 async def test_what_ended_during_an_outage_is_written_afterwards(own: Server, own_valkey: ValkeyServer) -> None:
-    """And not run again."""
+    """A handler that ended during an outage is settled when Redis is back, and not run again."""
     await admitted(own, 5)
     runs: Counter[str] = Counter()
     entered, let_go = asyncio.Barrier(6), asyncio.Event()
@@ -89,7 +89,7 @@ async def test_what_ended_during_an_outage_is_written_afterwards(own: Server, ow
 async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
     own: Server, own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The leases of what still runs have lapsed: its own worker takes them up again first, and blames nobody."""
+    """The leases of what still runs have lapsed: its own worker claims those jobs again first, without a crash."""
     monkeypatch.setattr(renewal, "RENEWALS_PER_LEASE", 0.01)  # the renewal does not happen to come first
     await admitted(own, 5)
     runs: Counter[str] = Counter()
@@ -112,8 +112,8 @@ async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
     assert set(runs.values()) == {1}
 
 
-async def test_claims_whose_answer_never_came_are_handed_back(own: Server, own_valkey: ValkeyServer) -> None:
-    """A server that hung runs what was sent to it after all; nobody waits for those leases, and nobody is blamed."""
+async def test_claims_whose_answer_never_came_are_released(own: Server, own_valkey: ValkeyServer) -> None:
+    """A server that hung carries out what it was sent: nobody waits for those leases, and no crash is counted."""
     assert own_valkey.process is not None
     jobs = await admitted(own, 50)
     seconds, microseconds = await own.time()
@@ -139,7 +139,7 @@ async def _has_looked(server: Server) -> bool:
 
 
 async def test_scripts_that_were_flushed_are_loaded_again(server: Server, redis_url: str) -> None:
-    """At every step."""
+    """The worker keeps going if the server forgets its scripts at any step."""
     await admitted(server, 20)
 
     async def flush(event: Event, ctx: Any) -> None:
@@ -153,7 +153,7 @@ async def test_scripts_that_were_flushed_are_loaded_again(server: Server, redis_
 
 
 async def test_a_full_redis_is_drained(own: Server, own_valkey: ValkeyServer) -> None:
-    """The worker is who makes room: it must not wait for it."""
+    """The worker settles events while Redis is full, because only that makes room."""
     await admitted(own, 100)
     used = (await own.info("memory"))["used_memory"]
     await own.config_set("maxmemory", str(used - 1))
@@ -163,7 +163,7 @@ async def test_a_full_redis_is_drained(own: Server, own_valkey: ValkeyServer) ->
 
 
 async def test_a_read_only_redis_is_waited_for(own: Server, own_valkey: ValkeyServer) -> None:
-    """As during a failover."""
+    """The worker waits for a server that is read-only, as during a failover."""
     await admitted(own, 1)
     await own.execute_command("REPLICAOF", "127.0.0.1", "1")
     async with running(own_valkey.url(), handler(_nothing)) as worker:
@@ -180,7 +180,7 @@ async def test_a_read_only_redis_is_waited_for(own: Server, own_valkey: ValkeySe
 async def test_a_redis_that_takes_no_writes_is_waited_for(
     own: Server, own_valkey: ValkeyServer, refusal: Refusal, code: str
 ) -> None:
-    """It answers, and says no: one line when it begins, with what to do about it, and one when it is over."""
+    """The log has one line when it begins to refuse, with what to do about it, and one when that is over."""
     with watching() as log:
         async with running(own_valkey.url(), handler(_nothing)) as worker:
             await until(lambda: _has_looked(own))

@@ -1,4 +1,4 @@
-"""Stopping: what runs may finish, and what does not is handed back without loss or blame."""
+"""Stopping: what runs may finish, and what does not is released without loss or blame."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.support.events import admitted, claimed, job_of, queued_ids
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, worker_of
 from worker import worker as worker_module
+from worker.running.once import OnceBlocks
 
 
 class AccountPolicy:
@@ -41,7 +42,7 @@ class AccountPolicy:
 
 
 async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> None:
-    """And nothing new is begun meanwhile."""
+    """A worker that was asked to stop finishes what runs, and begins nothing new."""
     await admitted(server, 1)
     gate = AccountPolicy()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"), concurrency=1)
@@ -61,7 +62,7 @@ async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> N
 
 
 async def test_asked_twice_it_stops_at_once(server: Server, redis_url: str) -> None:
-    """What ran is due again at once, with its attempt and without a crash; the next worker runs it."""
+    """What ran is due again at once with its attempt and without a crash, and the next worker runs it."""
     await admitted(server, 3)
     gate = AccountPolicy()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"))
@@ -102,8 +103,8 @@ async def test_ten_deploys_use_up_no_attempt(server: Server, redis_url: str) -> 
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (1, 0, True)
 
 
-async def test_a_handler_that_takes_too_long_is_handed_back(server: Server, redis_url: str) -> None:
-    """After `stop_seconds`; a plain one goes on in its thread, and nobody waits for it."""
+async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_url: str) -> None:
+    """After `stop_seconds` its event is due again; a plain handler keeps running, and nobody waits for it."""
     await admitted(server, 1)
     entered, let_go = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -122,12 +123,14 @@ async def test_a_handler_that_takes_too_long_is_handed_back(server: Server, redi
 async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
     server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is handed back like the others, although it still runs."""
+    """Its event and its `ctx.once` key are released like the others, although it still runs."""
     monkeypatch.setattr(worker_module, "CANCELLED_SECONDS", 0.05)
     jobs = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
+    once, once_key = OnceBlocks(600_000), keys.once_key(jobs[0].record.id, "stubborn", "crm")
 
     async def stubborn(event: Event, ctx: Any) -> None:
+        assert await once.enter(server, once_key) is not None
         entered.set()
         while not let_go.is_set():
             try:
@@ -135,12 +138,13 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
             except asyncio.CancelledError:
                 continue
 
-    async with running(redis_url, handler(stubborn), stop_seconds=0.05):
+    async with running(redis_url, handler(stubborn), stop_seconds=0.05, once=once):
         await entered.wait()
         asyncio.get_running_loop().call_later(20, let_go.set)  # ends the test, were it to wait
     assert not let_go.is_set()
     let_go.set()
     assert await queued_ids(server) == {jobs[0].id}
+    assert not await server.exists(once_key)
     (claim,) = (await claimed(server, token="next")).jobs
     assert claim.crashes == 0
 
@@ -148,7 +152,7 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
 async def test_an_outage_does_not_keep_the_worker_from_ending(
     own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be written is run again when its lease lapses."""
+    """What could not be written runs again when its lease lapses."""
     monkeypatch.setattr(worker_module, "FAREWELL_SECONDS", 0.3)
     server = connect(own_valkey.url())
     await admitted(server, 1)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
-
 import pytest
 
-from benchmarks.figures import Sample
-from benchmarks.flatness import Course, Reading
-from benchmarks.report import Row
-from benchmarks.soak import _positive, entry
+from benchmarks.harness.flatness import Course, Reading
 
 
 def readings(course: Course, *values: float) -> list[Reading]:
@@ -20,7 +15,7 @@ def readings(course: Course, *values: float) -> list[Reading]:
 
 
 def test_the_minute_after_the_first_two_is_compared_with_the_last() -> None:
-    """Of 20 minutes, with a reading every 10 s."""
+    """In 20 minutes there is a reading every 10 s, and the windows are a minute each."""
     course = Course.of(1200)
     taken = readings(course, 1)
     assert len(taken) == 120
@@ -30,7 +25,7 @@ def test_the_minute_after_the_first_two_is_compared_with_the_last() -> None:
 
 @pytest.mark.parametrize("seconds", [0.5, 6, 30, 100, 240, 241])
 def test_a_try_has_readings_to_compare(seconds: float) -> None:
-    """The windows of a short one do not overlap either, and none of its readings is after the end."""
+    """The windows of a short soak do not overlap either, and none of its readings is after the end."""
     course = Course.of(seconds)
     taken = readings(course, 1)
     first, last = course.first(taken), course.last(taken)
@@ -39,34 +34,9 @@ def test_a_try_has_readings_to_compare(seconds: float) -> None:
 
 
 def test_growth_is_that_of_the_medians() -> None:
-    """What a process takes to start does not count, and neither does a single outlier."""
+    """What a process takes to start does not count as growth, and neither does a single outlier."""
     course = Course.of(20)
     taken = readings(course, 10, 10, 10, 10, 10, 100, 100, 900, 100, 100, 100, 104)
     assert course.growth(taken, "rss") == 4
     assert course.growth_percent(taken, "rss") == 4
     assert course.growth(readings(course, 5), "rss") == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "met"),
-    [
-        ("receiver_rss_growth_percent", 4.9, True),
-        ("receiver_rss_growth_percent", 5.1, False),
-        ("worker_rss_growth_percent", 5.1, False),
-        ("receiver_open_files_growth", 1, False),
-        ("worker_threads_growth", 1, False),
-        ("worker_threads_growth", -1, True),
-    ],
-)
-def test_each_process_is_held_to_each_target(name: str, value: float, met: bool) -> None:
-    """Memory may grow a little, open files and threads not at all."""
-    ours = entry(course=Course.of(60), rate=100, readings=[])
-    more = {**{bound.figure: 0.0 for bound in ours.bounds}, name: value}
-    assert Row(ours, [Sample(1, 0, more=more)], None).meets_targets is met
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "inf", "nan", "x"])
-def test_minutes_and_rate_are_above_nothing(text: str) -> None:
-    """Anything else is wrong usage."""
-    with pytest.raises((ValueError, ArgumentTypeError)):
-        _positive(text)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from konvox.api.backoff import RetryPolicy, retry_after_seconds, wait_seconds
+from konvox.api.backoff import CallRetries, retry_after_seconds, wait_seconds
 
 NOW = datetime(2026, 5, 20, 14, 32, tzinfo=UTC)
 
@@ -17,13 +17,13 @@ NOW = datetime(2026, 5, 20, 14, 32, tzinfo=UTC)
 @given(chance=st.floats(0, 1), attempt=st.integers(1, 1000))
 def test_jitter_is_full_and_capped(chance: float, attempt: int) -> None:
     """Any share of the doubled base may come out, never more than the cap, and never an overflow."""
-    policy = RetryPolicy(base_seconds=0.5, cap_seconds=8, random=lambda: chance)
+    policy = CallRetries(base_seconds=0.5, cap_seconds=8, random=lambda: chance)
     assert wait_seconds(policy, attempt=attempt) == pytest.approx(chance * min(0.5 * 2 ** (attempt - 1), 8))
 
 
 def test_the_servers_wish_counts_up_to_the_cap() -> None:
     """`Retry-After` replaces chance, not the cap."""
-    policy = RetryPolicy(cap_seconds=8, random=lambda: 0.0)
+    policy = CallRetries(cap_seconds=8, random=lambda: 0.0)
     waits = [wait_seconds(policy, attempt=1, retry_after_seconds=wish) for wish in (0.0, 5.0, 100.0)]
     assert waits == [0.0, 5.0, 8.0]
 

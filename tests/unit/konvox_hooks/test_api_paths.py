@@ -16,7 +16,7 @@ from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.worker import konvox_access
-from worker.surroundings import KonvoxAccess
+from worker.running.context import KonvoxAccess
 
 
 def load(**variables: str) -> Settings:

@@ -11,7 +11,7 @@ from handlers.registry import Handler, Registry
 from handlers.testkit import make_context
 from konvox.samples import sample_body
 from konvox_hooks.terminal.formatting import shown_block, shown_body, shown_line, shown_time, users_traceback
-from worker.dispatch import Dispatcher
+from worker.running.dispatcher import Dispatcher
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ async def test_only_the_frames_of_the_worker_are_left_out(is_async: bool) -> Non
     handler = Handler("mine.fail", awaited if is_async else plain, ("*",), "mine", "x", is_async=is_async)
     record = Record.capture(sample_body("odd.event"), received_at_ms=0)
     [run] = await Dispatcher(Registry([handler]), lambda *_: make_context()).dispatch(Job.first(record))
-    assert "/worker/" in run.traceback
+    assert "/worker/running/" in run.traceback
     shown = users_traceback(run.traceback)
-    assert "/worker/" not in shown
+    assert "/worker/running/" not in shown
     assert "context.run(" not in shown
     assert ", in plain\n" in shown
     assert "Previous line repeated" in shown

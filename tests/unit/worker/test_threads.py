@@ -9,13 +9,13 @@ import threading
 import pytest
 import structlog
 
-from worker.threads import Threads
+from worker.running.threads import Threads
 
 setting: contextvars.ContextVar[str] = contextvars.ContextVar("setting", default="unset")
 
 
 async def test_it_returns_what_the_function_returns() -> None:
-    """Called with the arguments, in another thread, which does not keep the process from ending."""
+    """The function is called with the arguments in another thread, which does not keep the process from ending."""
 
     def function(left: int, right: int) -> tuple[int, bool, bool]:
         thread = threading.current_thread()
@@ -26,7 +26,7 @@ async def test_it_returns_what_the_function_returns() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
 async def test_it_raises_what_the_function_raises(error: BaseException) -> None:
-    """Also what would end a process or a task."""
+    """Any error of the function is raised again, also one that would end a process or a task."""
 
     def function() -> None:
         raise error
@@ -47,7 +47,7 @@ async def test_a_stop_iteration_arrives_as_an_error() -> None:
 
 
 async def test_it_sees_the_context_and_changes_only_its_own() -> None:
-    """So that structlog's bound values and the like work in plain handlers."""
+    """Plain handlers see the caller's context variables, such as structlog's bound values, and change a copy."""
     seen: list[str] = []
 
     def function() -> None:
@@ -60,13 +60,13 @@ async def test_it_sees_the_context_and_changes_only_its_own() -> None:
 
 
 async def test_a_hundred_run_at_once() -> None:
-    """No pool of a size of its own: `concurrency` is the only limit."""
+    """There is no pool with a size of its own: `concurrency` is the only limit."""
     barrier = threading.Barrier(100)
     await asyncio.gather(*(Threads().run("h", barrier.wait, 10) for _ in range(100)))
 
 
-async def test_whoever_waits_can_be_cancelled() -> None:
-    """The thread goes on, and what it brings later disturbs nobody."""
+async def test_the_caller_can_be_cancelled() -> None:
+    """The thread keeps running, is counted, and disturbs nothing when it ends."""
     started, go_on = threading.Event(), threading.Event()
 
     def function() -> None:
@@ -81,19 +81,19 @@ async def test_whoever_waits_can_be_cancelled() -> None:
     with structlog.testing.capture_logs() as lines:
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert (threads.left_behind, threads.going_on) == (1, 1)
+        assert (threads.abandoned, threads.still_running) == (1, 1)
         go_on.set()
         await asyncio.to_thread(thread.join, 10)
         await asyncio.sleep(0)  # its answer is delivered here, to nobody
-    assert (threads.left_behind, threads.going_on) == (1, 0)
+    assert (threads.abandoned, threads.still_running) == (1, 0)
     assert [(line["event"], line["handler"]) for line in lines] == [
         ("thread.abandoned", "of one that waits"),
         ("thread.ended_late", "of one that waits"),
     ]
 
 
-async def test_one_that_raises_a_cancellation_is_not_left_behind() -> None:
-    """It has ended, in a strange way."""
+async def test_one_that_raises_a_cancellation_is_not_abandoned() -> None:
+    """A thread that raises CancelledError has ended, and is not counted as abandoned."""
 
     def function() -> None:
         raise asyncio.CancelledError
@@ -101,11 +101,11 @@ async def test_one_that_raises_a_cancellation_is_not_left_behind() -> None:
     threads = Threads()
     with pytest.raises(asyncio.CancelledError):
         await threads.run("h", function)
-    assert (threads.left_behind, threads.going_on) == (0, 0)
+    assert (threads.abandoned, threads.still_running) == (0, 0)
 
 
 def test_the_loop_may_be_gone_before_the_thread() -> None:
-    """As when the worker stops; an error in the thread would fail this test."""
+    """A thread that ends after the loop raises no error, as when the worker stops."""
     go_on = threading.Event()
     threads: list[threading.Thread] = []
 

@@ -30,7 +30,7 @@ from tests.support.api import (
     WEBHOOK,
     ApiShell,
 )
-from worker.surroundings import surroundings
+from worker.running.context import handler_contexts
 
 ServerFor = Callable[[web.Application], Awaitable[TestServer]]
 
@@ -77,7 +77,7 @@ async def test_handlers_use_the_same_settings(shell: ApiShell) -> None:
     async with scripted(envelope([WEBHOOK])) as konvox:
         shell.configure(API_URL=konvox.url, API_KEY=KEY)
         access = konvox_access(load_settings())
-        async with surroundings(LoadedHandlers(Registry(), {}), access, lambda *_: InMemoryOnce()) as make_context:
+        async with handler_contexts(LoadedHandlers(Registry(), {}), access, lambda *_: InMemoryOnce()) as make_context:
             context = make_context(job, handler)
             assert [webhook.id async for webhook in context.konvox.webhooks.list()] == ["clw1"]
     assert konvox.calls == [("GET", "/v2/hooks")]

@@ -1,0 +1,191 @@
+"""Events are pushed to a worker that has nothing to do; whatever goes wrong with that costs no event and no crash."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import pytest
+
+from broker import keys, queue
+from broker.admission import AdmissionPolicy, admit
+from broker.ledger import audit
+from broker.redis.client import Server
+from konvox.events import Event
+from tests.support.events import admitted, claimed, job_of
+from tests.support.workers import handler, running, until
+from worker import worker as worker_module
+from worker.leasing import notifications
+
+
+async def _stands(server: Server) -> bool:
+    """Whether the claim of a worker stands."""
+    return bool(await server.exists(keys.IDLE))
+
+
+async def _delivered(server: Server, count: int) -> bool:
+    return (await audit(server)).delivered == count
+
+
+async def test_an_idle_worker_runs_what_is_pushed(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs without a claim of the worker's own, and a claim stands again when it is settled."""
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
+    holders: list[bytes] = []
+
+    async def note(event: Event, ctx: Any) -> None:
+        holders.extend(await server.hvals(keys.LEASES))
+
+    async with running(redis_url, handler(note)):
+        for number in range(3):
+            await until(lambda: _stands(server))
+            assert await admit(server, [job_of(number)], AdmissionPolicy()) == [True]
+            await until(partial(_delivered, server, number + 1))
+    assert len(holders) == 3
+    assert all(b":standing-" in holder for holder in holders)
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (3, True)
+
+
+async def test_a_busy_worker_has_no_standing_claim(server: Server, redis_url: str) -> None:
+    """A handler that blocks the loop would keep a push waiting; what comes meanwhile is claimed."""
+    entered, let_go = asyncio.Event(), asyncio.Event()
+    stood: list[bool] = []
+
+    async def wait(event: Event, ctx: Any) -> None:
+        stood.append(await _stands(server))
+        if len(stood) == 2:
+            entered.set()
+        await let_go.wait()
+
+    async with running(redis_url, handler(wait)):
+        await until(lambda: _stands(server))
+        for number in range(2):
+            assert await admit(server, [job_of(number)], AdmissionPolicy()) == [True]
+            await until(partial(_has, stood, number + 1))
+        await entered.wait()
+        let_go.set()
+    assert stood == [False, False]
+
+
+async def _has(found: list[bool], count: int) -> bool:
+    return len(found) == count
+
+
+async def test_a_worker_that_stops_withdraws_its_claim(server: Server, redis_url: str) -> None:
+    """What comes afterwards is for others, at once and without a crash."""
+
+    async def note(event: Event, ctx: Any) -> None:
+        """Do nothing."""
+
+    async with running(redis_url, handler(note)):
+        await until(lambda: _stands(server))
+    assert not await _stands(server)
+    await admitted(server, 1)
+    assert not await server.exists(keys.LEASES)
+
+
+async def lose_a_push(server: Server) -> str:
+    """Do as an admission does for the worker whose claim stands, but for the message. Returns the worker's name."""
+    ((worker, standing),) = (await server.hgetall(keys.IDLE)).items()
+    job = job_of(0)
+    pipeline = server.pipeline(transaction=True)
+    pipeline.hdel(keys.IDLE, worker)
+    pipeline.hset(keys.LEASES, job.id, standing.split()[-1])
+    pipeline.zadd(keys.QUEUE, {job.id: 4_102_444_800_000})
+    pipeline.set(keys.job_key(job.id), job.to_bytes())
+    await pipeline.execute()
+    return str(worker.decode())
+
+
+async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event runs at once and without a crash, and does not wait for its lease to lapse."""
+    monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
+    ran = asyncio.Event()
+    crashes: list[int] = []
+
+    async def note(event: Event, ctx: Any) -> None:
+        crashes.append(await server.exists(keys.CRASHES))
+        ran.set()
+
+    async with running(redis_url, handler(note)):
+        await until(lambda: _stands(server))
+        worker = await lose_a_push(server)
+        for client in await server.client_list(_type="pubsub"):
+            if worker in await _channels_of(server):
+                await server.client_kill_filter(_id=client["id"])
+        async with asyncio.timeout(10):
+            await ran.wait()
+    assert crashes == [0]
+
+
+async def _channels_of(server: Server) -> str:
+    return " ".join(channel.decode() for channel in await server.pubsub_channels(keys.PUSH_PREFIX + "*"))
+
+
+async def test_more_than_there_are_places_for_is_released(server: Server, redis_url: str) -> None:
+    """What is pushed beyond the places is neither lost nor run at once; it runs when there is a place."""
+    most, running_now = 0, 0
+
+    async def count(event: Event, ctx: Any) -> None:
+        nonlocal most, running_now
+        running_now += 1
+        most = max(most, running_now)
+        await asyncio.sleep(0)
+        running_now -= 1
+
+    async with running(redis_url, handler(count), concurrency=2):
+        await until(lambda: _stands(server))
+        ((worker, standing),) = (await server.hgetall(keys.IDLE)).items()
+        token = standing.split()[-1]
+        await server.hset(keys.IDLE, worker, b"5 60000 " + token)  # more than it said
+        await admitted(server, 5)
+        await until(lambda: _delivered(server, 5))
+    assert most <= 2
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.balanced) == (5, True)
+    assert not await server.exists(keys.CRASHES)
+
+
+async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the worker claims again, it releases what may have been pushed meanwhile: that runs without a crash."""
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
+    ran = asyncio.Event()
+    crashes: list[int] = []
+
+    async def note(event: Event, ctx: Any) -> None:
+        crashes.append(await server.exists(keys.CRASHES))
+        ran.set()
+
+    async with running(redis_url, handler(note), lease_seconds=600.0) as worker:
+        await until(lambda: _stands(server))
+        await lose_a_push(server)
+        worker._claimer._asked_at -= 600.0  # as after a suspension
+        await server.publish(keys.WAKE_CHANNEL, "")
+        async with asyncio.timeout(10):
+            await ran.wait()
+    assert crashes == [0]
+
+
+async def test_a_job_that_is_released_wakes_an_idle_worker(
+    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs at once elsewhere, and not at the next look of an idle worker."""
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
+    await admitted(server, 1)
+    claims = (await claimed(server, token="of a worker that stops")).jobs
+
+    async def note(event: Event, ctx: Any) -> None:
+        """Do nothing."""
+
+    async with running(redis_url, handler(note), lease_seconds=600.0):
+        await until(lambda: _stands(server))
+        assert await queue.release(server, claims) == 1
+        async with asyncio.timeout(10):
+            await until(lambda: _delivered(server, 1))

@@ -1,0 +1,98 @@
+"""What is in flight: places, the one suspect, and what holds its place for too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broker.queue import Claimed
+from broker.records import Job, Record
+from konvox.samples import sample_body
+from worker.leasing.inflight import LOOK_SECONDS, OVERDUE_SECONDS, Inflight, InflightJobs
+
+JOB = Job.first(Record.capture(sample_body("contact.replied"), received_at_ms=1_779_287_520_000))
+LIMIT_SECONDS = 30.0
+
+
+def claim_of(job_id: str, *, token: str = "worker:1", crashes: int = 0) -> Claimed:
+    """A claim of a job that can be read."""
+    return Claimed(job_id, token, crashes, JOB.to_bytes())
+
+
+async def for_ever() -> None:
+    """Wait for nothing."""
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def running(jobs: InflightJobs, claim: Claimed) -> AsyncIterator[Inflight]:
+    """A job taken at 0 that does not end."""
+    inflight = jobs.add(claim, now=0.0)
+    assert inflight is not None
+    inflight.task = task = asyncio.create_task(for_ever())
+    try:
+        yield inflight
+    finally:
+        task.cancel()
+
+
+def overdue_at(jobs: InflightJobs, now: float) -> list[str]:
+    """The jobs to be abandoned at a time."""
+    return [inflight.claim.job_id for inflight, _ in jobs.overdue(lambda _: LIMIT_SECONDS, now=now)]
+
+
+def test_a_job_has_its_place_until_it_is_removed() -> None:
+    """A job frees its place only when it is removed; with more jobs than places, less than none is free."""
+    jobs = InflightJobs(1)
+    assert (jobs.free(), len(jobs)) == (1, 0)
+    one, other = claim_of("one"), claim_of("other")
+    jobs.add(one, now=0.0)
+    jobs.add(other, now=0.0)
+    assert (jobs.free(), jobs.claims()) == (-1, [one, other])
+    jobs.remove([one, claim_of("unknown")])
+    assert (jobs.free(), jobs.claims()) == (0, [other])
+
+
+def test_a_second_claim_of_a_job_in_flight_starts_nothing() -> None:
+    """The run continues under the claim that is good now."""
+    jobs = InflightJobs(2)
+    inflight = jobs.add(claim_of("one"), now=0.0)
+    again = claim_of("one", token="worker:2")
+    assert jobs.add(again, now=1.0) is None
+    assert inflight is not None
+    assert (inflight.claim, len(jobs)) == (again, 1)
+
+
+def test_one_suspect_at_a_time() -> None:
+    """No other is wanted until the one in flight is removed, whatever else is."""
+    jobs = InflightJobs(3)
+    suspect, innocent = claim_of("suspect", crashes=1), claim_of("innocent")
+    assert jobs.suspect_wanted()
+    jobs.add(suspect, now=0.0)
+    jobs.add(innocent, now=0.0)
+    jobs.remove([innocent])
+    assert not jobs.suspect_wanted()
+    jobs.remove([suspect])
+    assert jobs.suspect_wanted()
+
+
+async def test_what_does_not_end_is_overdue_at_the_second_look() -> None:
+    """A job is overdue well after its time limit, and at the second look: the loop may have been blocked."""
+    jobs, late = InflightJobs(1), LIMIT_SECONDS + OVERDUE_SECONDS
+    async with running(jobs, claim_of("one")):
+        assert overdue_at(jobs, late - LOOK_SECONDS) == []
+        assert overdue_at(jobs, late) == []
+        assert overdue_at(jobs, late + LOOK_SECONDS / 2) == []
+        assert overdue_at(jobs, late + LOOK_SECONDS) == ["one"]
+
+
+async def test_what_is_abandoned_is_counted_once_and_not_waited_for() -> None:
+    """It keeps its place until its settlement is written."""
+    jobs, late = InflightJobs(1), LIMIT_SECONDS + OVERDUE_SECONDS
+    async with running(jobs, claim_of("one")) as inflight:
+        overdue_at(jobs, late)
+        jobs.abandon(inflight)
+        jobs.abandon(inflight)
+        assert (jobs.abandoned, jobs.tasks(), len(jobs)) == (1, [], 1)
+        assert overdue_at(jobs, late + LOOK_SECONDS) == []

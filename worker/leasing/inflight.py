@@ -1,0 +1,125 @@
+"""The jobs in flight: each from its claim until its settlement is written. Pure: it is given the time.
+
+The worker keeps it. The claimer asks it for places; the lease renewal and the watchdog ask it for leases, from threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from broker.queue import Claimed
+from broker.records import Job
+
+OVERDUE_SECONDS = 5.0
+"""How long a job may be in flight beyond the longest time limit of its handlers, before it is abandoned."""
+
+LOOK_SECONDS = 1.0
+"""How often to look for jobs that are overdue."""
+
+
+@dataclass(slots=True)
+class Inflight:
+    """A job in flight.
+
+    Attributes:
+        claim: under which it is ours. A later one than at first, if the lease lapsed and we claimed the job again.
+        taken_at: when it was taken, by a monotonic clock in seconds.
+        task: what runs it; None if it is not to run, or was abandoned.
+        overdue: whether it should have ended by the last look.
+    """
+
+    claim: Claimed
+    taken_at: float
+    task: asyncio.Task[None] | None = None
+    overdue: bool = False
+
+
+class InflightJobs:
+    """Knows which jobs are in flight, and which of them hold a place for too long.
+
+    Args:
+        places: how many there may be. More can come, and are to be released: see `free`.
+
+    Attributes:
+        places: as above.
+        abandoned: how many were abandoned.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.abandoned = 0
+        self._jobs: dict[str, Inflight] = {}
+        self._suspect: str | None = None
+        self._next_look = 0.0
+        self._abandoned_tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def free(self) -> int:
+        """How many places are free; less than 0 if there are more jobs than places."""
+        return self.places - len(self._jobs)
+
+    def suspect_wanted(self) -> bool:
+        """Whether a job that a worker has died with may be taken: one at a time, to tell which one it is that kills."""
+        return self._suspect is None
+
+    def claims(self) -> list[Claimed]:
+        """The claim of each; may be called from any thread."""
+        return [inflight.claim for inflight in list(self._jobs.values())]  # copied in one step
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs."""
+        return [inflight.task for inflight in self._jobs.values() if inflight.task is not None]
+
+    def add(self, claim: Claimed, *, now: float) -> Inflight | None:
+        """Take a job that was claimed; None if it is in flight already, and its run continues under the new claim."""
+        running = self._jobs.get(claim.job_id)
+        if running is not None:
+            # Our own lease lapsed (we were suspended, say), and we claimed the job again while it still runs here.
+            running.claim = claim
+            return None
+        inflight = self._jobs[claim.job_id] = Inflight(claim, now)
+        if claim.crashes:
+            self._suspect = claim.job_id
+        return inflight
+
+    def remove(self, claims: Iterable[Claimed]) -> None:
+        """Free the places of jobs that are settled, or not ours any more."""
+        for claim in claims:
+            self._jobs.pop(claim.job_id, None)
+            if self._suspect == claim.job_id:
+                self._suspect = None
+
+    def overdue(self, limit_seconds: Callable[[Job], float], *, now: float) -> list[tuple[Inflight, Job]]:
+        """The jobs that should have ended by now, and by the last look: they would hold place and lease for ever.
+
+        Args:
+            limit_seconds: how long the handlers of a job may take.
+            now: by the clock of `add`.
+        """
+        if now < self._next_look:
+            return []
+        self._next_look = now + LOOK_SECONDS
+        found = []
+        for inflight in self._jobs.values():
+            taken_seconds = now - inflight.taken_at
+            if inflight.task is None or inflight.task.done() or taken_seconds < OVERDUE_SECONDS:
+                continue
+            job = Job.from_bytes(inflight.claim.payload or b"null")
+            if taken_seconds < limit_seconds(job) + OVERDUE_SECONDS:
+                continue
+            if inflight.overdue:
+                found.append((inflight, job))
+            inflight.overdue = True  # not at once: the loop may have been blocked, and its time limit waits behind that
+        return found
+
+    def abandon(self, inflight: Inflight) -> None:
+        """Wait no longer for what runs a job."""
+        if inflight.task is not None:
+            self._abandoned_tasks.add(inflight.task)  # asyncio itself holds its tasks by weak references only
+            inflight.task.add_done_callback(self._abandoned_tasks.discard)
+            inflight.task = None
+            self.abandoned += 1

@@ -1,0 +1,152 @@
+"""What handlers are called with: the shared HTTP session, the Konvox client, their module's state, `ctx.once`.
+
+Made once per worker process; local replay makes it with gates in memory instead of Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+import structlog
+
+from broker.records import Job
+from handlers import Context
+from handlers.context import OnceGate
+from handlers.loader import LoadedHandlers
+from handlers.registry import Handler
+from konvox.api.transport import AuthScheme
+from konvox.client import KonvoxClient
+from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
+from worker.errors import NoKonvoxAccessError
+from worker.running.dispatcher import ContextFactory
+from worker.running.lifespans import BoundedLifespan, SecondsLeft
+
+HTTP_TIMEOUT_SECONDS = 30.0
+"""The time limit of `ctx.http` where a handler sets none."""
+
+GateFactory = Callable[[Job, Handler], OnceGate]
+
+logger = structlog.get_logger("handler")
+
+
+@dataclass(frozen=True, slots=True)
+class KonvoxAccess:
+    """Where the Konvox API is, and the key to it; only handlers that use `ctx.konvox` need either.
+
+    Attributes:
+        api_url: the API's URL.
+        api_key: the key.
+        auth: in which header the key goes.
+        paths: where the resources are.
+        secret_fields: in which fields a new webhook's signing secret may come.
+    """
+
+    api_url: str | None
+    api_key: str | None = field(repr=False)
+    auth: AuthScheme = "bearer"
+    paths: Paths = DEFAULT_PATHS
+    secret_fields: Sequence[str] = SECRET_FIELDS
+
+
+class _NoClient:
+    """Takes the place of the client where there is no access: only a handler that uses it fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NoKonvoxAccessError
+
+
+def _no_client() -> KonvoxClient:
+    return cast(KonvoxClient, _NoClient())
+
+
+def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
+    if access.api_url is None or access.api_key is None:
+        return _no_client()
+    return KonvoxClient(
+        access.api_url,
+        access.api_key,
+        session=http,
+        auth=access.auth,
+        paths=access.paths,
+        secret_fields=access.secret_fields,
+    )
+
+
+class _WorkerContext(Context):
+    """Makes the logger and the gate when a handler first uses them.
+
+    Most use neither, and the two cost as much as all the rest of the event.
+    """
+
+    __slots__ = ("_gate_of", "_handler", "_job")
+
+    def __init__(
+        self,
+        job: Job,
+        handler: Handler,
+        gate_of: GateFactory,
+        *,
+        konvox: KonvoxClient,
+        http: aiohttp.ClientSession,
+        state: Any,
+    ) -> None:
+        self._job, self._handler, self._gate_of = job, handler, gate_of
+        self.konvox, self.http, self.state = konvox, http, state
+        self.attempt = job.attempt
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for a slot that is still empty."""
+        record = self._job.record
+        if name == "log":
+            self.log = logger.bind(event_id=record.id, event_type=record.type, handler=self._handler.name)
+            return self.log
+        if name == "once":
+            self.once = self._gate_of(self._job, self._handler)
+            return self.once
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+@asynccontextmanager
+async def handler_contexts(
+    loaded: LoadedHandlers,
+    access: Mapping[str, KonvoxAccess],
+    once_gate: GateFactory,
+    *,
+    seconds_left: SecondsLeft | None = None,
+) -> AsyncIterator[ContextFactory]:
+    """Open what handlers share, enter the modules' `lifespan`s, and yield what makes the contexts.
+
+    Args:
+        loaded: the handlers.
+        access: to the Konvox API, by the account that an event came in for.
+        once_gate: makes `ctx.once`.
+        seconds_left: how long leaving the `lifespan`s may take, asked repeatedly. None for no limit.
+
+    Raises:
+        LifespanError: a module's `lifespan` failed.
+    """
+    async with AsyncExitStack() as stack:
+        timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        clients = {account: _client(api, http) for account, api in access.items()}
+        no_client = _no_client()
+        states = {
+            module: await stack.enter_async_context(BoundedLifespan(module, lifespan, seconds_left))
+            for module, lifespan in loaded.lifespans.items()
+        }
+
+        def make_context(job: Job, handler: Handler) -> Context:
+            return _WorkerContext(
+                job,
+                handler,
+                once_gate,
+                konvox=clients.get(job.record.account, no_client),
+                http=http,
+                state=states.get(handler.state_key),
+            )
+
+        yield make_context
