@@ -1,132 +1,145 @@
-"""What the log says was admitted, held against the queue, the outcomes and the dead letters. Used by the ledger.
+"""The proof that nothing has disappeared: the counts of the ledger, and a look at each event, job and dead letter.
 
-These are counts that nobody keeps: each delivery in the log is looked up where it should be, so that one which has
-disappeared is found by its id, whatever the counters say.
+Each delivery in the log is looked up where it should be: in the queue, among the outcomes, or as a dead letter. These
+looks use no counter, so they find a delivery that has disappeared by its id, whatever the counters say.
+
+Used by `konvox-hooks audit`, by the demo, and by nearly every test.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import orjson
-
-from broker import keys
+from broker import ids, keys
+from broker.deliveries import Delivery, read_deliveries
 from broker.errors import MalformedRecordError
+from broker.ledger import Ledger, read_ledger
 from broker.records import Job
-from broker.redis.client import Server
-
-PAGE = 500
-"""How many are looked up in one round trip: bounds how long the server is kept busy."""
+from broker.redis.client import PAGE
+from broker.redis.commands import LogEntry, Server
 
 _MARGIN_MS = 60_000
+"""How much earlier than the end of its retention a delivery may have left no trace: the clocks of the receivers, which
+date events, may differ from Redis' clock, which dates the log."""
+
 _LOOKS = 3
-"""What does not fit may just be on its way: only what does not fit at each of so many looks is told."""
+"""What does not fit may be on its way at that moment. Only what does not fit at this many looks is reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Trace:
-    """What there is of a delivery.
-
-    Attributes:
-        queued: whether its first job is queued.
-        settled: whether its first job has settled it, all by itself.
-        fields: what is written down about one that needed more than that.
-    """
-
-    queued: bool
-    settled: bool
-    fields: Mapping[str, bytes]
-
-    @property
-    def open_jobs(self) -> int:
-        if ".open" in self.fields:
-            return int(self.fields[".open"])
-        return int(self.queued or any(outcome.get("state") == "retrying" for outcome in self._outcomes.values()))
-
-    @property
-    def letters(self) -> int:
-        return int(self.fields.get(".dead", 0))
-
-    @property
-    def _outcomes(self) -> dict[str, Any]:
-        return {name: orjson.loads(value) for name, value in self.fields.items() if not name.startswith(".")}
-
-    def further_jobs(self, delivery: str) -> list[str]:
-        """The ids that jobs of single handlers may have: the next attempt, or the first one after a retry by hand."""
-        return [
-            f"{delivery}/{handler}#{attempt}"
-            for handler, outcome in self._outcomes.items()
-            for attempt in sorted({1, outcome.get("attempts", 0) + 1})
-        ]
-
-
-async def untraced(server: Server, *, retention_ms: int) -> list[str]:
-    """The deliveries in the log that are not where they should be: queued, settled, or a dead letter.
+async def audit(server: Server, *, spooled: Collection[str] = (), retention_ms: int = 604_800_000) -> Ledger:
+    """The counts, and the ids of all that is not where it should be.
 
     Args:
-        server: Server.
-        retention_ms: for how long outcomes are kept; what was admitted before that has left no trace in order.
+        server: Redis.
+        spooled: see `read_ledger`.
+        retention_ms: for how long the outcomes of delivered events are kept.
+    """
+    counts = await read_ledger(server, spooled=spooled)
+    misplaced = [
+        *await _misplaced_deliveries(server, retention_ms=retention_ms),
+        *await _jobs_without_body(server),
+        *await _misplaced_letters(server),
+    ]
+    return replace(counts, misplaced=tuple(dict.fromkeys(misplaced)))
+
+
+async def _misplaced_deliveries(server: Server, *, retention_ms: int) -> list[str]:
+    """The deliveries in the log that are neither queued, nor settled, nor a dead letter.
+
+    A delivery that was admitted longer ago than outcomes are kept may have left no trace, and is not looked up.
     """
     seconds, _ = await server.time()
     position, found = str(max(0, seconds * 1000 - retention_ms + _MARGIN_MS)), dict[str, None]()
-    while page := await server.xrange(keys.LOG, min=position, count=PAGE):
-        admitted: dict[str, Job] = {}  # the first job of each delivery; a replay for one handler has an id of its own
-        for log_id, fields in page:
-            try:
-                job = Job.from_bytes(fields.get(b"job", b""))
-            except MalformedRecordError:
-                found[f"{keys.LOG} {log_id.decode()}"] = None
-            else:
-                admitted[job.delivery] = job
+    while page := await server.xrange(keys.LOG, position, count=PAGE):
+        admitted, unreadable = _first_jobs(page)
+        found.update(dict.fromkeys(unreadable))
         for delivery in admitted:
-            found.pop(delivery, None)  # admitted once more after its dedupe window: its last time is what counts
-        suspects = admitted
+            found.pop(delivery, None)  # admitted again after its dedupe window: its last time is what counts
+        suspects: Sequence[Job] = list(admitted.values())
         for _ in range(_LOOKS):
-            suspects = await _unfit(server, suspects)
-        found.update(dict.fromkeys(suspects))
+            suspects = await _without_all_parts(server, suspects)
+        found.update(dict.fromkeys(job.delivery for job in suspects))
         position = "(" + page[-1][0].decode()
     return list(found)
 
 
-async def _unfit(server: Server, admitted: Mapping[str, Job]) -> dict[str, Job]:
-    if not admitted:
-        return {}
-    traces = await _traces(server, admitted)
-    letters = await _letters(server) if any(trace.letters for trace in traces.values()) else Counter[str]()
-    unfit = {}
-    for delivery, trace in traces.items():
-        lost = not trace.queued and not trace.settled and not trace.fields
-        jobs_missing = trace.open_jobs > trace.queued and trace.open_jobs > await _queued(server, delivery, trace)
-        if lost or jobs_missing or letters[delivery] < trace.letters:
-            unfit[delivery] = admitted[delivery]
-    return unfit
+def _first_jobs(page: Sequence[LogEntry]) -> tuple[Mapping[str, Job], list[str]]:
+    """The first job of each delivery by the delivery's id, and the places in the log that hold no job. Pure."""
+    admitted: dict[str, Job] = {}
+    unreadable = []
+    for log_id, fields in page:
+        try:
+            job = Job.from_bytes(fields.get(keys.LOG_JOB, b""))
+        except MalformedRecordError:
+            unreadable.append(f"{keys.LOG} {log_id.decode()}")
+        else:
+            admitted[job.delivery] = job
+    return admitted, unreadable
 
 
-async def _traces(server: Server, admitted: Mapping[str, Job]) -> dict[str, _Trace]:
-    """What there is of each delivery; they are given with their first jobs."""
-    async with server.pipeline(transaction=True) as transaction:  # a delivery's parts belong to one moment
-        for delivery, job in admitted.items():
-            transaction.zscore(keys.QUEUE, job.id)
-            transaction.hexists(keys.outcomes_key(job.record.received_at_ms), delivery)
-            transaction.hgetall(keys.delivery_key(delivery))
-        answers = await transaction.execute()
-    parts = zip(admitted, answers[::3], answers[1::3], answers[2::3], strict=True)
-    return {
-        delivery: _Trace(score is not None, bool(settled), {name.decode(): value for name, value in fields.items()})
-        for delivery, score, settled, fields in parts
-    }
+async def _without_all_parts(server: Server, first_jobs: Sequence[Job]) -> list[Job]:
+    """The first jobs of those deliveries of which something is missing."""
+    deliveries = await read_deliveries(server, first_jobs)
+    any_dead = any(delivery.dead_letters for delivery in deliveries)
+    letters = await _letters_by_delivery(server) if any_dead else Counter[str]()
+    return [
+        delivery.job
+        for delivery in deliveries
+        if delivery.leaves_no_trace
+        or letters[delivery.job.delivery] < delivery.dead_letters
+        or await _jobs_missing(server, delivery)
+    ]
 
 
-async def _queued(server: Server, delivery: str, trace: _Trace) -> int:
-    """How many of its jobs are queued."""
-    jobs = trace.further_jobs(delivery)
-    scores = await server.zmscore(keys.QUEUE, jobs) if jobs else []
-    return trace.queued + sum(score is not None for score in scores)
+async def _jobs_missing(server: Server, delivery: Delivery) -> bool:
+    """Whether fewer of its jobs are queued than are open."""
+    still_to_find = delivery.open_jobs - delivery.first_queued
+    if still_to_find <= 0:
+        return False
+    further = delivery.further_job_ids
+    scores = await server.zmscore(keys.QUEUE, further) if further else []
+    return sum(score is not None for score in scores) < still_to_find
 
 
-async def _letters(server: Server) -> Counter[str]:
+async def _letters_by_delivery(server: Server) -> Counter[str]:
     """How many dead letters there are of each delivery."""
-    return Counter(letter_id.decode().split("/")[0] for letter_id in await server.hkeys(keys.DEAD))
+    return Counter(ids.delivery_of(letter_id.decode()) for letter_id in await server.hkeys(keys.DEAD))
+
+
+async def _jobs_without_body(server: Server) -> list[str]:
+    """The queued ids whose job is gone."""
+    missing: list[str] = []
+    cursor, at_end = 0, False
+    while not at_end:
+        cursor, page = await server.zscan(keys.QUEUE, cursor=cursor, count=PAGE)
+        at_end = cursor == 0
+        job_ids = [job_id for job_id, _ in page]
+        there = await _of_each(server, "EXISTS", [(keys.job_key(job_id.decode()),) for job_id in job_ids])
+        suspects = [job_id for job_id, exists in zip(job_ids, there, strict=True) if not exists]
+        # A job may be settled between two looks; one that is still queued and has no body is misplaced.
+        scores = await _of_each(server, "ZSCORE", [(keys.QUEUE, job_id) for job_id in suspects])
+        missing += [job_id.decode() for job_id, score in zip(suspects, scores, strict=True) if score is not None]
+    return list(dict.fromkeys(missing))  # a scan may show an entry twice
+
+
+async def _misplaced_letters(server: Server) -> list[str]:
+    """The ids of dead letters without an index entry, and the other way round."""
+    async with server.pipeline(transaction=True) as transaction:
+        transaction.hkeys(keys.DEAD)
+        transaction.zrange(keys.DEAD_INDEX, 0, -1)
+        letters, indexed = await transaction.execute()
+    return sorted(letter_id.decode() for letter_id in {*letters} ^ {*indexed})
+
+
+async def _of_each(server: Server, command: str, arguments: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
+    """The answers to one command with different arguments, in one round trip a page."""
+    answers: list[Any] = []
+    for first in range(0, len(arguments), PAGE):
+        pipeline = server.pipeline(transaction=False)
+        for each in arguments[first : first + PAGE]:
+            pipeline.execute_command(command, *each)
+        answers += await pipeline.execute()
+    return answers

@@ -1,4 +1,7 @@
-"""Dead letters: work that was given up, kept until an operator retries or drops it. Used by worker and console."""
+"""Dead letters: work that was given up, and is kept until an operator retries or drops it.
+
+The worker writes them when it settles a job; `konvox-hooks dead` lists, retries and drops them.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from typing import Literal, Self
 
 import orjson
 
-from broker import keys
+from broker import ids, keys
 from broker.records import Job
-from broker.redis.client import Server
-from broker.redis.scripts import Argument, Script
+from broker.redis.commands import Argument, Server
+from broker.redis.scripts import Script
 
 Reason = Literal["attempts", "poison", "unfit", "missing"]
-"""Why: out of attempts; killed its worker too often; does not fit its model; its job was removed behind our back."""
+"""Why: no attempts left; killed its worker too often; does not fit its model; its job is gone or cannot be read."""
 
-_RETRY, _DROP = Script("dead_retry"), Script("dead_drop")
+_RETRY: Script[int] = Script("dead_retry")
+_DROP: Script[int] = Script("dead_drop")
 _PAGE = 200
 
 
@@ -25,16 +29,16 @@ class DeadLetter:
     """One piece of work that was given up.
 
     Attributes:
-        id: the delivery's id, and behind a slash the handler's name where one handler failed.
+        id: see `broker.ids`.
         event_id: `evt_…`.
         event_type: the event's name.
         handler: the handler that failed, or None where the event as a whole was given up.
         reason: see `Reason`.
         error: the last error in one line.
         traceback: the last traceback, as text.
-        attempts: how often the handler was run.
+        attempts: how many attempts the handler had.
         died_at_ms: when, in Unix milliseconds of the worker's clock.
-        job: the job, as arq keeps it, from which it can be tried again.
+        job: the job as arq keeps it, for a retry.
     """
 
     id: str
@@ -49,12 +53,12 @@ class DeadLetter:
     job: str
 
     def to_bytes(self) -> bytes:
-        """The letter as it is kept."""
+        """The letter as Redis has it."""
         return orjson.dumps(asdict(self))
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> Self:
-        """Read a letter as it is kept."""
+        """Read a letter as Redis has it."""
         return cls(**orjson.loads(payload))
 
 
@@ -78,26 +82,30 @@ async def find_dead_letters(server: Server, wanted: str) -> list[DeadLetter]:
     if payload is not None:
         return [DeadLetter.from_bytes(payload)]
     return [
-        letter async for letter in list_dead_letters(server) if wanted in {letter.event_id, letter.id.split("/")[0]}
+        letter async for letter in list_dead_letters(server) if wanted in {letter.event_id, ids.delivery_of(letter.id)}
     ]
 
 
 async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
-    """Turn letters back into jobs, with all their attempts before them. Returns how many were still there."""
+    """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there."""
     arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, keys.WAKE_CHANNEL]
     for letter in letters:
         job = Job.from_bytes(letter.job.encode())
         if job.handler is not None:
             job = job.for_handler(job.handler, attempt=1)
         arguments += (letter.id, job.delivery, job.id, job.to_bytes())
-    retried: int = await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
-    return retried
+    return await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
 
 
 async def drop(server: Server, letters: Sequence[DeadLetter], *, retention_ms: int) -> int:
-    """Throw letters away: an operator's explicit act, which the ledger remembers. Returns how many were still there."""
+    """Remove letters, as an operator asked. The ledger counts them. Returns how many were still there.
+
+    Args:
+        server: Redis.
+        letters: what to remove.
+        retention_ms: for how long the outcomes of settled deliveries are kept.
+    """
     arguments: list[Argument] = [keys.DELIVERY_PREFIX, retention_ms]
     for letter in letters:
-        arguments += (letter.id, letter.id.split("/")[0])
-    dropped: int = await _DROP.run(server, (keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
-    return dropped
+        arguments += (letter.id, ids.delivery_of(letter.id))
+    return await _DROP.run(server, (keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)

@@ -1,13 +1,13 @@
-"""The errors of the broker package. The receiver, the worker and the console catch these."""
+"""The errors of the broker package. The receiver, the worker and the commands catch them."""
 
 from __future__ import annotations
 
 
 class BrokerError(Exception):
-    """The store of the events is not as it should be.
+    """Something is wrong with the store of the events.
 
     Attributes:
-        exit_code: how a command that meets it ends.
+        exit_code: the exit code of a command that fails with it.
     """
 
     exit_code = 1
@@ -32,23 +32,23 @@ _HINTS = {
     "READONLY": "it is a replica: name its master in KONVOX_REDIS_URL, or wait for the end of the failover",
     "OutOfMemoryError": "its memory is full: let the workers drain it, or raise its `maxmemory`",
 }
-"""What is behind a refusal, and what to do about it, by what its text holds (of a script's it is not the beginning)."""
+"""What a refusal means and what to do, by a code in its text. Where a script was refused, the text begins otherwise."""
 
 
 def hint_of(error: BaseException) -> str | None:
-    """What is behind a refusal, and what to do about it; None where the error says all that there is to say. Pure."""
-    said = f"{type(error).__name__}: {error}"
-    return next((hint for code, hint in _HINTS.items() if code in said), None)
+    """What a refusal means, and what to do about it; None where we know no more than the error says. Pure."""
+    text = f"{type(error).__name__}: {error}"
+    return next((hint for code, hint in _HINTS.items() if code in text), None)
 
 
 def refusal_in_words(error: BaseException) -> str:
-    """What Redis or the connection said, and what to do about it where that is known. Pure."""
+    """What Redis or the connection said, and what to do about it if we know. Pure."""
     hint = hint_of(error)
     return f"{type(error).__name__}: {error}" + (f" ({hint})" if hint else "")
 
 
 class UnsafeServerError(BrokerError):
-    """The server's own settings would lose events, so that a 200 could not be believed.
+    """With its settings, the server would lose events that we have answered with 200.
 
     Attributes:
         fault: what is wrong.

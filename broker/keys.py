@@ -1,8 +1,11 @@
-"""Every name that konvox-hooks uses in Redis, and nothing else. All other modules take their keys from here.
+"""Every name that konvox-hooks uses in Redis: keys, channels, and the fields of hashes and streams.
 
-None of these keys has a time to live while an event in it is pending or dead. `arq:job:` is arq's own prefix, so that
-`arq.jobs.Job` and a stock arq worker read our jobs; the queue's name is ours, so that no other arq worker on the same
-Redis takes jobs that it has no function for.
+The fields of a delivery's own hash are in `broker.deliveries`. Lua scripts are given their keys from here; they spell
+field names themselves, and a test compares the two.
+
+No key has a time to live while an event in it is pending or dead. `arq:job:` is arq's own prefix, because
+`arq.jobs.Job` and a stock arq worker should read our jobs. The queue's name is ours: another application's arq worker
+on the same Redis would otherwise take jobs that it has no function for.
 """
 
 from __future__ import annotations
@@ -16,16 +19,27 @@ JOB_PREFIX = job_key_prefix
 """String per job: the JSON that arq keeps for a job."""
 
 LEASES = "konvox:leases"
-"""Hash of job id to the token of whoever claimed it last: the fence."""
+"""Hash of job id to the token of its last claim: the fence."""
 
 CRASHES = "konvox:crashes"
-"""Hash of job id to how often its lease lapsed without a word from the worker."""
+"""Hash of job id to how often a worker died with its lease: a lease that lapsed counts as a crash."""
 
 LOG = "konvox:log"
-"""Stream of all admitted events, trimmed by age."""
+"""Stream of all admissions, trimmed by age."""
+
+LOG_JOB = b"job"
+"""The one field of an entry of the log: the first job of the delivery, as arq keeps it."""
 
 LEDGER = "konvox:ledger"
-"""Hash of counts: `accepted`, `duplicates`, `delivered`, `dead`, `dropped`, `extra` (jobs beyond one a delivery)."""
+"""Hash of counts; the fields are those below."""
+
+LEDGER_ACCEPTED = "accepted"
+LEDGER_DUPLICATES = "duplicates"
+LEDGER_DELIVERED = "delivered"
+LEDGER_DEAD = "dead"
+LEDGER_DROPPED = "dropped"
+LEDGER_EXTRA = "extra"
+"""Field: how many jobs there are beyond one for each delivery."""
 
 DEAD = "konvox:dead"
 """Hash of dead letter id to its JSON."""
@@ -40,15 +54,14 @@ REPLAYS_PREFIX = "konvox:replays:"
 """Set per event id: the ids in the log of its replays."""
 
 DELIVERY_PREFIX = "konvox:delivery:"
-"""Hash per delivery that needed more than one job or has a dead letter: `.open`, `.dead`, `.dropped` counts, and an
-outcome for each handler by name."""
+"""Hash per delivery that needed more than one job or has a dead letter; `broker.deliveries` knows its fields."""
 
 OUTCOMES_PREFIX = "konvox:outcomes:"
-"""Hash per minute in which events were received: delivery to the outcomes of its handlers, where its first job settled
-it. A key for each delivery would be half of what it costs the server to settle one."""
+"""Hash per minute in which events were received: delivery to the outcomes of its handlers, if its first job settled it.
+A key for each delivery would cost the server half of the time that it needs to settle one."""
 
 OUTCOMES_MS = 60_000
-"""For how long the deliveries received share a hash: short, so that nobody has to wait while one is removed."""
+"""How long a minute of that hash is. It is short, because the server answers nobody while it removes one."""
 
 ONCE_PREFIX = "konvox:once:"
 """String per `ctx.once` key: `running` while the block runs, `done` afterwards."""
@@ -64,7 +77,7 @@ PUSH_PREFIX = "konvox:push:"
 
 
 def job_key(job_id: str) -> str:
-    """Where arq keeps the job."""
+    """The key of a job, as arq has it."""
     return JOB_PREFIX + job_id
 
 
@@ -74,25 +87,25 @@ def push_channel(worker: str) -> str:
 
 
 def seen_key(event_id: str) -> str:
-    """Where the dedupe window of an event stands."""
+    """The key whose time to live is the dedupe window of an event."""
     return SEEN_PREFIX + event_id
 
 
 def replays_key(event_id: str) -> str:
-    """Where the replays of an event stand."""
+    """The key of an event's replays."""
     return REPLAYS_PREFIX + event_id
 
 
 def delivery_key(delivery_id: str) -> str:
-    """Where the outcomes of a delivery stand."""
+    """The key of a delivery's own hash."""
     return DELIVERY_PREFIX + delivery_id
 
 
 def outcomes_key(received_at_ms: int) -> str:
-    """Where the outcomes stand of deliveries that were received in that minute and settled by their first job."""
+    """The key of the hash that is shared by the deliveries received in that minute."""
     return f"{OUTCOMES_PREFIX}{received_at_ms // OUTCOMES_MS}"
 
 
 def once_key(event_id: str, handler: str, key: str) -> str:
-    """Where `ctx.once(key)` of a handler for an event stands."""
+    """The key of `ctx.once(key)` of a handler for an event."""
     return f"{ONCE_PREFIX}{event_id}/{handler}/{key}"

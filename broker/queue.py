@@ -14,14 +14,17 @@ import orjson
 
 from broker import keys
 from broker.records import Job
-from broker.redis.client import BlockingServer, Server
-from broker.redis.pipelined import Pipe
-from broker.redis.scripts import Argument, Script, run_together
+from broker.redis.commands import Argument, BlockingServer, Runner, Server
+from broker.redis.pipelined import PipelinedConnection
+from broker.redis.scripts import Script, run_together
 
 # A full Redis must be drained: if these were refused, nothing would ever make room.
-_CLAIM, _LEASE, _RENEW, _RECOVER, _RELEASE, _FINISH = (
-    Script(name, makes_room=True) for name in ("claim", "lease", "renew", "recover", "release", "finish")
-)
+_CLAIM: Script[list[Any]] = Script("claim", makes_room=True)
+_LEASE: Script[int] = Script("lease", makes_room=True)
+_RENEW: Script[list[bytes]] = Script("renew", makes_room=True)
+_RECOVER: Script[int] = Script("recover", makes_room=True)
+_RELEASE: Script[int] = Script("release", makes_room=True)
+_FINISH: Script[list[list[bytes]]] = Script("finish", makes_room=True)
 
 _LEASE_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES)
 _CLAIM_KEYS = (*_LEASE_KEYS, keys.IDLE)
@@ -119,7 +122,7 @@ class Settlement:
     received_at_ms: int | None = None
 
 
-async def claim(pipe: Pipe, request: ClaimRequest) -> Claims:
+async def claim(pipe: PipelinedConnection, request: ClaimRequest) -> Claims:
     """Claim due jobs."""
     [answer] = await run_together(pipe, (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)))
     return _claims(request, answer)
@@ -164,7 +167,7 @@ async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bo
     return bool(await _LEASE.run(server, _LEASE_KEYS, (job_id, token, lease_ms)))
 
 
-async def settle(server: Server | Pipe, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
+async def settle(server: Runner, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
     """Write how claimed jobs ended.
 
     Returns:
@@ -176,7 +179,7 @@ async def settle(server: Server | Pipe, settlements: Iterable[Settlement], *, re
 
 
 async def settle_and_claim(
-    pipe: Pipe, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
+    pipe: PipelinedConnection, settlements: Iterable[Settlement], request: ClaimRequest, *, retention_ms: int
 ) -> tuple[set[str], Claims]:
     """Write how claimed jobs ended, and claim others in the same round trip.
 
@@ -218,7 +221,7 @@ def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> l
 
 
 async def _fenced(
-    server: Server | Pipe, batch: Sequence[Settlement], answer: tuple[list[bytes], list[bytes]], retention_ms: int
+    server: Runner, batch: Sequence[Settlement], answer: Sequence[list[bytes]], retention_ms: int
 ) -> set[str]:
     """The fenced ones of a batch, once also those are written that left a trace before and have to be given in full."""
     fenced, with_trace = ({job_id.decode() for job_id in job_ids} for job_ids in answer)
@@ -283,8 +286,7 @@ def _in_full(settlement: Settlement) -> list[Argument]:
 def release_blocking(server: BlockingServer, claims: Iterable[Claimed]) -> int:
     """The same as `release`, from a thread of its own."""
     names = (keys.QUEUE, keys.LEASES)
-    released: int = _RELEASE.run_blocking(server, names, [keys.WAKE_CHANNEL, *_pairs(claims)])
-    return released
+    return _RELEASE.run_blocking(server, names, [keys.WAKE_CHANNEL, *_pairs(claims)])
 
 
 def _pairs(claims: Iterable[Claimed]) -> list[Argument]:

@@ -1,19 +1,19 @@
 """What is stored of an event: the captured request, and the job that carries it. Pure: values to bytes and back.
 
-Used by the receiver to admit, by the worker to run, by the console to list, export and import. A job is an ordinary arq
-job in JSON (never pickle: whoever can write to Redis would run code in the worker).
+The receiver admits jobs, the worker runs them, and the commands list, export and import them. A job is an ordinary arq
+job in JSON. It is never a pickle, because everybody who can write to Redis could then run code in the worker.
 """
 
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 import orjson
 
+from broker import ids
 from broker.errors import MalformedRecordError
 from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope
 from konvox.errors import MalformedEventError
@@ -30,9 +30,9 @@ class Record(NamedTuple):
         id: `evt_…`, minted from the content.
         type: the event's name, such as `contact.replied`.
         received_at_ms: when it was received, in Unix milliseconds of the receiver's clock.
-        headers: the few request headers that are worth keeping; never a credential or a signature.
+        headers: the few request headers that are kept; never a credential or a signature.
         body: the exact text received.
-        account: the account that it came in by; empty where there is only one.
+        account: the account that received it; empty where there is only one.
     """
 
     id: str
@@ -44,17 +44,17 @@ class Record(NamedTuple):
 
     @property
     def raw(self) -> bytes:
-        """The body as the bytes that came."""
+        """The body as bytes, exactly as received."""
         return self.body.encode()
 
     @classmethod
     def of(
         cls, envelope: Envelope, body: bytes, *, received_at_ms: int, headers: Mapping[str, str], account: str = ""
     ) -> Self:
-        """A record of a body that has been read as an envelope.
+        """A record of a body whose envelope has been read.
 
-        Its id is minted from the body; or from the `webhook-id` among the headers, which is kept only where it was
-        signed (Standard Webhooks).
+        Its id is minted from the body, or from the `webhook-id` among the headers. That header is kept only where it
+        was signed (Standard Webhooks).
         """
         message_id = headers.get(MESSAGE_ID_HEADER)
         minted = event_id(envelope) if message_id is None else event_id_of_message(message_id)
@@ -72,7 +72,7 @@ class Record(NamedTuple):
         return cls.of(parse_envelope(body), body, received_at_ms=received_at_ms, headers=headers or {}, account=account)
 
     def to_line(self) -> bytes:
-        """The record as a line of JSON Lines, without the newline: the form in which captured events travel."""
+        """The record as a line of JSON Lines, without the newline: the form in which events are exported."""
         received_at = datetime.fromtimestamp(self.received_at_ms / 1000, UTC).isoformat(timespec="milliseconds")
         line = {"id": self.id, "received_at": received_at.replace("+00:00", "Z"), "headers": self.headers}
         came_by = {"account": self.account} if self.account else {}
@@ -82,10 +82,10 @@ class Record(NamedTuple):
     def from_line(cls, line: bytes, *, now_ms: int) -> Self:
         """Read a line of JSON Lines: a captured request, or just a Konvox body.
 
-        The id is minted anew from the body, so that a line edited by hand is a new event.
+        The id is minted from the body again: a line that somebody has edited is a new event.
 
         Raises:
-            MalformedRecordError: neither of the two.
+            MalformedRecordError: it is neither of the two.
         """
         try:
             fields = orjson.loads(line)
@@ -109,12 +109,12 @@ class Record(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One piece of work for a worker: an event for all handlers that match, or for the one that must be tried again.
+    """What stands in the queue: an event for all handlers that match, or for one handler's further attempt.
 
     Attributes:
         record: the event.
-        delivery: what the ledger counts; the event's id, or for a replay the event's id with a suffix.
-        replayed: whether an operator sent it again on purpose.
+        delivery: the delivery that it belongs to, the unit of the ledger; see `broker.ids`.
+        replayed: whether an operator runs the event again.
         handler: the one handler to run, or None for all that match.
         attempt: which attempt this is, from 1.
     """
@@ -127,30 +127,30 @@ class Job(NamedTuple):
 
     @classmethod
     def first(cls, record: Record) -> Self:
-        """The job of an event that has just been received."""
+        """The first job of an event that has just been received."""
         return cls(record, delivery=record.id)
 
     @classmethod
     def replay(cls, record: Record) -> Self:
-        """The job of an event that is sent again on purpose: a delivery of its own, beside the first."""
-        return cls(record, delivery=f"{record.id}~{secrets.token_hex(6)}", replayed=True)
+        """The first job of a replay, which is a delivery of its own."""
+        return cls(record, delivery=ids.replay_id(record.id), replayed=True)
 
     @property
     def id(self) -> str:
-        """The arq job id: the delivery, and for one handler its name and the attempt, so that no id is used twice."""
-        return self.delivery if self.handler is None else f"{self.delivery}/{self.handler}#{self.attempt}"
+        """The arq job id."""
+        return ids.job_id(self.delivery, self.handler, self.attempt)
 
     @property
     def dead_letter_id(self) -> str:
-        """The id under which this piece of work lies once it is dead."""
-        return self.delivery if self.handler is None else f"{self.delivery}/{self.handler}"
+        """The id of its dead letter, if it becomes one."""
+        return ids.dead_letter_id(self.delivery, self.handler)
 
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""
         return self._replace(handler=handler, attempt=attempt)
 
     def to_bytes(self) -> bytes:
-        """The job as arq keeps it (its keys are arq's: t try, f function, a args, k kwargs, et enqueue time in ms)."""
+        """The job as arq keeps it; the keys are arq's: t try, f function, a args, k kwargs, et enqueue time in ms."""
         record = self.record
         return orjson.dumps(
             {
@@ -178,7 +178,7 @@ class Job(NamedTuple):
         """Read a job as arq keeps it.
 
         Raises:
-            MalformedRecordError: it is not one of ours.
+            MalformedRecordError: it is no job of ours.
         """
         try:
             return cls.from_kwargs(orjson.loads(payload)["k"])
@@ -217,7 +217,7 @@ def _unix_ms(received_at: object, *, default_ms: int) -> int:
     try:
         moment = datetime.fromisoformat(str(received_at))
         in_utc = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):  # a time of the year 1 may lie in the year 0 of UTC, which there is not
+    except (ValueError, OverflowError):  # in UTC, a time of the year 1 may be in the year 0, which does not exist
         raise MalformedRecordError('"received_at" must be an ISO 8601 time, such as 2026-05-20T14:32:00.000Z') from None
     return round(in_utc.timestamp() * 1000)
 

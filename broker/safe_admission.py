@@ -1,7 +1,7 @@
-"""The check of the store before it is written to: at the start of a role, and again after each outage.
+"""The check of the store before we write to it: when a role starts, and again after each outage.
 
-Used by `konvox_hooks.service`. A server that would lose events ends a role that is just starting. One that turns up
-after an outage is not written to: the receiver's events stay in its spool.
+Used by `konvox_hooks.service`. If the server would lose events, a role that is starting ends. After an outage, nothing
+is written to such a server: the receiver's events stay in its spool.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import structlog
 from broker.admission import AdmissionPolicy, Write, to_redis
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.records import Job
-from broker.redis.client import OUTAGES, Server, outages_as_unavailable
+from broker.redis.client import OUTAGES, outages_as_unavailable
+from broker.redis.commands import Server
 from broker.redis.durability import Durability, ServerCheck, check_server
 from broker.redis.outage import Outage
 
@@ -39,11 +40,11 @@ class Preflight:
             logger.warning("durability.disabled", risk="a crash of Redis loses events that were answered with 200")
 
     async def check(self) -> ServerCheck:
-        """Look at the server.
+        """Check the server once.
 
         Raises:
             UnsafeServerError: it would lose events.
-            BrokerUnavailableError: it does not answer at the moment.
+            BrokerUnavailableError: it does not answer at the moment, or is a replica.
         """
         with outages_as_unavailable():
             found = await check_server(self._server, self._durability, allow_eviction=self._allow_eviction)
@@ -75,11 +76,11 @@ class SafeAdmission:
 
     Args:
         server: Redis.
-        policy: how events are kept; the check decides about its confirmation.
+        policy: how events are kept. Its `confirmation` is replaced by what the check finds.
         preflight: the check.
 
     Attributes:
-        fault: why nothing is written although the server is there; None while all is well.
+        fault: why nothing is written although the server answers; None while it is safe.
     """
 
     def __init__(self, server: Server, policy: AdmissionPolicy, preflight: Preflight) -> None:
@@ -93,17 +94,17 @@ class SafeAdmission:
         """Make a batch durable; see `broker.admission.admit`.
 
         Raises:
-            BrokerUnavailableError: Redis did not confirm it in time, or would lose it.
+            BrokerUnavailableError: Redis did not confirm it in time, or is not safe.
         """
         write = self._write
         if write is None:
             found = await self._check()
-            # Kept although this batch may fail: a server that was just checked needs no check until the next failure.
+            # Kept even if this first batch fails: a server that was just checked needs a check only after another one.
             write = self._write = to_redis(self._server, replace(self._policy, confirmation=found.confirmation))
             return await write(jobs)
         try:
             return await write(jobs)
-        except BaseException:  # a caller that has waited long enough cancels
+        except BaseException:  # also a cancellation: the caller has waited long enough
             self._write = None
             raise
 

@@ -37,7 +37,7 @@ class SpoolError(ReceiverError):
     """The local spool cannot keep an event, or cannot give one back.
 
     Attributes:
-        reason: what the disk or SQLite said; nothing of any event.
+        reason: what the disk said; nothing of any event.
     """
 
     def __init__(self, reason: str) -> None:
@@ -47,7 +47,3 @@ class SpoolError(ReceiverError):
 
 class SpoolFullError(SpoolError):
     """The spool has reached its bound."""
-
-
-class SpoolDamagedError(SpoolError):
-    """A spool file is not as it was written. What is intact in it can still be read, see `receiver.spool.salvage`."""

@@ -24,12 +24,12 @@ fault of ours in a request that aiohttp handles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
@@ -48,7 +48,7 @@ class Response(NamedTuple):
 
     status: int
     content: Mapping[str, str]
-    headers: Sequence[tuple[str, str]] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def body(self) -> bytes:
@@ -57,11 +57,9 @@ class Response(NamedTuple):
 
     def to_bytes(self, *, close: bool = False) -> bytes:
         """Head and body as they go over the wire (HTTP/1.1); with `close` it says that the connection ends."""
-        body = orjson.dumps(self.content)
-        head = _head(self.status, "close" if close else "keep-alive", int(time()))
-        for name, value in self.headers:
-            head += f"{name}: {value}\r\n".encode("ascii")
-        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+        status, content, headers = self
+        body = orjson.dumps(content)
+        return _head(status, headers, len(body), close, int(time())) + body
 
 
 def stored(event_id: str, *, accepted: bool) -> Response:
@@ -117,13 +115,22 @@ OVERLOADED = _unavailable("too many requests, try again")
 TOO_MANY_CONNECTIONS = _unavailable("too many connections, try again")
 
 
-@lru_cache(maxsize=16)
-def _head(status: int, connection: Literal["close", "keep-alive"], now_seconds: int) -> bytes:
+@lru_cache(maxsize=32)  # the answers of one second have few different heads
+def _head(
+    status: int,
+    headers: tuple[tuple[str, str], ...],
+    body_bytes: int,
+    close: bool,  # noqa: FBT001 - by position it is faster, and every answer passes it
+    now_seconds: int,
+) -> bytes:
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Content-Type: application/json",
         f"Date: {formatdate(now_seconds, usegmt=True)}",
+        *(["Connection: close"] if close else []),
+        *(f"{name}: {value}" for name, value in headers),
+        f"Content-Length: {body_bytes}",
+        "",
+        "",
     ]
-    if connection == "close":
-        lines.append("Connection: close")
-    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+    return "\r\n".join(lines).encode("ascii")

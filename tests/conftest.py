@@ -8,12 +8,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from arq.connections import ArqRedis
 
-from broker.redis.client import close, connect
+from broker.redis.client import close
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
-_DATABASES = 5_000
+_DATABASES = "5000"
 
 # A loaded machine makes slow examples; each test has a time limit of its own (pytest-timeout).
 hypothesis.settings.register_profile(
@@ -41,7 +41,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 
 @pytest.fixture
-async def server(redis_url: str) -> AsyncIterator[ArqRedis]:
+async def server(redis_url: str) -> AsyncIterator[RedisClient]:
     """A connection to the test's key space."""
     connection = connect(redis_url)
     yield connection

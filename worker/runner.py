@@ -18,7 +18,8 @@ from broker import queue
 from broker.errors import MalformedRecordError
 from broker.queue import Claimed
 from broker.records import Job
-from broker.redis.client import OUTAGES, Server
+from broker.redis.client import OUTAGES
+from broker.redis.commands import Server
 from worker.leasing.inflight import Inflight, InflightJobs
 from worker.leasing.settler import Settler
 from worker.running.dispatcher import Dispatcher

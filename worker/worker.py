@@ -14,14 +14,14 @@ from contextlib import suppress
 
 import arq
 import structlog
-from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from broker import keys, queue
 from broker.queue import Claimed, Settlement
-from broker.redis.client import OUTAGES
+from broker.redis.client import OUTAGES, as_arq
+from broker.redis.commands import Server
 from broker.redis.outage import Outage
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from worker.arq_function import arq_function
 from worker.config import WorkerConfig
 from worker.leasing.claimer import CLAIM_JOBS, Claimer
@@ -65,7 +65,7 @@ class HookWorker(arq.Worker):
 
     def __init__(
         self,
-        server: ArqRedis,
+        server: Server,
         dispatcher: Dispatcher,
         config: WorkerConfig,
         *,
@@ -75,7 +75,7 @@ class HookWorker(arq.Worker):
         super().__init__(
             functions=[arq_function(dispatcher)],
             queue_name=keys.QUEUE,
-            redis_pool=server,
+            redis_pool=as_arq(server),
             burst=config.burst,
             max_jobs=config.concurrency,
             poll_delay=POLL_SECONDS,
@@ -91,11 +91,11 @@ class HookWorker(arq.Worker):
         self._stopping = False
         self._stop_by = 0.0
         self._stop_now = asyncio.Event()
-        self._connect_parts(Pipe(server))
+        self._connect_parts(PipelinedConnection(server))
         if handle_signals:
             self.watchdog.watch_signals((signal.SIGTERM, signal.SIGINT))
 
-    def _connect_parts(self, pipe: Pipe) -> None:
+    def _connect_parts(self, pipe: PipelinedConnection) -> None:
         """Make what claims, settles, runs, renews and watches, each with what it needs of the others."""
         config, claims = self.config, self._inflight.claims
         self._claimer = Claimer(

@@ -4,23 +4,23 @@ import time
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
-
-from arq.connections import ArqRedis
+from typing import Any, TypeAlias
 
 from benchmarks.harness.figures import NotMeasuredError
 from benchmarks.harness.workload import SECRET, SIGNATURE_HEADER
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit, read_ledger
+from broker.audit import audit
+from broker.ledger import read_ledger
 from broker.records import Job, Record
 from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.redis.embedded import embedded_server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from konvox_hooks.service.receiver import SPOOL
 from receiver.spool import spooled_events
 
-__all__ = ["Pipe", "close", "connect", "embedded_server"]
+__all__ = ["PipelinedConnection", "close", "connect", "embedded_server"]
 
 CLI_MODULE = "konvox_hooks"
 CONCURRENCY = 100
@@ -31,7 +31,7 @@ WORKER_STARTED = "worker.started"
 
 SPOOLED_METRIC = "konvox_spool_events"
 IN_FLIGHT_METRIC = "konvox_worker_jobs_in_flight"
-Client: TypeAlias = ArqRedis
+Client: TypeAlias = Server
 
 _HANDLERS = Path(__file__).parent / "measured_handlers.py"
 _BATCH = 500
@@ -39,13 +39,7 @@ _RECEIVED_AT_MS = 1_779_287_520_000
 _LEASE_MS = 60_000
 
 
-class _Commands(Protocol):
-    """A client of Redis. redis-py types its commands as "the answer or an awaitable of it", which cannot be awaited."""
-
-    async def execute_command(self, *arguments: str) -> Any: ...
-
-
-async def ask(client: _Commands, *arguments: str) -> Any:
+async def ask(client: Client, *arguments: str) -> Any:
     """The answer to one command."""
     return await client.execute_command(*arguments)
 
@@ -99,7 +93,7 @@ def spooled(data: Path) -> int:
     return spooled_events(data / SPOOL).count
 
 
-async def claim_ms(client: Client, pipe: Pipe, token: str) -> float:
+async def claim_ms(client: Client, pipe: PipelinedConnection, token: str) -> float:
     """How long a claim of 100 jobs takes, as a worker sees it. They are released again."""
     before = time.perf_counter()
     claims = await queue.claim(pipe, queue.ClaimRequest(CONCURRENCY, _LEASE_MS, token, suspect_wanted=False))

@@ -49,7 +49,7 @@ def contenders(*, quick: bool) -> list[Contender]:
 
 async def _claims_ms(*stores: Store) -> list[float]:
     """The median time of a claim from each of these, in turns."""
-    clients = [(store.client, product.Pipe(store.client)) for store in stores]
+    clients = [(store.client, product.PipelinedConnection(store.client)) for store in stores]
     rounds = [[await product.claim_ms(*client, f"claim-{number}") for client in clients] for number in range(_CLAIMS)]
     return [statistics.median(taken_ms) for taken_ms in zip(*rounds, strict=True)]
 

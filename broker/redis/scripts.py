@@ -8,25 +8,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from redis.exceptions import NoScriptError
 
-from broker.redis.client import BlockingServer, Server
-from broker.redis.pipelined import Pipe
+from broker.redis.commands import Argument, BlockingServer, Runner, Server
+from broker.redis.pipelined import PipelinedConnection
 
-Argument = str | bytes | int
-
+Answer = TypeVar("Answer")
+"""What a script returns; its head in `broker/lua` says it."""
 
 _ALSO_WHEN_FULL = "#!lua flags=allow-oom\n"
 
 
-class Script:
-    """One Lua script. Calling it survives `SCRIPT FLUSH`, a restart and a failover.
+class Script(Generic[Answer]):
+    """One Lua script, with the type of its answer. It is found again after `SCRIPT FLUSH`, a restart or a failover.
 
     Args:
-        name: of its file.
-        makes_room: whether it may run although the memory is full, because what it is part of makes room.
+        name: the name of its file.
+        makes_room: whether it may run although the server's memory is full, because it helps to empty it.
     """
 
     def __init__(self, name: str, *, makes_room: bool = False) -> None:
@@ -35,24 +35,26 @@ class Script:
         self.source = _ALSO_WHEN_FULL + source if makes_room else source
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, server: Server | Pipe, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run the script in one round trip; in two where the server has to be told its source again."""
+    async def run(self, server: Runner, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
+        """Run the script in one round trip. It takes two where the server has to be sent its source again."""
         try:
-            return await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+            answer: Answer = await server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return await server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+            answer = await server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+        return answer
 
-    def run_blocking(self, server: BlockingServer, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """The same for a thread that must not depend on an event loop."""
+    def run_blocking(self, server: BlockingServer, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
+        """The same, for a thread without an event loop."""
         try:
-            return server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+            answer: Answer = server.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
-            return server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+            answer = server.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+        return answer
 
     async def run_and_confirm(
         self, server: Server, keys: Sequence[str], arguments: Sequence[Argument], confirm: Sequence[str | int]
-    ) -> tuple[Any, Any]:
-        """Run the script and, right behind it in the same round trip, a command that waits until it is durable.
+    ) -> tuple[Answer, Any]:
+        """Run the script and, in the same round trip, a command that waits until its writes are durable.
 
         Returns:
             The answers of the script and of the command.
@@ -70,21 +72,21 @@ class Script:
         return answer, confirmation
 
 
-Call: TypeAlias = tuple[Script, Sequence[str], Sequence[Argument]]
+Call: TypeAlias = tuple[Script[Any], Sequence[str], Sequence[Argument]]
 
 
-async def run_together(pipe: Pipe, *calls: Call) -> list[Any]:
+async def run_together(connection: PipelinedConnection, *calls: Call) -> list[Any]:
     """Run scripts one behind the other in one round trip, which also is one fsync; nothing else is atomic about it.
 
     Raises:
         RedisError: one of them failed; those behind it were run all the same.
     """
-    answers = await pipe.run(
+    answers = await connection.run(
         *(("EVALSHA", script.sha, len(keys), *keys, *arguments) for script, keys, arguments in calls)
     )
     for place, (script, keys, arguments) in enumerate(calls):
         if isinstance(answers[place], NoScriptError):
-            answers[place] = await script.run(pipe, keys, arguments)
+            answers[place] = await script.run(connection, keys, arguments)
         elif isinstance(answers[place], Exception):
             raise answers[place]
     return answers

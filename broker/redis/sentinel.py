@@ -1,9 +1,9 @@
-"""Connections to whatever Redis the sentinels say is the master, asked anew for each connection.
+"""Connections to the Redis that the sentinels name as the master. They are asked again for each new connection.
 
-Used by `broker.redis.client`, and by the console's doctor. redis-py brings the pools and connections; the asking is our
-own. It asks all sentinels, each for a short time, and believes the one that has seen the latest failover: redis-py asks
-one after the other, so that a machine which is gone, with a master and a sentinel on it, would use up the command's
-time every time.
+Used by `broker.redis.client`, and by `konvox-hooks doctor`. The pools and connections are redis-py's; the discovery is
+ours. It asks all sentinels at once, each for a short time, and believes the one that has seen the latest failover.
+redis-py asks one after the other: if a machine with a master and a sentinel is gone, waiting for that sentinel uses up
+the whole time of every command.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from redis.sentinel import SentinelManagedSSLConnection as BlockingTlsConnection
 from broker.redis.sentinel_url import SentinelAddress
 
 SENTINEL_SECONDS: Final = 0.5
-"""How long a sentinel is given to answer. It has nothing else to do; and the command that waits has 2 s in all."""
+"""How long a sentinel has to answer. It has nothing else to do, and the command that waits has 2 s in all."""
 
 Untyped: TypeAlias = Any
-"""What redis-py leaves without types."""
+"""What redis-py has no types for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +48,22 @@ class State:
 
 
 def state_of(answer: list[bytes]) -> State:
-    """Read the answer to SENTINEL MASTER: names and values by turns. Pure."""
-    said = {name.decode(): value.decode() for name, value in zip(answer[::2], answer[1::2], strict=True)}
-    return State((said["ip"], int(said["port"])), int(said["config-epoch"]), frozenset(said["flags"].split(",")))
+    """Read the answer to SENTINEL MASTER, in which names and values alternate. Pure."""
+    facts = {name.decode(): value.decode() for name, value in zip(answer[::2], answer[1::2], strict=True)}
+    return State((facts["ip"], int(facts["port"])), int(facts["config-epoch"]), frozenset(facts["flags"].split(",")))
 
 
 def newest_master(address: SentinelAddress, answers: list[State | Exception]) -> tuple[str, int]:
     """Where the master is, from what each sentinel answered: the latest failover decides. Pure.
 
     Raises:
-        MasterNotFoundError: none of them knows one that is up; the message holds what each said.
+        MasterNotFoundError: none of them knows a master that is up; the message has the answer of each.
     """
     up = [answer for answer in answers if _is_up(answer)]
     if not up:
-        said = "; ".join(
-            f"{host}:{port} {_said(answer)}" for (host, port), answer in zip(address.sentinels, answers, strict=True)
-        )
-        raise MasterNotFoundError(f"no sentinel names a master {address.master} that is up: {said}")
+        pairs = zip(address.sentinels, answers, strict=True)
+        answered = "; ".join(f"{host}:{port} {_in_words(answer)}" for (host, port), answer in pairs)
+        raise MasterNotFoundError(f"no sentinel names a master {address.master} that is up: {answered}")
     return max(up, key=lambda state: state.epoch).place
 
 
@@ -72,7 +71,7 @@ def _is_up(answer: State | Exception) -> TypeGuard[State]:
     return isinstance(answer, State) and "master" in answer.flags and answer.flags.isdisjoint({"s_down", "o_down"})
 
 
-def _said(answer: State | Exception) -> str:
+def _in_words(answer: State | Exception) -> str:
     if not isinstance(answer, Exception):
         return "says it is down"
     if isinstance(answer, ResponseError) and "No such master" in str(answer):
@@ -83,10 +82,11 @@ def _said(answer: State | Exception) -> str:
 
 
 class _Connection(AsyncConnection):
-    """A connection to the master of the moment.
+    """A connection to the present master.
 
-    It is given up when the server lacks the replicas that it must have: it may have been cut off from the others, which
-    have chosen another master since. READONLY, the answer of a master that was made a replica, is redis-py's own case.
+    It is closed when the server lacks the replicas that it must have: the server may have been cut off from the others,
+    and they may have chosen another master since. READONLY, the answer of a master that is a replica now, is left to
+    redis-py.
     """
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
@@ -105,7 +105,7 @@ class _TlsConnection(_Connection, AsyncTlsConnection):
 
 
 class _BlockingConnection(BlockingConnection):
-    """The same for a thread of its own."""
+    """The same for a thread without an event loop."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """The answer, as redis-py reads it."""
@@ -133,7 +133,7 @@ _QUESTION: Final = ("SENTINEL", "MASTER")
 
 
 class _Sentinels:
-    """What redis-py's pool asks for the master. Its connections last for one question: it is a rare one."""
+    """What redis-py's pool asks for the master. It connects for one question only, because it is asked rarely."""
 
     def __init__(self, address: SentinelAddress) -> None:
         self._address = address
@@ -147,8 +147,8 @@ class _Sentinels:
         return await asyncio.gather(*(self._ask(host, port) for host, port in self._address.sentinels))
 
     async def _ask(self, host: str, port: int) -> State | Exception:
-        # A bare connection, which is closed without waiting: redis-py's client hands that to tasks, and leaves its
-        # connection open if time is up, or somebody cancels us, before those have begun.
+        # A bare connection, because we can close it without waiting. redis-py's client closes its connection in a task;
+        # if the time is up, or we are cancelled, before that task has begun, the connection stays open.
         connection_class = redis.asyncio.Connection if self._address.tls is None else redis.asyncio.SSLConnection
         sentinel: Untyped = connection_class(host=host, port=port, **_sentinel_options(self._address))
         try:
@@ -162,7 +162,7 @@ class _Sentinels:
 
 
 class _BlockingSentinels:
-    """The same for a thread of its own, which has the time to ask one after the other."""
+    """The same for a thread without an event loop. It has the time to ask one after the other."""
 
     def __init__(self, address: SentinelAddress) -> None:
         self._address = address
@@ -184,14 +184,14 @@ class _BlockingSentinels:
 
 
 async def check_sentinels(address: SentinelAddress) -> list[str]:
-    """What is wrong with each sentinel that names no master; empty where all is well."""
+    """What is wrong with each sentinel that names no master. Empty if nothing is."""
     answers = await _Sentinels(address).ask_all()
     places = zip(address.sentinels, answers, strict=True)
-    return [f"{host}:{port} {_said(answer)}" for (host, port), answer in places if not _is_up(answer)]
+    return [f"{host}:{port} {_in_words(answer)}" for (host, port), answer in places if not _is_up(answer)]
 
 
 def async_pool(address: SentinelAddress, **options: Any) -> AsyncPool:
-    """A pool of connections to the master of the moment."""
+    """A pool of connections to the present master."""
     connection_class = _Connection if address.tls is None else _TlsConnection
     pool: AsyncPool = cast("Untyped", AsyncPool)(
         address.master,
@@ -204,7 +204,7 @@ def async_pool(address: SentinelAddress, **options: Any) -> AsyncPool:
 
 
 def blocking_pool(address: SentinelAddress, **options: Any) -> BlockingPool:
-    """The same for a thread of its own."""
+    """The same for a thread without an event loop."""
     pool: BlockingPool = cast("Untyped", BlockingPool)(
         address.master,
         _BlockingSentinels(address),

@@ -2,8 +2,8 @@
 
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/MASTER[/DATABASE][?OPTION=VALUE[&…]]
 
-The places are those of the sentinels (port 26379 unless it is named); user and password are those of the Redis that
-they watch over. With `rediss+sentinel://` both are spoken to over TLS. No fault quotes the URL: it may hold a password.
+The hosts and ports are those of the sentinels; the default port is 26379. User and password are those of the Redis
+that they watch. With `rediss+sentinel://` both are reached over TLS. No error quotes the URL: it may hold a password.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SentinelAddress:
 
 
 def is_sentinel_url(url: str) -> bool:
-    """Whether a URL is one of Sentinel, right or wrong."""
+    """Whether a URL has a scheme of Sentinel, whether the rest is right or wrong."""
     scheme, separator, _ = url.partition("://")
     return bool(separator) and scheme.lower() in SCHEMES
 
@@ -102,7 +102,7 @@ def _place(place: str) -> tuple[str, int]:
 
 
 def _options(query: str) -> dict[str, str]:
-    """The options by name. A plus stands for itself: it may well be part of a password."""
+    """The options by name. A plus is a plus, and not a space: it may be part of a password."""
     allowed = (*_CREDENTIALS, *_TLS_FILES, _TLS_SWITCH)
     options: dict[str, str] = {}
     for part in filter(None, query.split("&")):

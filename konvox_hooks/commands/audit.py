@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from broker import ledger
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
 from broker.ledger import Ledger
 from broker.redis.client import outages_as_unavailable
@@ -121,7 +121,7 @@ async def _audit(settings: Settings) -> Report:
         async with open_store(settings) as server:
             with outages_as_unavailable():
                 retention_ms = settings.log_retention_seconds * 1000
-                counts = await ledger.audit(server, spooled=spooled, retention_ms=retention_ms)
+                counts = await audit(server, spooled=spooled, retention_ms=retention_ms)
     except BrokerUnavailableError as outage:
         return Report(None, outage.reason, spool, spool_fault)
     return Report(counts, "", spool, spool_fault)

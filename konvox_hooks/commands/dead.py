@@ -14,7 +14,8 @@ from broker import dead_letters
 from broker.dead_letters import DeadLetter
 from broker.errors import MalformedRecordError
 from broker.records import Job, Record
-from broker.redis.client import Server, outages_as_unavailable
+from broker.redis.client import outages_as_unavailable
+from broker.redis.commands import Server
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError

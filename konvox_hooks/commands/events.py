@@ -14,7 +14,8 @@ import click
 from broker.errors import BrokerUnavailableError
 from broker.event_log import LoggedEvent, events, find_events
 from broker.records import Job, Record
-from broker.redis.client import Server, outages_as_unavailable
+from broker.redis.client import outages_as_unavailable
+from broker.redis.commands import Server
 from handlers.registry import matches
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings

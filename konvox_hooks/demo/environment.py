@@ -15,9 +15,9 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from arq.connections import ArqRedis
 
 from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.redis.embedded import embedded_server
 from konvox.sandbox.control import FIRE_PATH
 from konvox_hooks.demo.command_process import OurProcess
@@ -46,7 +46,7 @@ class DemoEnvironment:
     folder: Path
     variables: dict[str, str]
     http: aiohttp.ClientSession
-    store: ArqRedis
+    store: Server
     sandbox_url: str = ""
     receiver_url: str = ""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import orjson
 
+from broker.audit import audit
 from broker.event_log import LoggedEvent, events
-from broker.ledger import audit
 from konvox.inferred import SIGNATURE_HEADER
 from konvox.samples import sample_body, sample_data
 from konvox.signatures import sign_hmac_sha256

@@ -7,10 +7,9 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
-from arq.connections import ArqRedis
-
 from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError, hint_of
 from broker.redis.client import OUTAGES, close, connect
+from broker.redis.commands import Server
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts, try_write
 from broker.redis.embedded import server_binary, url_of
 from broker.redis.sentinel import check_sentinels
@@ -99,7 +98,7 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-async def _refused_write(server: ArqRedis) -> Finding | None:
+async def _refused_write(server: Server) -> Finding | None:
     """A fault if Redis answers and refuses writes; None if it accepts them."""
     try:
         await try_write(server)
@@ -108,7 +107,7 @@ async def _refused_write(server: ArqRedis) -> Finding | None:
     return None
 
 
-async def _latency_ms(server: ArqRedis) -> float:
+async def _latency_ms(server: Server) -> float:
     times: list[float] = []
     for _ in range(_PINGS + 1):
         started = time.perf_counter()
@@ -136,7 +135,7 @@ def judge_version(facts: Mapping[str, Any]) -> Finding:
     return ok("redis version", name)
 
 
-async def _durability(server: ArqRedis, subject: Subject, facts: Mapping[str, Any]) -> Finding:
+async def _durability(server: Server, subject: Subject, facts: Mapping[str, Any]) -> Finding:
     check, variable = "redis durability", variable_of("durability")
     if wrong := subject.faulty("durability"):
         return not_checked(check, f"{wrong} is wrong", "see above")
@@ -153,7 +152,7 @@ async def _durability(server: ArqRedis, subject: Subject, facts: Mapping[str, An
     return ok(check, f"a 200 waits for one of its replicas; {replicas} connected")
 
 
-async def _fsync(server: ArqRedis, check: str, facts: Mapping[str, Any]) -> Finding:
+async def _fsync(server: Server, check: str, facts: Mapping[str, Any]) -> Finding:
     try:
         confirmation = await confirmation_for(server, "fsync", facts)
     except UnsafeServerError as error:
@@ -164,7 +163,7 @@ async def _fsync(server: ArqRedis, check: str, facts: Mapping[str, Any]) -> Find
     return ok(check, f"a 200 waits until the event is on its disk ({how})")
 
 
-async def _eviction(server: ArqRedis, subject: Subject, facts: Mapping[str, Any]) -> Finding:
+async def _eviction(server: Server, subject: Subject, facts: Mapping[str, Any]) -> Finding:
     check, hint, variable = "redis eviction", "Set `maxmemory-policy noeviction`", variable_of("allow_eviction")
     try:
         unverified = await refuse_eviction(server, facts)
@@ -180,7 +179,7 @@ async def _eviction(server: ArqRedis, subject: Subject, facts: Mapping[str, Any]
     return ok(check, "noeviction: pending events stay")
 
 
-async def _clock(server: ArqRedis) -> Finding:
+async def _clock(server: Server) -> Finding:
     before = time.time()
     seconds, microseconds = await server.time()
     return compare_clocks(here=(before + time.time()) / 2, there=seconds + microseconds / 1_000_000)

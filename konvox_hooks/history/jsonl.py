@@ -18,7 +18,8 @@ from typing import BinaryIO
 from broker.admission import BATCH_EVENTS, admit
 from broker.errors import MalformedRecordError
 from broker.records import Job, Record
-from broker.redis.client import Server, outages_as_unavailable
+from broker.redis.client import outages_as_unavailable
+from broker.redis.commands import Server
 from broker.redis.durability import confirmation_for, refuse_eviction
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from arq.connections import ArqRedis
-
 from broker.admission import AdmissionPolicy
 from broker.redis.client import OUTAGES, close, connect
+from broker.redis.commands import Server
 from broker.redis.durability import BY_REPLY, Confirmation
 from broker.redis.embedded import embedded_server, url_of
 from konvox_hooks.config.settings import Settings
@@ -40,7 +39,7 @@ async def redis_or_embedded(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIterator[ArqRedis]:
+async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIterator[Server]:
     """A connection for a command that reads or changes the store.
 
     Without KONVOX_REDIS_URL it leads to the embedded Valkey of the data folder. If `serve` is not running it, it is
@@ -67,7 +66,7 @@ async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIt
 
 
 @asynccontextmanager
-async def watched_store(settings: Settings) -> AsyncIterator[ArqRedis]:
+async def watched_store(settings: Settings) -> AsyncIterator[Server]:
     """A connection for a command that watches the store and waits while it is away.
 
     It never starts the embedded Valkey: then `serve` could not start its own on the same data folder.
@@ -86,7 +85,7 @@ def _url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[ArqRedis]:
+async def _connected(url: str) -> AsyncIterator[Server]:
     server = connect(url)
     try:
         yield server

@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from broker.event_log import LoggedEvent, end_of_log, events, events_behind
-from broker.redis.client import OUTAGES, Server
+from broker.event_log import LoggedEvent, end_of_log, events, events_after
+from broker.redis.client import OUTAGES
+from broker.redis.commands import Server
 from broker.redis.outage import Outage
 
 _WAIT_MS: Final = 1000
@@ -37,7 +38,7 @@ async def tail(server: Server, wanted: Filter, *, last: int, stop: asyncio.Event
                 end = await end_of_log(server)
                 found, place = await _past(server, wanted, last, up_to=end), end
             else:
-                found, place = await events_behind(server, place, wait_ms=_WAIT_MS)
+                found, place = await events_after(server, place, wait_ms=_WAIT_MS)
         except OUTAGES as error:
             await outage.wait(error)
             continue

@@ -13,7 +13,8 @@ import orjson
 from aiohttp import web
 
 from broker.ledger import Ledger, read_ledger
-from broker.redis.client import OUTAGES, Server
+from broker.redis.client import OUTAGES
+from broker.redis.commands import Server
 
 
 class AdminListener:

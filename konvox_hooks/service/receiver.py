@@ -15,7 +15,8 @@ from functools import partial
 
 import structlog
 
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
 from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, load_accounts
 from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
@@ -24,10 +25,10 @@ from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
 from konvox_hooks.service.listeners import listening
 from konvox_hooks.service.process import bound_to_parent, on_stop_signal, tune_garbage_collection
+from receiver.failover import FailoverWriter
 from receiver.group_commit import GroupCommit
-from receiver.intake import Intake
 from receiver.listener import PublicListener
-from receiver.spool import SpoolFolder
+from receiver.spool import Spool
 from receiver.verification import AccountPolicy
 
 SPOOL = "spool"
@@ -74,13 +75,13 @@ async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.E
     preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
-        SpoolFolder(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
-        Intake(write, spool) as intake,
+        Spool(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
+        FailoverWriter(write, spool) as failover,
     ):
-        await intake.look()
+        await failover.look()
         if write.fault is not None:
             raise write.fault
-        admission = GroupCommit(intake.write, overflow=intake.spool)
+        admission = GroupCommit(failover.write, overflow=failover.spool)
         public = PublicListener(
             policies,
             admission,
@@ -88,23 +89,23 @@ async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.E
             most_connections=allow_connections(),
             share_port=share_port,
         )
-        await _serve(settings, server, public, intake, stop)
+        await _serve(settings, server, public, failover, stop)
         await admission.drain()
         logger.info("receiver.stopped", **asdict(public.counters))
 
 
 async def _serve(
-    settings: Settings, server: Server, public: PublicListener, intake: Intake, stop: asyncio.Event
+    settings: Settings, server: Server, public: PublicListener, failover: FailoverWriter, stop: asyncio.Event
 ) -> None:
     """Listen until `stop` is set. Leaving the listeners answers the requests in progress."""
 
     async def ready() -> bool:
-        if intake.state == "direct":
-            await intake.look()  # while no event comes, nothing else notices that Redis refuses writes
+        if failover.state == "direct":
+            await failover.look()  # while no event comes, nothing else notices that Redis refuses writes
         # Not ready while the spool is in use: an operator should look. Traffic depends on the public `/healthz` only.
-        return intake.state != "spooling" and not stop.is_set()
+        return failover.state != "spooling" and not stop.is_set()
 
-    admin = admin_listener("receiver", server, ready=ready, readings=partial(_readings, public, intake))
+    admin = admin_listener("receiver", server, ready=ready, readings=partial(_readings, public, failover))
     async with (
         listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
         listening(public, settings.host, settings.port, name="receiver"),
@@ -137,7 +138,7 @@ def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> Accoun
     )
 
 
-def _readings(public: PublicListener, intake: Intake) -> dict[str, float]:
+def _readings(public: PublicListener, failover: FailoverWriter) -> dict[str, float]:
     """The receiver's own counts, for the admin listener."""
     counters = public.counters
     return {
@@ -146,9 +147,9 @@ def _readings(public: PublicListener, intake: Intake) -> dict[str, float]:
         "receiver_events_unavailable_total": counters.unavailable,
         "receiver_requests_refused_total": counters.refused,
         "receiver_requests_shed_total": counters.shed,
-        "receiver_storage_lost": int(not intake.ready),
-        "spool_events": intake.spooled_events,
-        "spool_bytes": intake.spooled_bytes,
+        "receiver_storage_lost": int(not failover.ready),
+        "spool_events": failover.spooled_events,
+        "spool_bytes": failover.spooled_bytes,
     }
 
 

@@ -13,10 +13,10 @@ import asyncio
 from functools import partial
 
 import structlog
-from arq.connections import ArqRedis
 
 from broker.records import Job
 from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.safe_admission import Preflight
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
@@ -78,7 +78,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
 
 
 async def _serve(
-    settings: Settings, server: ArqRedis, worker: HookWorker, dispatcher: Dispatcher, parent_pid: int | None
+    settings: Settings, server: Server, worker: HookWorker, dispatcher: Dispatcher, parent_pid: int | None
 ) -> None:
     """Run the worker, with its admin listener, until it has stopped."""
     checked = asyncio.Event()

@@ -1,31 +1,25 @@
-"""What lies in the spools of a folder, for `konvox-hooks audit`. Nobody is held up, and nothing is changed.
-
-(SQLite may leave an empty log beside a spool that had none.)
-"""
+"""What lies in the spool, for `konvox-hooks audit`. Nobody is held up, no lock is taken, and nothing is changed."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from broker.errors import MalformedRecordError
 from broker.records import Job
-from receiver.errors import SpoolDamagedError, SpoolError
-from receiver.spool.files import DAMAGED_SUFFIX, SUFFIX, log_of
-from receiver.spool.reader import Reader, check_log, faults_as_errors
-from receiver.spool.salvage import search
+from receiver.errors import SpoolError
+from receiver.spool.folder import DAMAGED_SUFFIX, segments_by_key
+from receiver.spool.frames import scan
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledEvents:
-    """What waits in the spools of a folder, those of live processes included.
+    """What waits in the spool, that of live processes included.
 
     Attributes:
-        ids: the deliveries, spool by spool, the oldest first. One that was sent to Redis, and whose answer was lost, is
-            in Redis as well.
-        damaged: the files that are damaged, or were, and are kept for a person to look at.
+        ids: the deliveries, process by process, the oldest first. Some may be in Redis as well: their answer was lost.
+        damaged: the files that a person must look at: damaged ones, and spools of version 0.1.
     """
 
     ids: tuple[str, ...]
@@ -38,54 +32,22 @@ class SpooledEvents:
 
 
 def spooled_events(folder: Path) -> SpooledEvents:
-    """Count what waits in the spools of a folder. None if there is no such folder.
-
-    Raises:
-        SpoolError: a spool cannot be read.
-    """
+    """Count what waits in a folder; nothing if there is no such folder. Raises SpoolError if a file cannot be read."""
+    damaged = [path.name for suffix in (DAMAGED_SUFFIX, ".spool") for path in folder.glob(f"*{suffix}")]
     ids: list[str] = []
-    damaged = [path.name for path in folder.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}")]
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        try:
-            payloads = _read_twice(path)
-        except SpoolDamagedError:
-            with faults_as_errors():
-                payloads = [payload for _, payload in search((log_of(path), path)).payloads()]
-            damaged.append(path.name)
-        ids += _deliveries(payloads)
+    try:
+        for key in segments_by_key(folder) if folder.exists() else ():
+            read_to = 0
+            # The folder is looked at for each segment: they may be renamed and removed meanwhile.
+            while place := next((place for place in segments_by_key(folder).get(key, []) if place[1] > read_to), None):
+                path, first, before = place
+                with suppress(FileNotFoundError):
+                    found = scan(path.read_bytes(), first=first, before=before)
+                    for _, payload in found.waiting:
+                        with suppress(MalformedRecordError):  # of a version that we do not know
+                            ids.append(Job.from_bytes(payload).delivery)
+                    damaged += [path.name] if found.is_damaged else []
+                    read_to = max([first, *(number for number, _ in found.waiting)]) if before is None else before - 1
+    except OSError as error:
+        raise SpoolError(error.strerror or str(error)) from error
     return SpooledEvents(tuple(ids), tuple(sorted(damaged)))
-
-
-def _read_twice(path: Path) -> list[bytes]:
-    """What waits in a spool; nothing if it is gone. Its log may be written just while it is checked: so look again."""
-    for _ in range(2):
-        try:
-            return _read(path)
-        except SpoolDamagedError:
-            continue
-        except SpoolError:
-            if path.exists():
-                raise
-    return _read(path) if path.exists() else []
-
-
-def _read(path: Path) -> list[bytes]:
-    check_log(path)
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    with faults_as_errors(opening=True), closing(sqlite3.connect(address, uri=True)) as connection:
-        connection.execute("BEGIN")  # one view from the check to the last event
-        reader = Reader(connection, path.name)
-        if not reader.check():
-            return []
-        with reader.payloads() as payloads:
-            return [payload for _, payload in payloads]
-
-
-def _deliveries(payloads: list[bytes]) -> list[str]:
-    deliveries = []
-    for payload in payloads:
-        try:
-            deliveries.append(Job.from_bytes(payload).delivery)
-        except MalformedRecordError:
-            continue
-    return deliveries

@@ -1,122 +1,89 @@
-"""How an event lies in a spool file: as frames, each with a number and a checksum. Pure: values to bytes and back.
+"""How an event lies in a segment: as a frame with a number and a checksum. Pure: values to bytes and back.
 
-A frame is short enough to lie in one page of the SQLite file, in one piece. So whatever else of the file is damaged,
-a frame that is intact can be found by looking for its first bytes, and can be believed because of its checksum.
+There is one reader, `scan`, for whole segments and for damaged ones. Where a frame is not as it was written, it looks
+for the next head that is. So damage costs the frames that it touches, and no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
+from zlib import crc32
 
-from broker.records import Job
-
-PAGE_BYTES = 8192
-"""The page size of the SQLite file. Written into the file when it is made: never change it without a new `_START`."""
-
-DATA_BYTES = 7_900
-"""The most data of one frame: with its head it fits into a page, with all that SQLite puts beside it."""
-
-_START = b"\xffKVXS1"
+_MAGIC = b"\xffKVX2"
 """The first bytes of a frame. 0xFF is in no UTF-8 text, so nothing that a sender writes can look like a frame."""
 
-_HEAD = struct.Struct(">6sQHHH")
-_DIGEST_BYTES = 16
-
-HEAD_BYTES = _HEAD.size + _DIGEST_BYTES
-FRAME_BYTES = HEAD_BYTES + DATA_BYTES
-"""The longest frame."""
-
-PART_COLUMNS = (15, 2)
-"""Where in a frame its part stands, as SQL's `substr` counts: from 1."""
+_HEAD = struct.Struct(">5sQI")  # magic, number, and length of the payload in bytes
+_SUMS = struct.Struct(">I16s")  # the head's own checksum, to believe its length; and the digest of head and payload
+HEAD_BYTES = _HEAD.size + _SUMS.size
 
 
-class Frame(NamedTuple):
-    """One piece of an event, or the mark that says how far the spool has been drained.
+class Scan(NamedTuple):
+    """What a segment holds.
 
     Attributes:
-        number: its place in the file, from 1 and without gaps; for the mark, the last number that has been drained.
-        part: which piece of the event this is, from 0.
-        parts: how many pieces the event has; 0 for the mark.
-        data: the piece.
-        intact: whether the checksum is right; if not, believe none of it.
+        waiting: the numbers and payloads of the events that are not drained yet, in order.
+        lost: how many of those that waited are known to be missing.
+        is_damaged: whether any of it is not as it was written. A last frame that is cut off is not damage: its process
+            was killed while it wrote, and had not acknowledged it.
     """
 
-    number: int
-    part: int
-    parts: int
-    data: bytes
-    intact: bool = True
-
-    @property
-    def is_mark(self) -> bool:
-        """Whether this is the mark."""
-        return self.parts == 0
+    waiting: list[tuple[int, bytes]]
+    lost: int
+    is_damaged: bool
 
 
-def frames_of(job: Job, *, first_number: int) -> list[bytes]:
-    """An event as the frames that are stored, the first of which gets that number."""
-    payload = job.to_bytes()
-    parts = -(-len(payload) // DATA_BYTES)
-    return [
-        _frame(first_number + part, part, parts, payload[part * DATA_BYTES : (part + 1) * DATA_BYTES])
-        for part in range(parts)
-    ]
+def frame(number: int, payload: bytes) -> bytes:
+    """A frame as it is written."""
+    head = _HEAD.pack(_MAGIC, number, len(payload))
+    return head + _SUMS.pack(crc32(head), _digest(head, payload)) + payload
 
 
-def mark_of(number: int) -> bytes:
-    """The mark: everything up to this number has been drained."""
-    return _frame(number, 0, 0, b"")
+def scan(image: bytes, *, first: int, before: int | None) -> Scan:
+    """Read all bytes of a segment, of which events from number `first` on wait.
 
-
-def read_frame(image: bytes, offset: int = 0) -> Frame | None:
-    """The frame that begins there, intact or not; None if what stands there is none."""
-    if len(image) - offset < HEAD_BYTES:
-        return None
-    start, number, part, parts, length = _HEAD.unpack_from(image, offset)
-    begin = offset + HEAD_BYTES
-    if start != _START or length > DATA_BYTES or (part >= parts and parts + part > 0):
-        return None
-    data = image[begin : begin + length]
-    digest = image[offset + _HEAD.size : begin]
-    return Frame(number, part, parts, data, intact=digest == _digest(image[offset : offset + _HEAD.size], data))
-
-
-def find_frames(image: bytes, *, before: int) -> Iterator[tuple[int, Frame]]:
-    """Every frame that begins in the first `before` bytes of a piece of a file, with its offset."""
-    offset = image.find(_START)
-    while 0 <= offset < before:
-        frame = read_frame(image, offset)
-        if frame is not None:
-            yield offset, frame
-        offset = image.find(_START, offset + 1)
-
-
-def whole_events(frames: Iterable[Frame]) -> Iterator[tuple[int, bytes]]:
-    """The events that are complete in a run of frames in the order of their numbers: last number and payload of each.
-
-    A generator that stops in the middle of an event reads no further than its caller asks.
+    If it is known that the next segment begins with `before`, all numbers below that must be there. What has that
+    number or a higher one was never acknowledged.
     """
-    pieces: list[bytes] = []
-    expected = 0
-    for frame in frames:
-        if frame.part == 0:
-            pieces, expected = [], frame.number
-        if frame.number != expected or len(pieces) != frame.part:
-            pieces, expected = [], 0
+    waiting: list[tuple[int, bytes]] = []
+    last, end, cut_off_at, has_gaps = first - 1, 0, -1, False
+    for number, start, frame_end, payload in _frames_in(image):
+        if payload is not None:
+            has_gaps |= start != end
+            end = frame_end
+        elif frame_end > len(image):
+            cut_off_at = start
             continue
-        pieces.append(frame.data)
-        expected += 1
-        if len(pieces) == frame.parts:
-            yield frame.number, b"".join(pieces)
+        if last < number and (before is None or number < before):
+            last = number
+            waiting += [] if payload is None else [(number, payload)]
+    last = last if before is None else before - 1
+    lost = last - first + 1 - len(waiting)
+    rest = image[end : end + HEAD_BYTES]
+    is_torn = cut_off_at == end or (len(rest) < HEAD_BYTES and _MAGIC.startswith(rest[: len(_MAGIC)]))
+    return Scan(waiting, lost, has_gaps or lost > 0 or not is_torn)
 
 
-def _frame(number: int, part: int, parts: int, data: bytes) -> bytes:
-    head = _HEAD.pack(_START, number, part, parts, len(data))
-    return head + _digest(head, data) + data
+def _frames_in(image: bytes) -> Iterator[tuple[int, int, int, bytes | None]]:
+    """Number, start, end and payload of each frame with an intact head; no payload where it is not what was written.
+
+    Behind one whose payload is broken, the search begins inside it.
+    """
+    start = image.find(_MAGIC)
+    while 0 <= start <= len(image) - HEAD_BYTES:
+        next_start, begin = start + 1, start + HEAD_BYTES
+        head = image[start : start + _HEAD.size]
+        _, number, length = _HEAD.unpack(head)
+        head_sum, digest = _SUMS.unpack_from(image, start + _HEAD.size)
+        if head_sum == crc32(head):
+            payload = image[begin : begin + length]
+            is_intact = len(payload) == length and digest == _digest(head, payload)
+            yield number, start, begin + length, payload if is_intact else None
+            next_start = begin + length if is_intact else next_start
+        start = image.find(_MAGIC, next_start)
 
 
-def _digest(head: bytes, data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES, key=head).digest()
+def _digest(head: bytes, payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=16, key=head).digest()

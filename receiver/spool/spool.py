@@ -1,202 +1,226 @@
-"""One spool that is whole: a SQLite file to which events are added, and from which they are drained in order.
+"""The spool: where the receiver keeps events, on disk, while Redis cannot take them. Used by `receiver.failover`.
 
-Used by the folder, in its thread. What `append` has returned for is on stable storage.
+A 200 for an event that was spooled means: its frame is written and fsync'd. Everything that touches the disk runs in
+one thread, and is given up after `DISK_SECONDS`: a slow disk holds up neither the event loop nor a sender.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import structlog
 
 from broker.records import Job
-from receiver.errors import SpoolDamagedError, SpoolFullError
-from receiver.spool.files import SpoolFiles, sync_folder
-from receiver.spool.frames import PAGE_BYTES, frames_of, mark_of
-from receiver.spool.reader import MARK_NUMBER, Reader, check_log, faults_as_errors
-from receiver.spool.source import Portion, first_of, job_in
+from receiver.errors import SpoolError, SpoolFullError
+from receiver.spool.folder import make_folder, segments_by_key, take_lock, used_bytes
+from receiver.spool.frames import frame
+from receiver.spool.segment import Segment, SpoolBatch
 
-_SETTINGS = (
-    f"PRAGMA page_size = {PAGE_BYTES}",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the disk
-    "PRAGMA checkpoint_fullfsync = ON",
-    "PRAGMA cell_size_check = ON",
-)
-_TABLE = "CREATE TABLE frames (number INTEGER PRIMARY KEY, frame BLOB NOT NULL)"
+SEGMENT_BYTES = 4 * 1024 * 1024  # a longer segment takes no more: bounds what draining holds in memory
+BATCH_BYTES = 4 * 1024 * 1024  # the most text of one batch to drain: bounds how long Redis takes
+DISK_SECONDS = 4.0  # for the disk; with what Redis is given, a sender is answered in less than its 10 s
+
+logger = structlog.get_logger("receiver")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_thread(method: Callable[Concatenate[Spool, P], T]) -> Callable[Concatenate[Spool, P], Awaitable[T]]:
+    """Run a method in the spool's thread. SpoolError is raised if the disk fails, or does not answer in time."""
+
+    @wraps(method)
+    async def run(spool: Spool, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def act() -> T:
+            try:
+                return method(spool, *args, **kwargs)
+            except OSError as error:
+                raise SpoolError(error.strerror or str(error)) from error
+            finally:
+                spool.count = sum(segment.count for segment in spool._segments)
+                spool.used_bytes = sum(segment.size_bytes for segment in spool._segments) if spool.count else 0
+
+        try:
+            async with asyncio.timeout(DISK_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(spool._thread, act)
+        except TimeoutError:
+            raise SpoolError(f"the disk did not answer within {DISK_SECONDS:g} s") from None
+
+    return run
 
 
 class Spool:
-    """A SQLite file of events. Made with `create` or `reopen`.
+    """The spool of a folder. An async context manager: entering it raises SpoolError if nothing can be kept there.
 
-    It remembers the ids of what was added, about 130 bytes an event, to recognise what comes twice.
+    Any number of processes may use the same folder. What a process has left over is adopted by one of the others, or by
+    the next.
 
-    Attributes:
-        files: where it is, and its lock.
-        count: how many events wait in it.
-        used_bytes: how much room the file's contents take.
+    Args:
+        folder: where the segments are; made if it does not exist.
+        max_bytes: the size limit (KONVOX_SPOOL_MAX_BYTES), for all processes of the folder together. They do not look
+            in step, so each of them may pass it by a batch.
     """
 
-    def __init__(self, files: SpoolFiles, connection: sqlite3.Connection) -> None:
-        self.files = files
-        self.count = 0
-        self.used_bytes = 0
-        self._connection = connection
-        self._reader = Reader(connection, files.path.name)
-        self._ids: set[str] = set()
-        self._written_to = 0
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self.count = 0  # of the events that this process has spooled or adopted
+        self.used_bytes = 0  # the room that they take
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segments: list[Segment] = []  # of all keys that are ours, in order for each
+        self._locks: dict[str, int] = {}
+        self._key = ""  # of the segments that this process writes; empty before the first
+        self._active: Segment | None = None  # the one that takes new events
+        self._next_number = 1
+        self._ids: set[str] = set()  # of the events in our own segments, about 130 bytes each
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
-    @classmethod
-    def create(cls, folder: Path) -> Self:
-        """Make a new spool in a folder.
+    async def __aenter__(self) -> Self:
+        try:
+            await self.append([])
+            for path in self._folder.glob("*.spool"):
+                logger.error("spool.outdated", file=path.name, hint="only version 0.1 can drain it: see the CHANGELOG")
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
 
-        Raises:
-            SpoolError: the folder cannot be written to.
-        """
-        with faults_as_errors(), ExitStack() as undo:
-            files = SpoolFiles.create(folder)
-            undo.callback(files.remove)
-            connection = _connect(files.path)
-            undo.callback(connection.close)
-            connection.execute(_TABLE)
-            sync_folder(folder)
-            undo.pop_all()
-        return cls(files, connection)
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._close()
+        except SpoolError as error:
+            logger.warning("spool.not_closed", reason=error.reason)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    @classmethod
-    def reopen(cls, files: SpoolFiles) -> Self:
-        """Open a spool that has been left over, to drain it; check all of it.
+    @_in_thread
+    def append(self, jobs: Sequence[Job]) -> list[bool]:
+        """Add events, all or none, and return once they are on stable storage.
 
-        Raises:
-            SpoolDamagedError: it is not as it was written.
-            SpoolError: it cannot be read.
-        """
-        with faults_as_errors(opening=True), ExitStack() as undo:
-            check_log(files.path)
-            connection = _connect(files.path)
-            undo.callback(connection.close)
-            spool = cls(files, connection)
-            spool.count = spool._reader.check()
-            spool._measure()
-            undo.pop_all()
-        return spool
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.files.path.name
-
-    @property
-    def drained_to(self) -> int:
-        """The number up to which it is drained, whether the file knows it or not."""
-        return self._reader.drained_to
-
-    def append(self, jobs: Sequence[Job], *, most_bytes: int) -> list[bool]:
-        """Add events, all of them or none: True for each that was added, False for one that is there already.
-
-        Raises:
-            SpoolFullError: the file would take more than `most_bytes`.
-            SpoolError: it cannot be written; nothing was added.
+        Returns True for each that was added, False for one that this process has spooled already. A replay always
+        counts as new. Raises SpoolFullError if there is no room. Without events, it finds out whether it would work.
         """
         verdicts: list[bool] = []
-        new_ids: set[str] = set()
-        frames: list[tuple[int, bytes]] = []
+        ids: set[str] = set()
         for job in jobs:
-            is_new = job.replayed or not (job.record.id in self._ids or job.record.id in new_ids)
-            verdicts.append(is_new)
-            if is_new:
-                number = self._written_to + len(frames) + 1
-                frames += enumerate(frames_of(job, first_number=number), start=number)
-            if not job.replayed:
-                new_ids.add(job.record.id)
-        if frames:
-            self._insert(frames, most_bytes=most_bytes)
-        self._written_to += len(frames)
-        self._ids |= new_ids
-        self.count += sum(verdicts)
+            verdicts.append(job.replayed or not (job.record.id in ids or job.record.id in self._ids))
+            ids |= set() if job.replayed else {job.record.id}
+        new = [job.to_bytes() for job, is_new in zip(jobs, verdicts, strict=True) if is_new]
+        if new or not jobs:
+            self._write(new)
+        self._ids |= ids
         return verdicts
 
-    def check_writable(self) -> None:
-        """Write something that does not matter.
+    @_in_thread
+    def oldest(self, most_events: int) -> SpoolBatch | None:
+        """The oldest events; None if there are none. A batch is empty where none of it could be read."""
+        waiting = [segment for segment in self._segments if segment.count]
+        if not waiting:
+            return None
+        segment = min(waiting, key=lambda segment: segment.path)
+        if segment is self._active:
+            self._seal(segment)
+        batch = segment.oldest(most_events=most_events, most_bytes=BATCH_BYTES)
+        if segment.is_damaged:
+            self._ids.clear()  # what is lost must not be called a duplicate when it is sent again
+        return batch
 
-        Raises:
-            SpoolError: it cannot be written.
-        """
-        with faults_as_errors(), self._transaction():
-            self._write_mark()
+    @_in_thread
+    def remove(self, batch: SpoolBatch) -> None:
+        """Take out events that are safe elsewhere."""
+        batch.segment.remove(batch.up_to)
+        if batch.segment.key == self._key:
+            self._ids.difference_update(job.record.id for job in batch.jobs)
+        self._drop_drained(batch.segment.key)
 
-    def oldest(self, *, most_events: int, most_bytes: int) -> Portion:
-        """The oldest events; see `Source`."""
-        with self._reader.payloads() as payloads:
-            portion = list(first_of(payloads, most_events=most_events, most_bytes=most_bytes))
-        if not portion and self.count:
-            raise SpoolDamagedError(f"{self.name} lacks {self.count} of its events")
-        up_to = portion[-1][0] if portion else self.drained_to
-        return Portion([job_in(payload, name=self.name) for _, payload in portion], up_to)
+    @_in_thread
+    def adopt(self) -> None:
+        """Adopt what other processes have left over."""
+        for key in segments_by_key(self._folder):
+            if key in self._locks or (lock := take_lock(self._folder, key)) is None:
+                continue  # its process lives
+            try:
+                segments = [Segment(*place) for place in segments_by_key(self._folder).get(key, [])]
+                for last in segments[-1:]:
+                    last.load()  # how many events the others hold, their names say
+            except OSError as error:
+                os.close(lock)
+                logger.warning("spool.not_adopted", file=key, reason=error.strerror)
+                continue
+            self._locks[key] = lock
+            self._segments += segments
+            if events := sum(segment.count for segment in segments):
+                logger.info("spool.adopted", file=key, events=events)
+            self._drop_drained(key)
 
-    def remove(self, portion: Portion) -> None:
-        """Take out events that are safe elsewhere; see `Source`."""
-        self._reader.drained_to = portion.up_to
-        self.count -= len(portion.jobs)
-        self._ids.difference_update(job.record.id for job in portion.jobs)
-        with faults_as_errors(), self._transaction():
-            self._connection.execute("DELETE FROM frames WHERE number > 0 AND number <= ?", (portion.up_to,))
-            self._write_mark()
-            self._measure()
-
-    def finish(self) -> None:
-        """Remove a spool that is drained; see `Source`."""
-        self._connection.close()
-        with faults_as_errors():
-            self.files.remove()
-
-    def close(self) -> None:
-        """Close the file, and let somebody else have it."""
-        self.disconnect()
-        self.files.release()
-
-    def disconnect(self) -> None:
-        """Close the file, and keep its lock."""
-        self._connection.close()
-
-    def _insert(self, frames: Sequence[tuple[int, bytes]], *, most_bytes: int) -> None:
-        if self.used_bytes + sum(len(frame) for _, frame in frames) > most_bytes:
-            raise SpoolFullError("the spools of the folder have reached KONVOX_SPOOL_MAX_BYTES")
-        with faults_as_errors(), self._transaction():
-            # A commit that failed may have been written all the same: then its numbers are used once more.
-            self._connection.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?)", frames)
-            self._measure()
-
-    def _write_mark(self) -> None:
-        mark = (MARK_NUMBER, mark_of(self.drained_to))
-        self._connection.execute("INSERT OR REPLACE INTO frames VALUES (?, ?)", mark)
-
-    def _measure(self) -> None:
-        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
-        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        self.used_bytes = (pages - free) * PAGE_BYTES
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def _write(self, payloads: Sequence[bytes]) -> None:
+        active = self._writable()
+        # Without an event: a frame with a number that is drained already.
+        numbered = enumerate(payloads, self._next_number) if payloads else [(0, b"")]
+        frames = b"".join(frame(number, payload) for number, payload in numbered)
+        if used_bytes(self._folder) + len(frames) > self._max_bytes:
+            raise SpoolFullError("the spool has reached KONVOX_SPOOL_MAX_BYTES")
         try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            active.append(frames, events=len(payloads))
+        except OSError:
+            self._seal(active)
             raise
+        self._next_number += len(payloads)
+        if active.size_bytes >= SEGMENT_BYTES:
+            self._seal(active)
+            active.close()
 
+    def _writable(self) -> Segment:
+        if self._active is not None and not self._active.path.exists():
+            logger.error("spool.removed", folder=str(self._folder), events=self.count)
+            self._key, self._active = "", None  # what is in the open file can still be drained
+        if self._active is None:
+            make_folder(self._folder)
+            while not self._key:
+                key = f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{secrets.token_hex(4)}"
+                lock = take_lock(self._folder, key)
+                if lock is not None:  # another process may look for what is left over at this moment
+                    self._locks[key], self._key, self._next_number = lock, key, 1
+                    self._ids.clear()
+            self._active = Segment.create(self._folder, self._key, self._next_number)
+            self._segments.append(self._active)
+        return self._active
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        for setting in _SETTINGS:
-            connection.execute(setting)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    def _seal(self, active: Segment) -> None:
+        """Let no more events into the active segment."""
+        self._active, active.before = None, self._next_number
+        if not active.count:  # the next one needs its name
+            self._segments.remove(active)
+            active.retire()
+
+    def _drop_drained(self, key: str) -> None:
+        """Remove the segments of a key up to the first in which something waits, and in the end its lock."""
+        for segment in [segment for segment in self._segments if segment.key == key]:
+            if segment.count:
+                return
+            self._segments.remove(segment)
+            segment.retire()
+        if key == self._key:
+            self._key, self._active = "", None
+        with suppress(OSError):
+            (self._folder / f"{key}.lock").unlink()  # while it is locked: see `take_lock`
+        os.close(self._locks.pop(key))
+
+    @_in_thread
+    def _close(self) -> None:
+        if self._active is not None and self._active.count:
+            with suppress(OSError):  # the name of an empty successor shows if the end of the last segment is lost
+                self._seal(self._active)
+                self._writable()
+        for key in list(self._locks):
+            self._drop_drained(key)
+        for segment in self._segments:
+            segment.close()
+        for lock in self._locks.values():
+            os.close(lock)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arq.connections import ArqRedis
-
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
 from broker.records import Job, Record
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess, worker_environment
+from tests.support.store import RedisClient
 
 _HANDLER = """
 import asyncio, os
@@ -39,7 +38,7 @@ def record_of(contact: str) -> Record:
     return Record.capture(sample_body("contact.replied", data=data), received_at_ms=1)
 
 
-async def test_a_killed_workers_event_runs_elsewhere(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_a_killed_workers_event_runs_elsewhere(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """Within the lease, at the same attempt: a crash is not the handler's fault."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     record = record_of("c1")
@@ -54,7 +53,9 @@ async def test_a_killed_workers_event_runs_elsewhere(server: ArqRedis, redis_url
     assert (ledger.accepted, ledger.delivered, ledger.balanced) == (1, 1, True)
 
 
-async def test_sigterm_hands_the_event_back_with_its_attempt(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_sigterm_hands_the_event_back_with_its_attempt(
+    server: RedisClient, redis_url: str, tmp_path: Path
+) -> None:
     """A deploy in the middle of a handler that does not finish costs neither the event nor an attempt."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     await admit(server, [Job.first(record_of("c1"))], AdmissionPolicy())
@@ -69,13 +70,15 @@ async def test_sigterm_hands_the_event_back_with_its_attempt(server: ArqRedis, r
     assert (await audit(server)).delivered == 1
 
 
-async def test_an_event_that_kills_its_worker_is_buried_alone(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_an_event_that_kills_its_worker_is_buried_alone(
+    server: RedisClient, redis_url: str, tmp_path: Path
+) -> None:
     """After three crashes it is a dead letter, and what ran beside it is delivered."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     contacts = ["c1", "poison", "c2", "c3"]
     jobs = [Job.first(record_of(contact)) for contact in contacts]
     await admit(server, jobs, AdmissionPolicy())
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1] != 0:
         async with await OurProcess.start(
             "worker", "--burst", env=worker_environment(redis_url), cwd=tmp_path

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from broker import keys
+from broker import ids, keys
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
+from tests.support.store import RedisClient
 from tests.support.workers import handler, run_burst, until
 
 EVENTS = 1_200
@@ -31,10 +31,10 @@ async def fail(event, ctx):
 """
 
 
-async def _one_place_each(server: Server, job_ids: set[str]) -> None:
+async def _one_place_each(server: RedisClient, job_ids: set[str]) -> None:
     """Each event is queued or a dead letter, and not both; the ledger says the same."""
-    queued = {job_id.split("/")[0] for job_id in await queued_ids(server)}
-    dead = [letter.id.split("/")[0] async for letter in list_dead_letters(server)]
+    queued = {ids.delivery_of(job_id) for job_id in await queued_ids(server)}
+    dead = [ids.delivery_of(letter.id) async for letter in list_dead_letters(server)]
     assert len(dead) == len(set(dead))
     assert queued.isdisjoint(dead)
     assert queued | set(dead) == job_ids
@@ -50,7 +50,7 @@ async def _killed_once(condition: Callable[[], Awaitable[bool]], *arguments: str
         await process.kill()
 
 
-async def test_a_kill_while_events_die_or_are_brought_back(server: Server, redis_url: str, tmp_path: Path) -> None:
+async def test_a_kill_while_events_die_or_are_brought_back(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """The worker is killed while it makes dead letters, and the operator's command while it retries them."""
     (tmp_path / "mine.py").write_text(HANDLER)
     # What is in hand at the kill is suspected, and run one by one.

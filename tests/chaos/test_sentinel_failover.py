@@ -12,11 +12,12 @@ from pathlib import Path
 import aiohttp
 import redis.asyncio
 
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.audit import audit
+from broker.redis.client import close
 from konvox.samples import sample_body
 from tests.support.processes import OurProcess
 from tests.support.sentinel import SentinelSet
+from tests.support.store import RedisClient, connect
 from tests.support.workers import until
 
 TOKEN = "a-token-for-the-tests-of-failovers"
@@ -129,7 +130,7 @@ async def _fail_over(redis_set: SentinelSet) -> float:
     return promoted_at
 
 
-async def _all_delivered(server: Server) -> bool:
+async def _all_delivered(server: RedisClient) -> bool:
     ledger = await audit(server)
     return bool(ledger.accepted == ledger.delivered)
 

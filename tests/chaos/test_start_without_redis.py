@@ -10,10 +10,11 @@ import aiohttp
 import pytest
 
 from broker import keys
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from tests.support.events import body_of
 from tests.support.processes import OurProcess
 from tests.support.refusals import lacks_replicas
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -69,7 +70,7 @@ class Sender:
 
 async def queued(url: str) -> set[str]:
     """What waits in Redis."""
-    server: Server = connect(url)
+    server: RedisClient = connect(url)
     try:
         return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
     finally:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
+from broker.audit import audit
 from broker.records import Job
-from broker.redis.client import Server
 from tests.support.events import admitted
 from tests.support.processes import OurProcess, worker_environment
+from tests.support.store import RedisClient
 
 HANDLER = """
 import asyncio
@@ -30,7 +30,7 @@ async def tell(event, ctx):
 
 
 async def test_a_crash_in_the_block_releases_the_key_with_the_lease(
-    server: Server, redis_url: str, tmp_path: Path
+    server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
     """Not later: the run that follows would find it taken, and use up its only attempt with waiting."""
     (tmp_path / "mine.py").write_text(HANDLER)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.event_log import events
-from broker.ledger import audit
-from broker.redis.client import Server
 from konvox_hooks.service.own_command import own_command
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess
+from tests.support.store import RedisClient
 
 HOSTILE = """
 import sys
@@ -93,7 +93,7 @@ async def _start(env: dict[str, str], folder: Path) -> OurProcess:
     return OurProcess(process)
 
 
-async def test_a_hostile_handler_hurts_nobody_else(server: Server, redis_url: str, tmp_path: Path) -> None:
+async def test_a_hostile_handler_hurts_nobody_else(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """Whatever it returns, raises or prints: the worker goes on, and the other handlers of the event are done."""
     (tmp_path / "mine.py").write_text(HOSTILE)
     for event_type in BEHAVIOUR:
@@ -124,7 +124,7 @@ async def test_a_hostile_handler_hurts_nobody_else(server: Server, redis_url: st
     ids=["no Python", "missing import", "raises", "exits"],
 )
 async def test_a_file_that_does_not_import_keeps_the_worker_from_starting(
-    server: Server, redis_url: str, tmp_path: Path, code: str, shown: str
+    server: RedisClient, redis_url: str, tmp_path: Path, code: str, shown: str
 ) -> None:
     """It ends with 2, a traceback and the file, before it takes any event."""
     (job,) = await admitted(server, 1)

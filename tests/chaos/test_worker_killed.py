@@ -14,12 +14,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from broker.redis.embedded import url_of
 from tests.support.events import admitted, body_of, record_of
 from tests.support.processes import OurProcess
+from tests.support.store import RedisClient, connect
 from tests.support.workers import run_burst, until
 
 TOKEN = "a-token-for-the-tests-of-killed-workers"
@@ -68,12 +69,12 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return bool((await audit(server)).delivered == count)
 
 
 async def test_a_killed_workers_events_run_elsewhere_within_the_lease(
-    server: Server, redis_url: str, tmp_path: Path
+    server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
     """The other worker is running, and looks for nothing but its own work: the leases lapse by themselves."""
     env = environment(tmp_path, KONVOX_REDIS_URL=redis_url)
@@ -94,7 +95,7 @@ async def test_a_killed_workers_events_run_elsewhere_within_the_lease(
     assert (ledger.dead_letters, ledger.balanced) == (0, True)
 
 
-async def test_kills_at_random_moments_lose_nothing(server: Server, redis_url: str, tmp_path: Path) -> None:
+async def test_kills_at_random_moments_lose_nothing(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """Before, during and after effects and completions; what runs twice was in flight when a worker was killed.
 
     Twice only: whatever happens to be in flight at three kills is taken for poison.
@@ -117,7 +118,7 @@ async def test_kills_at_random_moments_lose_nothing(server: Server, redis_url: s
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (400, 0, True), f"seed {seed}"
 
 
-async def test_sigterm_ten_times_in_a_row_costs_nothing(server: Server, redis_url: str, tmp_path: Path) -> None:
+async def test_sigterm_ten_times_in_a_row_costs_nothing(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """What runs is handed back with its attempt, and the process ends in order."""
     jobs = await admitted(server, 2)
     env = environment(tmp_path, KONVOX_REDIS_URL=redis_url, KONVOX_LEASE_SECONDS="60", HOLD_SECONDS="60")
@@ -178,5 +179,5 @@ async def _died(serve: OurProcess, times: int) -> None:
     await serve.said(died_so_often, f"death number {times} of the worker")
 
 
-async def _is_dead(server: Server) -> bool:
+async def _is_dead(server: RedisClient) -> bool:
     return bool((await audit(server)).dead == 1)

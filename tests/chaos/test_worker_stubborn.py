@@ -10,11 +10,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server
 from tests.support.events import admitted, claimed
 from tests.support.processes import OurProcess, worker_environment
+from tests.support.store import RedisClient
 
 HANDLERS = """
 import asyncio
@@ -97,7 +97,7 @@ async def fine(event, ctx):
     ("event_type", "signals"), [("test.swallows", 1), *((event_type, 2) for event_type in LEFT_BEHIND)]
 )
 async def test_a_handler_that_will_not_end_does_not_keep_the_process(
-    server: Server, redis_url: str, tmp_path: Path, event_type: str, signals: int
+    server: RedisClient, redis_url: str, tmp_path: Path, event_type: str, signals: int
 ) -> None:
     """Its event is handed back without a crash, the log says where it was left, and the exit code is 0."""
     (tmp_path / "mine.py").write_text(HANDLERS)
@@ -125,7 +125,7 @@ async def test_a_handler_that_will_not_end_does_not_keep_the_process(
 
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
-    server: Server, redis_url: str, tmp_path: Path, signals: int
+    server: RedisClient, redis_url: str, tmp_path: Path, signals: int
 ) -> None:
     """Nobody in the loop hears the signal; what it had in hand is handed back all the same, without a crash."""
     (tmp_path / "mine.py").write_text(BLOCKERS.replace("timeout=0.5", "timeout=60"))
@@ -144,12 +144,12 @@ async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
 
 
 async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
-    server: Server, redis_url: str, tmp_path: Path
+    server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
     """It costs its worker three times, like any other that crashes it; what waited behind it is delivered."""
     (tmp_path / "mine.py").write_text(BLOCKERS)
     jobs = await admitted(server, 1, "test.blocks") + await admitted(server, 5, "test.fine")
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1] != 0:
         async with await OurProcess.start(
             "worker", "--burst", env=worker_environment(redis_url), cwd=tmp_path
@@ -165,7 +165,7 @@ async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (5, 1, True)
 
 
-async def test_metrics_tell_of_handlers_that_misbehave(server: Server, redis_url: str, tmp_path: Path) -> None:
+async def test_metrics_tell_of_handlers_that_misbehave(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """How often the loop was blocked, for how long, and how many threads overran their time."""
     (tmp_path / "mine.py").write_text(
         BLOCKERS.replace("3600", "1.6") + "@on('test.hangs', timeout=0.1, attempts=1)\n"

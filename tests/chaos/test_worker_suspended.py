@@ -7,11 +7,11 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
+from tests.support.store import RedisClient
 
 HANDLERS = """
 import asyncio
@@ -52,7 +52,7 @@ async def complete(event, ctx):
 TYPES = ("test.retries", "test.dies", "test.completes")
 
 
-async def test_whoever_lost_the_lease_settles_nothing(server: Server, redis_url: str, tmp_path: Path) -> None:
+async def test_whoever_lost_the_lease_settles_nothing(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """Neither done, nor another attempt, nor a dead letter: another worker has delivered the events meanwhile."""
     (tmp_path / "mine.py").write_text(HANDLERS)
     env = worker_environment(redis_url)

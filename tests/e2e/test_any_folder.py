@@ -90,10 +90,14 @@ async def test_several_processes(folder: Path, redis_url: str) -> None:
         await OurProcess.start("worker", "--processes", "2", env=env, cwd=folder) as worker,
     ):
         for supervisor, event in ((receiver, "listener.started"), (worker, "worker.started")):
-            await supervisor.said(lambda _, s=supervisor, e=event: _count(s, e) >= 2, f"two times {event}")
+            await _logged_twice(supervisor, event)
         assert await worker.terminate() == 0, worker.stderr
         assert await receiver.terminate() == 0, receiver.stderr
     assert "child.died" not in receiver.stderr + worker.stderr
+
+
+async def _logged_twice(supervisor: OurProcess, event: str) -> None:
+    await supervisor.said(lambda _: _count(supervisor, event) >= 2, f"two times {event}")
 
 
 def _count(supervisor: OurProcess, event: str) -> int:

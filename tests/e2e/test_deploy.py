@@ -17,13 +17,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
 from konvox.samples import sample_body
 from konvox_hooks.config.load import known_variables
 from konvox_hooks.config.settings import Settings
 from tests.support import deploy
 from tests.support.deploy import DEPLOY, PROJECT, Launch, Machine
+from tests.support.store import connect
 
 TOKEN = "a-token-for-the-tests-of-deploy-123"
 HANDLER = "from handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n    ctx.log.info('seen', id=event.id)\n"

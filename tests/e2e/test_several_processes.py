@@ -12,12 +12,12 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
-from arq.connections import ArqRedis
 
-from broker.ledger import audit
+from broker.audit import audit
 from konvox.samples import sample_body
 from tests.support.events import admitted
 from tests.support.processes import OurProcess
+from tests.support.store import RedisClient
 from tests.support.workers import until
 
 TOKEN = "a-token-for-the-tests-of-several-processes"
@@ -112,7 +112,7 @@ async def accepted_by(admin_url: str) -> float:
         return float(counts["konvox_receiver_events_accepted_total"])
 
 
-async def test_receivers_share_one_port(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_receivers_share_one_port(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """Several receivers on one port all get connections, have admin listeners of their own, and end on SIGTERM."""
     command = ("receiver", "--processes", "3")
     async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
@@ -182,7 +182,7 @@ async def test_a_supervisor_stops_with_its_own_parent(redis_url: str, tmp_path: 
         assert await receiver.ended() == 0, receiver.stderr
 
 
-async def test_workers_in_burst_mode_end_together(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_workers_in_burst_mode_end_together(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """Workers in burst mode end with exit code 0 once the queue is empty; one that crashes before is started again."""
     handler(tmp_path, "os.path.exists('down') or (open('down', 'w').close(), os._exit(13))")
     await admitted(server, 10)
@@ -194,7 +194,7 @@ async def test_workers_in_burst_mode_end_together(server: ArqRedis, redis_url: s
     assert (ledger.delivered, ledger.balanced) == (10, True)
 
 
-async def test_a_second_signal_is_passed_on(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_a_second_signal_is_passed_on(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """The first signal lets handlers finish, and the second makes the workers release their events at once."""
     handler(tmp_path, "ctx.log.info('ran')\n    await asyncio.Event().wait()")
     await admitted(server, 1)
@@ -209,7 +209,7 @@ async def test_a_second_signal_is_passed_on(server: ArqRedis, redis_url: str, tm
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells which signals are pending")
-async def test_a_second_signal_is_not_lost_on_a_busy_child(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_a_second_signal_is_not_lost_on_a_busy_child(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """A busy child that gets the second signal before it has handled the first one handles both."""
     handler(tmp_path, "ctx.log.info('ran')\n    await asyncio.Event().wait()")
     await admitted(server, 1)

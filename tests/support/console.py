@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pytest
-from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit
 from broker.records import Job, Record
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from konvox.samples import sample_body
 from konvox_hooks.cli import run
+from tests.support.store import RedisClient, connect
+
+T = TypeVar("T")
 
 _FIRST_HAPPENED = datetime(2026, 5, 20, tzinfo=UTC)
 _FIRST_RECEIVED_AT_MS = 1_780_000_000_000
@@ -94,16 +96,16 @@ class Console:
     def admit(self, jobs: Sequence[Job]) -> list[bool]:
         """Admit jobs to the store."""
 
-        async def put(server: ArqRedis) -> list[bool]:
+        async def put(server: RedisClient) -> list[bool]:
             """Admit them."""
             return await admit(server, jobs, AdmissionPolicy())
 
         return self.in_store(put)
 
-    def in_store(self, look: Any) -> Any:
+    def in_store(self, look: Callable[[RedisClient], Awaitable[T]]) -> T:
         """Call an async function with a connection to the store."""
 
-        async def connected() -> Any:
+        async def connected() -> T:
             """Call the function."""
             server = connect(self.redis_url)
             try:

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from arq.connections import ArqRedis
 
-from broker import keys, queue
+from broker import ids, keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Settlement
 from broker.records import Job, Record
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from konvox.samples import sample_body, sample_data
+from tests.support.store import RedisClient
 
 RECEIVED_AT_MS = 1_779_287_520_000
 """When the records of tests were received: 2026-05-20T14:32:00Z."""
@@ -41,7 +41,17 @@ def job_of(number: int, event_type: str = "contact.replied", **changes: Any) -> 
     return Job.first(record_of(number, event_type, **changes))
 
 
-async def admitted(server: ArqRedis, count: int, event_type: str = "contact.replied") -> list[Job]:
+def jobs_of(*numbers: int) -> list[Job]:
+    """The first jobs of events by number."""
+    return [job_of(number) for number in numbers]
+
+
+def ids_of(*numbers: int) -> list[str]:
+    """Their ids."""
+    return [job.id for job in jobs_of(*numbers)]
+
+
+async def admitted(server: RedisClient, count: int, event_type: str = "contact.replied") -> list[Job]:
     """Admit events number 0 to `count` - 1; returns their jobs."""
     jobs = [job_of(number, event_type) for number in range(count)]
     for first in range(0, count, 500):
@@ -49,29 +59,29 @@ async def admitted(server: ArqRedis, count: int, event_type: str = "contact.repl
     return jobs
 
 
-async def claimed(server: ArqRedis, *, token: str, count: int = 100, suspect_wanted: bool = True) -> Claims:
+async def claimed(server: RedisClient, *, token: str, count: int = 100, suspect_wanted: bool = True) -> Claims:
     """Claim the due jobs, for longer than a test lasts."""
-    return await queue.claim(Pipe(server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
+    return await queue.claim(PipelinedConnection(server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
 
 
-async def settled(server: ArqRedis, *settlements: Settlement) -> set[str]:
+async def settled(server: RedisClient, *settlements: Settlement) -> set[str]:
     """Settle; returns the ids of the fenced ones."""
     return await queue.settle(server, settlements, retention_ms=RETENTION_MS)
 
 
 def delivered(claim: Claimed) -> Settlement:
     """The settlement of a job whose handlers are all done."""
-    return Settlement(claim, claim.job_id.split("/")[0])
+    return Settlement(claim, ids.delivery_of(claim.job_id))
 
 
-async def make_due(server: ArqRedis, job_ids: Iterable[str]) -> None:
+async def make_due(server: RedisClient, job_ids: Iterable[str]) -> None:
     """Let leases lapse and delays end, without waiting."""
     scores = dict.fromkeys(job_ids, 1)
     if scores:
         await server.zadd(keys.QUEUE, scores, xx=True)
 
 
-async def queued_ids(server: ArqRedis) -> set[str]:
+async def queued_ids(server: RedisClient) -> set[str]:
     """The ids of all jobs in the queue, leased ones too."""
     return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
 

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import orjson
 
 from broker.admission import AdmissionPolicy, to_redis
-from broker.redis.client import Server
 from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.paths import hook_path
 from receiver.verification import AccountPolicy
+from tests.support.store import RedisClient
 
 TOKEN = "a-token-of-the-tests-0123456789"
 
@@ -127,7 +127,7 @@ class RunningReceiver:
 
 
 @asynccontextmanager
-async def receiving(policy: AccountPolicy, server: Server) -> AsyncIterator[RunningReceiver]:
+async def receiving(policy: AccountPolicy, server: RedisClient) -> AsyncIterator[RunningReceiver]:
     """The real application on a free port, with a group commit of its own."""
     group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
     listener = PublicListener([policy], group_commit, stop_seconds=1)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from broker import ids
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 
@@ -278,7 +279,7 @@ class QueueModel:
 
     def drop(self, letter_id: str) -> bool:
         """A dead letter is thrown away."""
-        delivery = self.deliveries[letter_id.partition("/")[0]]
+        delivery = self.deliveries[ids.delivery_of(letter_id)]
         if letter_id not in delivery.letters:
             return False
         delivery.letters.remove(letter_id)

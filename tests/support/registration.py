@@ -12,12 +12,13 @@ from typing import Any
 import orjson
 import pytest
 
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from konvox.client import KonvoxClient
 from konvox.resources import Webhook
 from konvox_hooks.cli import run
 from receiver.verification import AccountPolicy
 from tests.support.http import RunningReceiver, receiving
+from tests.support.store import connect
 
 FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"

@@ -7,14 +7,14 @@ import itertools
 import sys
 from pathlib import Path
 
-from receiver.spool import SpoolFolder
+from receiver.spool import Spool
 from tests.support.events import job_of
 from tests.support.spooling import ROOM
 
 
 async def write(folder: Path, first: int) -> None:
     """Spool batches of one to seven events, the first of which has that number."""
-    async with SpoolFolder(folder, max_bytes=ROOM) as spool:
+    async with Spool(folder, max_bytes=ROOM) as spool:
         number = first
         for size in itertools.cycle(range(1, 8)):
             jobs = [job_of(number + index) for index in range(size)]

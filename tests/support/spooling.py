@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.records import Job
-from receiver.spool import SpoolFolder
+from receiver.spool import Spool
 
 ROOM = 1 << 30
 """More room than any test takes."""
 
 
 async def crashed_spool(folder: Path, *batches: Sequence[Job]) -> Path:
-    """A folder with a spool as a crash leaves it: with a write-ahead log, and a lock that nobody holds."""
-    async with SpoolFolder(folder.with_name(f"{folder.name}.alive"), max_bytes=ROOM) as spool:
+    """A folder with a spool as a crash leaves it: with a lock that nobody holds."""
+    async with Spool(folder.with_name(f"{folder.name}.alive"), max_bytes=ROOM) as spool:
         for batch in batches:
             await spool.append(batch)
         image_of(folder.with_name(f"{folder.name}.alive"), folder)
@@ -23,19 +23,19 @@ async def crashed_spool(folder: Path, *batches: Sequence[Job]) -> Path:
 
 
 async def closed_spool(folder: Path, *batches: Sequence[Job]) -> Path:
-    """A folder with a spool as a process leaves it that stopped in order: without a write-ahead log."""
-    async with SpoolFolder(folder, max_bytes=ROOM) as spool:
+    """A folder with a spool as a process leaves it that stopped in order: with an empty last segment."""
+    async with Spool(folder, max_bytes=ROOM) as spool:
         for batch in batches:
             await spool.append(batch)
     return folder
 
 
 def image_of(folder: Path, copy: Path) -> None:
-    """Copy what is on disk at this moment. The index that SQLite shares between processes is not: it is memory."""
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*-shm"))
+    """Copy what is in the files at this moment."""
+    shutil.copytree(folder, copy)
 
 
-async def drain(spool: SpoolFolder, *, at_once: int = 50) -> list[str]:
+async def drain(spool: Spool, *, at_once: int = 50) -> list[str]:
     """Take everything out; returns the ids of the deliveries in their order."""
     ids: list[str] = []
     while (batch := await spool.oldest(at_once)) is not None:
@@ -46,8 +46,8 @@ async def drain(spool: SpoolFolder, *, at_once: int = 50) -> list[str]:
 
 async def taken_up(folder: Path) -> list[str]:
     """What a new process gets out of a folder."""
-    async with SpoolFolder(folder, max_bytes=ROOM) as spool:
-        await spool.take_up()
+    async with Spool(folder, max_bytes=ROOM) as spool:
+        await spool.adopt()
         return await drain(spool)
 
 

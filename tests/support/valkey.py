@@ -24,12 +24,12 @@ class ValkeyServer:
         settings: further settings, or others instead of the usual ones.
     """
 
-    def __init__(self, folder: Path, *, databases: int = 16, **settings: str) -> None:
+    def __init__(self, folder: Path, *, databases: str = "16", **settings: str) -> None:
         self.folder = folder
         self._settings = {
             "port": "0",
             "unixsocket": str(folder / "v.sock"),
-            "databases": str(databases),
+            "databases": databases,
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from broker.records import Job
-from broker.redis.client import COMMAND_TIMEOUT_SECONDS, connect
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS
 from handlers import Context
 from handlers.registry import Handler, Registry
 from handlers.testkit import make_context
+from tests.support.store import connect
 from worker.config import WorkerConfig
 from worker.running.dispatcher import ContextFactory, Dispatcher
 from worker.worker import HookWorker
@@ -82,7 +83,7 @@ async def running(
         await worker.close()
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], Awaitable[bool | int]]) -> None:
     """Wait for a state of Redis that nothing announces, within the test's time limit."""
     while True:
         if await condition():

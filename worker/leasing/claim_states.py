@@ -25,7 +25,7 @@ recovers before it asks again: what it knows is renewed, all else in its name is
 
 A doubt (DOUBT, STRAY_PUSH) leads from RESTING and STANDING to UNSURE, and from ASKED and ASKED_PUSHED to ASKED_UNSURE,
 where any push is refused. Without an answer in time (LATE_ANSWER, NO_ANSWER), ASKED_PUSHED leads to UNSURE like ASKED.
-A push in RESTING is welcome: it was overtaken by the answer that said that nothing stands any more.
+A push in RESTING is is_wanted: it was overtaken by the answer that said that nothing stands any more.
 """
 
 from __future__ import annotations

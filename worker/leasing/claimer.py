@@ -14,8 +14,8 @@ import structlog
 
 from broker import queue
 from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
-from broker.redis.client import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.commands import Server
+from broker.redis.pipelined import PipelinedConnection
 from worker.leasing.claim_states import ASKING, IN_DOUBT, TRANSITIONS, Action, Event, State
 from worker.leasing.inflight import InflightJobs
 from worker.leasing.renewal import RENEWALS_PER_LEASE
@@ -44,7 +44,7 @@ class Claimer:
     def __init__(
         self,
         server: Server,
-        pipe: Pipe,
+        pipe: PipelinedConnection,
         inflight: InflightJobs,
         *,
         lease_ms: int,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from broker.redis.client import COMMAND_TIMEOUT_SECONDS, OUTAGES, Server
+from broker.redis.client import COMMAND_TIMEOUT_SECONDS, OUTAGES
+from broker.redis.commands import Message, Server, Subscription
 
 _QUIET_SECONDS = 5.0
 """After so long without a message the connection is tested. A machine that is gone does not close it: after a failover
@@ -56,13 +56,13 @@ async def end(listener: asyncio.Task[None]) -> None:
         await asyncio.wait([listener], timeout=_CANCEL_SECONDS)
 
 
-async def _next_message(subscription: Server) -> dict[str, Any]:
+async def _next_message(subscription: Subscription) -> Message:
     """Wait for a message, or for the confirmation of a subscription.
 
     Raises:
         TimeoutError: nothing is heard, and nobody answers.
     """
-    message: dict[str, Any] | None = await subscription.get_message(timeout=_QUIET_SECONDS)
+    message = await subscription.get_message(timeout=_QUIET_SECONDS)
     if message is None:
         await subscription.ping()
         message = await subscription.get_message(timeout=COMMAND_TIMEOUT_SECONDS)

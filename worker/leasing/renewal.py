@@ -9,7 +9,8 @@ import structlog
 
 from broker import queue
 from broker.queue import Claimed
-from broker.redis.client import OUTAGES, BlockingServer, connect_blocking
+from broker.redis.client import OUTAGES, connect_blocking
+from broker.redis.commands import BlockingServer
 from worker.running.once import OnceBlocks
 
 logger = structlog.get_logger("worker")

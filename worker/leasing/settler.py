@@ -16,7 +16,7 @@ from broker import queue
 from broker.queue import Claims, Settlement
 from broker.redis.client import OUTAGES
 from broker.redis.outage import Outage
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from worker.leasing.claimer import Claimer
 
 logger = structlog.get_logger("worker")
@@ -43,7 +43,7 @@ class Settler:
 
     def __init__(
         self,
-        pipe: Pipe,
+        pipe: PipelinedConnection,
         *,
         retention_ms: int,
         outage: Outage,

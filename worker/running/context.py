@@ -88,13 +88,13 @@ class _WorkerContext(Context):
         self,
         job: Job,
         handler: Handler,
-        gate_of: GateFactory,
+        account_policy: GateFactory,
         *,
         konvox: KonvoxClient,
         http: aiohttp.ClientSession,
         state: Any,
     ) -> None:
-        self._job, self._handler, self._gate_of = job, handler, gate_of
+        self._job, self._handler, self._gate_of = job, handler, account_policy
         self.konvox, self.http, self.state = konvox, http, state
         self.attempt = job.attempt
 

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker import keys
-from broker.redis.client import BlockingServer, Server
+from broker.redis.commands import BlockingServer, Server
 from broker.redis.scripts import Script
 from handlers import Retry
 
 _RUNNING, _DONE = "running", "done"
-_LEAVE = Script("once_leave", makes_room=True)
+_LEAVE: Script[int] = Script("once_leave", makes_room=True)
 
 
 class OnceBlocks:

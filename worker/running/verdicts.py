@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from broker import ids
 from broker.dead_letters import DeadLetter, Reason
 from broker.queue import Claimed, Settlement
 from broker.records import Job
@@ -106,7 +107,7 @@ def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlem
     delivery = claim.job_id.split("/")[0]
     letter = DeadLetter(
         id=claim.job_id,
-        event_id=delivery.split("~")[0],
+        event_id=ids.event_of(delivery),
         event_type="",
         handler=None,
         reason="missing",

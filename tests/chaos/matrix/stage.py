@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from broker import keys
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import OUTAGES, Server, close, connect
+from broker.redis.client import OUTAGES, close
 from receiver.spool import spooled_events
 from tests.chaos.matrix.client import SECRET, TOKEN, Client, Event
 from tests.chaos.matrix.counting import Places
 from tests.chaos.matrix.crew import Crew, receiver_up, worker_up
 from tests.support.processes import OurProcess
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -47,7 +48,7 @@ class Stage:
         workers: two of them.
     """
 
-    def __init__(self, folder: Path, valkey: ValkeyServer, server: Server, client: Client) -> None:
+    def __init__(self, folder: Path, valkey: ValkeyServer, server: RedisClient, client: Client) -> None:
         self.folder = folder
         self.valkey = valkey
         self.server = server

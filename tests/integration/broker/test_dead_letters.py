@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import dead_letters, keys
+from broker.audit import audit
 from broker.dead_letters import DeadLetter, find_dead_letters, list_dead_letters
 from broker.errors import MalformedRecordError
-from broker.ledger import audit
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, queued_ids, settled
+from tests.support.store import RedisClient
 from worker.running.verdicts import HandlerRun, poison_settlement, settlement_of
 
 HANDLERS = ("mine.a", "mine.b")
 
 
-async def some_dead(server: ArqRedis, count: int) -> list[Job]:
+async def some_dead(server: RedisClient, count: int) -> list[Job]:
     """Events for which both handlers have given up; returns their jobs."""
     jobs = await admitted(server, count)
     runs = [HandlerRun(name, "unfit", error="boom", traceback="Traceback …") for name in HANDLERS]
@@ -25,13 +25,13 @@ async def some_dead(server: ArqRedis, count: int) -> list[Job]:
     return jobs
 
 
-async def listed(server: ArqRedis, *, limit: int | None = None) -> list[DeadLetter]:
+async def listed(server: RedisClient, *, limit: int | None = None) -> list[DeadLetter]:
     """The dead letters, as they are listed."""
     return [letter async for letter in list_dead_letters(server, limit=limit)]
 
 
-async def test_a_letter_tells_all_that_is_known(server: ArqRedis) -> None:
-    """Event, handler, error, traceback, attempts, and the job itself."""
+async def test_a_letter_tells_all_that_is_known(server: RedisClient) -> None:
+    """A dead letter has the event, handler, error, traceback, attempts, and the job itself."""
     (job,) = await some_dead(server, 1)
     letter = next(letter for letter in await listed(server) if letter.handler == "mine.a")
     again = job.for_handler("mine.a", attempt=1)
@@ -51,16 +51,16 @@ async def test_a_letter_tells_all_that_is_known(server: ArqRedis) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 0, 1, 199, 200, 201, 350, 1_000])
-async def test_letters_are_listed_newest_first(server: ArqRedis, limit: int | None) -> None:
-    """Page by page, up to a limit."""
+async def test_letters_are_listed_newest_first(server: RedisClient, limit: int | None) -> None:
+    """Dead letters are listed newest first, page by page, up to a limit."""
     await some_dead(server, 175)
     ids = [letter_id.decode() for letter_id in await server.zrevrange(keys.DEAD_INDEX, 0, -1)]
     assert len(ids) == 350
     assert [letter.id for letter in await listed(server, limit=limit)] == ids[:limit]
 
 
-async def test_letters_are_found_by_their_id_or_their_events(server: ArqRedis) -> None:
-    """One letter, or all of an event; nothing under an id that is not there."""
+async def test_letters_are_found_by_their_id_or_their_events(server: RedisClient) -> None:
+    """A letter's id finds that letter, an event's id finds all of its letters, and an unknown id finds none."""
     jobs = await some_dead(server, 3)
     (one,) = await find_dead_letters(server, f"{jobs[1].id}/mine.b")
     assert (one.event_id, one.handler) == (jobs[1].id, "mine.b")
@@ -69,8 +69,8 @@ async def test_letters_are_found_by_their_id_or_their_events(server: ArqRedis) -
     assert await find_dead_letters(server, f"{jobs[1].id}/mine.c") == []
 
 
-async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: ArqRedis) -> None:
-    """With all attempts before it; the event is pending again, and its other letter stays."""
+async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: RedisClient) -> None:
+    """A retried letter becomes a job of its handler with all its attempts, and the other letter stays."""
     (job,) = await some_dead(server, 1)
     letters = await find_dead_letters(server, f"{job.id}/mine.a")
     assert await dead_letters.retry(server, letters) == 1
@@ -87,8 +87,21 @@ async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: ArqRedis) 
     assert await server.pttl(keys.delivery_key(job.delivery)) == -1
 
 
-async def test_an_event_whose_letters_all_succeed_is_delivered(server: ArqRedis) -> None:
-    """However many there were."""
+async def test_a_retried_letter_wakes_the_idle_workers(server: RedisClient) -> None:
+    """A retry is published, and one that finds no letter is not."""
+    await some_dead(server, 1)
+    letters = await listed(server)
+    async with server.pubsub() as subscription:
+        await subscription.subscribe(keys.WAKE_CHANNEL)
+        await dead_letters.retry(server, letters)
+        await dead_letters.retry(server, letters)
+        await server.publish(keys.WAKE_CHANNEL, "the end")
+        messages = [await subscription.get_message(timeout=5) for _ in range(3)]
+    assert [message and message["data"] for message in messages] == [1, b"2", b"the end"]
+
+
+async def test_an_event_whose_letters_all_succeed_is_delivered(server: RedisClient) -> None:
+    """An event is delivered when all of its letters were retried with success."""
     (job,) = await some_dead(server, 1)
     assert await dead_letters.retry(server, await listed(server)) == 2
     for claim in (await claimed(server, token="b")).jobs:
@@ -96,11 +109,11 @@ async def test_an_event_whose_letters_all_succeed_is_delivered(server: ArqRedis)
         await settled(server, settlement_of(claim, again, [HandlerRun(again.handler or "", "done")], now_ms=0))
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead, ledger.dead_letters, ledger.balanced) == (1, 0, 0, True)
-    assert await server.pttl(keys.delivery_key(job.delivery)) > 0
+    assert 0 < await server.pttl(keys.delivery_key(job.delivery)) <= RETENTION_MS
 
 
-async def test_two_operators_retry_once(server: ArqRedis) -> None:
-    """Whoever comes second changes nothing."""
+async def test_two_operators_retry_once(server: RedisClient) -> None:
+    """Of two operators that retry or drop the same letters, the second changes nothing."""
     await some_dead(server, 1)
     letters = await listed(server)
     assert await dead_letters.retry(server, letters) == 2
@@ -110,8 +123,8 @@ async def test_two_operators_retry_once(server: ArqRedis) -> None:
     assert (ledger.pending, ledger.dead_letters, ledger.balanced) == (1, 0, True)
 
 
-async def test_dropping_is_counted(server: ArqRedis) -> None:
-    """As dead, when the last letter of the event is dropped; only then its outcomes may end."""
+async def test_dropping_is_counted(server: RedisClient) -> None:
+    """An event counts as dropped with its last letter, and only then its outcomes may end."""
     (job,) = await some_dead(server, 1)
     first, second = await listed(server)
     assert await dead_letters.drop(server, [first], retention_ms=RETENTION_MS) == 1
@@ -121,12 +134,12 @@ async def test_dropping_is_counted(server: ArqRedis) -> None:
     assert await dead_letters.drop(server, [second], retention_ms=RETENTION_MS) == 1
     ledger = await audit(server)
     assert (ledger.dead, ledger.dropped, ledger.dead_letters, ledger.balanced) == (1, 1, 0, True)
-    assert await server.pttl(keys.delivery_key(job.delivery)) > 0
+    assert 0 < await server.pttl(keys.delivery_key(job.delivery)) <= RETENTION_MS
     assert await queued_ids(server) == set()
 
 
-async def test_poison_is_retried_as_a_whole(server: ArqRedis) -> None:
-    """No handler of it ever came to an end; all of them run."""
+async def test_poison_is_retried_as_a_whole(server: RedisClient) -> None:
+    """A retried poison event runs all of its handlers, because none of them ever came to an end."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, poison_settlement(claim, job, now_ms=0))
@@ -138,8 +151,8 @@ async def test_poison_is_retried_as_a_whole(server: ArqRedis) -> None:
     assert (await audit(server)).balanced
 
 
-async def test_a_letter_without_a_job_cannot_be_retried(server: ArqRedis) -> None:
-    """And nothing is changed by the attempt, of the others that were named with it neither."""
+async def test_a_letter_without_a_job_cannot_be_retried(server: RedisClient) -> None:
+    """A letter without a job is refused, and nothing changes for the letters that were named with it."""
     await some_dead(server, 1)
     letters = await listed(server)
     broken = DeadLetter.from_bytes(letters[0].to_bytes().replace(b'"job":"{', b'"job":"'))
@@ -149,8 +162,8 @@ async def test_a_letter_without_a_job_cannot_be_retried(server: ArqRedis) -> Non
     assert (await audit(server)).balanced
 
 
-async def test_no_letters_are_no_fault(server: ArqRedis) -> None:
-    """Nothing to do."""
+async def test_no_letters_are_no_fault(server: RedisClient) -> None:
+    """To retry or drop no letters changes nothing."""
     assert await dead_letters.retry(server, []) == 0
     assert await dead_letters.drop(server, [], retention_ms=RETENTION_MS) == 0
     assert await listed(server) == []

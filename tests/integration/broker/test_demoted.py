@@ -1,4 +1,4 @@
-"""A server that became a replica, behind a name that leads to the new master by now (DNS, or an address that moves)."""
+"""A server that became a replica, under a name that leads to the new master now (DNS, or a moved address)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import redis
-from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit, to_redis
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
-from broker.ledger import audit
 from broker.queue import ClaimRequest, claim, renew
-from broker.redis.client import close, connect, connect_blocking
+from broker.redis.client import close
 from broker.redis.durability import check_server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import job_of
+from tests.support.store import RedisClient, connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 
 POLICY = AdmissionPolicy()
@@ -55,7 +55,7 @@ def name(own_valkey: ValkeyServer, tmp_path: Path) -> Name:
 
 
 @pytest.fixture
-async def server(name: Name) -> AsyncIterator[ArqRedis]:
+async def server(name: Name) -> AsyncIterator[RedisClient]:
     """A client that was given the name."""
     client = connect(name.url)
     yield client
@@ -78,9 +78,9 @@ async def demote(server: ValkeyServer, *, stale: str) -> None:
 
 @pytest.mark.parametrize("by", ["a pipe", "a command"])
 async def test_events_go_to_the_new_master(
-    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, by: str, stale: str
+    server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, by: str, stale: str
 ) -> None:
-    """At once: nobody has to be told that there was a failover."""
+    """Events go to the new master at once, without anybody being told of the failover."""
     write = to_redis(server, POLICY)
     assert await write([job_of(1)]) == [True]
     await demote(own_valkey, stale=stale)
@@ -95,9 +95,9 @@ async def test_events_go_to_the_new_master(
 
 
 async def test_until_the_name_has_changed_it_is_an_outage(
-    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
+    server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
 ) -> None:
-    """For writes and for the checks before them; and none any more afterwards."""
+    """Until the name leads to the new master it is an outage, for writes and for checks, and not afterwards."""
     assert await admit(server, [job_of(1)], POLICY) == [True]
     await demote(own_valkey, stale=stale)
     with pytest.raises(BrokerUnavailableError, match=r"READONLY|MASTERDOWN"):
@@ -110,17 +110,17 @@ async def test_until_the_name_has_changed_it_is_an_outage(
 
 
 async def test_threads_find_it_as_well(
-    server: ArqRedis, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
+    server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
 ) -> None:
     """One renewal of leases fails, and the next one goes to the new master."""
     await admit(server, [job_of(1)], POLICY)
     with connect_blocking(name.url) as blocking:
-        claims = await claim(Pipe(server), ClaimRequest(1, 60_000, "old", suspect_wanted=True))
+        claims = await claim(PipelinedConnection(server), ClaimRequest(1, 60_000, "old", suspect_wanted=True))
         assert renew(blocking, claims.jobs, lease_ms=60_000) == set()
         await demote(own_valkey, stale=stale)
         name.leads_to(new_master)
         await admit(server, [job_of(1)], POLICY)
-        again = await claim(Pipe(server), ClaimRequest(1, 60_000, "new", suspect_wanted=True))
+        again = await claim(PipelinedConnection(server), ClaimRequest(1, 60_000, "new", suspect_wanted=True))
         with pytest.raises(redis.ConnectionError):
             renew(blocking, again.jobs, lease_ms=60_000)
         assert renew(blocking, again.jobs, lease_ms=60_000) == set()

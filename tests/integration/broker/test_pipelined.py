@@ -1,29 +1,30 @@
-"""The pipe: commands side by side on one connection, each with its own answer, whatever happens to the others."""
+"""The pipelined connection: commands in flight side by side, each with its own answer."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from functools import partial
 
 import pytest
 import redis
 import uvloop
-from arq.connections import ArqRedis
 
 import broker.redis.pipelined
-from broker.redis.client import OUTAGES, close, connect
-from broker.redis.pipelined import Pipe
+from broker.redis.client import OUTAGES, close
+from broker.redis.pipelined import PipelinedConnection
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
 
-async def own_connection(pipe: Pipe) -> int:
-    """The server's number of the connection that the pipe has at the moment."""
-    return int(await pipe.execute_command("CLIENT", "ID"))
+async def own_connection(pipelined: PipelinedConnection) -> int:
+    """The server's number of the connection that the pipelined has at the moment."""
+    return int(await pipelined.execute_command("CLIENT", "ID"))
 
 
-async def blocked(server: ArqRedis) -> None:
+async def blocked(server: RedisClient) -> None:
     """Wait until a client of the server waits for something in a list."""
 
     async def is_blocked() -> bool:
@@ -33,44 +34,45 @@ async def blocked(server: ArqRedis) -> None:
     await until(is_blocked)
 
 
-async def test_each_gets_its_own_answer(server: ArqRedis) -> None:
-    """However many are under way, all on one connection."""
-    pipe = Pipe(server)
-    answers = await asyncio.gather(*(pipe.execute_command("ECHO", str(number)) for number in range(500)))
+async def test_each_gets_its_own_answer(server: RedisClient) -> None:
+    """However many commands are in flight on the one connection, each gets its own answer."""
+    pipelined = PipelinedConnection(server)
+    answers = await asyncio.gather(*(pipelined.execute_command("ECHO", str(number)) for number in range(500)))
     assert answers == [str(number).encode() for number in range(500)]
-    assert len(set(await asyncio.gather(*(own_connection(pipe) for _ in range(20))))) == 1
+    assert len(set(await asyncio.gather(*(own_connection(pipelined) for _ in range(20))))) == 1
 
 
-async def test_nobody_waits_for_the_answer_before(server: ArqRedis) -> None:
-    """A command goes out while the one before it is still being run."""
-    pipe = Pipe(server)
-    first = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
+async def test_nobody_waits_for_the_answer_before(server: RedisClient) -> None:
+    """A command goes out while the one before it is still running."""
+    pipelined = PipelinedConnection(server)
+    first = asyncio.create_task(pipelined.execute_command("BLPOP", "list", 0))
     await blocked(server)
-    second = asyncio.create_task(pipe.execute_command("ECHO", "second"))
+    second = asyncio.create_task(pipelined.execute_command("ECHO", "second"))
     await server.rpush("list", "first")
-    assert await asyncio.gather(first, second) == [[b"list", b"first"], b"second"]
+    answers: list[object] = list(await asyncio.gather(first, second))
+    assert answers == [[b"list", b"first"], b"second"]
 
 
-async def test_a_refusal_is_told_to_whom_it_concerns(server: ArqRedis) -> None:
-    """The others get their answers."""
-    pipe = Pipe(server)
+async def test_a_refusal_is_told_to_whom_it_concerns(server: RedisClient) -> None:
+    """A refusal is raised for the command that was refused, and the others get their answers."""
+    pipelined = PipelinedConnection(server)
     await server.set("text", "text")
     before, refused, after = await asyncio.gather(
-        pipe.execute_command("ECHO", "before"),
-        pipe.execute_command("LPUSH", "text", "1"),
-        pipe.execute_command("ECHO", "after"),
+        pipelined.execute_command("ECHO", "before"),
+        pipelined.execute_command("LPUSH", "text", "1"),
+        pipelined.execute_command("ECHO", "after"),
         return_exceptions=True,
     )
     assert (before, after) == (b"before", b"after")
     assert isinstance(refused, redis.ResponseError)
 
 
-async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
-    """The answer of a cancelled call is thrown away, and not given to the next."""
-    pipe = Pipe(server)
-    gone = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
+async def test_who_goes_away_takes_no_answer_along(server: RedisClient) -> None:
+    """The answer to a cancelled call is thrown away, and not given to the next call."""
+    pipelined = PipelinedConnection(server)
+    gone = asyncio.create_task(pipelined.execute_command("BLPOP", "list", 0))
     await blocked(server)
-    stays = asyncio.create_task(pipe.execute_command("ECHO", "stays"))
+    stays = asyncio.create_task(pipelined.execute_command("ECHO", "stays"))
     gone.cancel()
     await server.rpush("list", "for nobody")
     assert await stays == b"stays"
@@ -78,52 +80,52 @@ async def test_who_goes_away_takes_no_answer_along(server: ArqRedis) -> None:
         await gone
 
 
-async def test_an_idle_connection_is_given_back(server: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then it is anybody's, with the time-out that it had."""
+async def test_an_idle_connection_is_given_back(server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle connection is returned to the pool, with the time-out that it had."""
     monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 0.0)
-    pipe = Pipe(server)
+    pipelined = PipelinedConnection(server)
     for _ in range(3):
-        number = await own_connection(pipe)
+        number = await own_connection(pipelined)
         await until(partial(_all_free, server))
         assert await server.client_id() == number
     [connection] = server.connection_pool._available_connections
     assert connection.socket_timeout == 2.0
 
 
-async def _all_free(server: ArqRedis) -> bool:
+async def _all_free(server: RedisClient) -> bool:
     return not server.connection_pool._in_use_connections
 
 
-async def test_a_busy_connection_is_kept(server: ArqRedis) -> None:
-    """From one command to the next: to borrow it anew takes some turns of the event loop."""
-    pipe = Pipe(server)
-    mine = await own_connection(pipe)
+async def test_a_busy_connection_is_kept(server: RedisClient) -> None:
+    """A connection is kept from one command to the next, because borrowing one takes some turns of the loop."""
+    pipelined = PipelinedConnection(server)
+    mine = await own_connection(pipelined)
     assert await server.client_id() != mine
-    assert await own_connection(pipe) == mine
+    assert await own_connection(pipelined) == mine
 
 
-async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: ArqRedis) -> None:
-    """The next command does not meet the dead connection."""
-    pipe = Pipe(server)
-    lost = await own_connection(pipe)
+async def test_a_server_that_leaves_while_all_is_quiet_is_noticed(server: RedisClient) -> None:
+    """A connection that is lost while nothing is due is replaced before the next command."""
+    pipelined = PipelinedConnection(server)
+    lost = await own_connection(pipelined)
     await server.client_kill_filter(_id=lost)
     await until(partial(_all_free, server))
-    assert await pipe.run(("ECHO", "1"), ("ECHO", "2")) == [b"1", b"2"]
+    assert await pipelined.run(("ECHO", "1"), ("ECHO", "2")) == [b"1", b"2"]
 
 
-async def test_several_commands_have_one_answer_each(server: ArqRedis) -> None:
-    """A refusal is one of them."""
-    pipe = Pipe(server)
+async def test_several_commands_have_one_answer_each(server: RedisClient) -> None:
+    """Of several commands in one call, each has an answer, and a refusal is one as well."""
+    pipelined = PipelinedConnection(server)
     await server.set("text", "text")
-    before, refused, after = await pipe.run(("ECHO", "before"), ("LPUSH", "text", "1"), ("ECHO", "after"))
+    before, refused, after = await pipelined.run(("ECHO", "before"), ("LPUSH", "text", "1"), ("ECHO", "after"))
     assert (before, after) == (b"before", b"after")
     assert isinstance(refused, redis.ResponseError)
 
 
-async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> None:
-    """Their caller knows whether that would do any harm."""
-    pipe = Pipe(server)
-    call = asyncio.create_task(pipe.run(("INCR", "count"), ("BLPOP", "list", 0)))
+async def test_what_several_commands_do_is_not_repeated(server: RedisClient) -> None:
+    """A call of several commands is not repeated, because only its caller knows whether that does harm."""
+    pipelined = PipelinedConnection(server)
+    call = asyncio.create_task(pipelined.run(("INCR", "count"), ("BLPOP", "list", 0)))
     await blocked(server)
     [lost] = [client["id"] for client in await server.client_list() if client["cmd"] == "blpop"]
     await server.client_kill_filter(_id=lost)
@@ -132,10 +134,10 @@ async def test_what_several_commands_do_is_not_repeated(server: ArqRedis) -> Non
     assert await server.get("count") == b"1"
 
 
-async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:
-    """All that were under way are repeated on a new one."""
-    pipe = Pipe(server)
-    calls = [asyncio.create_task(pipe.execute_command("BLPOP", f"list{number}", 0)) for number in range(2)]
+async def test_a_lost_connection_is_replaced(server: RedisClient) -> None:
+    """All commands that are in flight on a lost connection are repeated on a new one."""
+    pipelined = PipelinedConnection(server)
+    calls = [asyncio.create_task(pipelined.execute_command("BLPOP", f"list{number}", 0)) for number in range(2)]
     await blocked(server)
     [lost] = [client["id"] for client in await server.client_list() if client["cmd"] == "blpop"]
     await server.client_kill_filter(_id=lost)
@@ -146,17 +148,17 @@ async def test_a_lost_connection_is_replaced(server: ArqRedis) -> None:
 
 
 def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -> None:
-    """Which uvloop, as in the receiver, tells by an error of its own."""
+    """A connection that was closed a moment ago, which uvloop reports in its own way, is replaced."""
 
     async def close_and_call() -> bytes:
         """Call while the connection's end has not been told yet."""
         server = connect(redis_url)
-        pipe = Pipe(server)
-        await own_connection(pipe)
+        pipelined = PipelinedConnection(server)
+        await own_connection(pipelined)
         [connection] = server.connection_pool._in_use_connections
         connection._writer.transport.abort()
         await asyncio.sleep(0)  # it is closed now, and whoever reads from it is next to hear of it
-        answer: bytes = await pipe.execute_command("ECHO", "again")
+        answer: bytes = await pipelined.execute_command("ECHO", "again")
         await close(server)
         return answer
 
@@ -165,31 +167,42 @@ def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -
 
 
 async def test_a_server_that_is_gone_is_an_outage(own_valkey: ValkeyServer) -> None:
-    """For all that were under way and all that come; and none any more when it is back."""
+    """A server that is gone is an outage for all calls until it is back."""
     server = connect(own_valkey.url())
-    pipe = Pipe(server)
-    waiting = asyncio.create_task(pipe.execute_command("BLPOP", "list", 0))
+    pipelined = PipelinedConnection(server)
+    waiting = asyncio.create_task(pipelined.execute_command("BLPOP", "list", 0))
     await blocked(server)
     own_valkey.kill()
-    outcomes = await asyncio.gather(waiting, pipe.execute_command("PING"), return_exceptions=True)
+    outcomes = await asyncio.gather(waiting, pipelined.execute_command("PING"), return_exceptions=True)
     assert all(isinstance(outcome, OUTAGES) for outcome in outcomes), outcomes
     own_valkey.start()
-    assert await pipe.execute_command("ECHO", "back") == b"back"
+    assert await pipelined.execute_command("ECHO", "back") == b"back"
     await close(server)
 
 
-async def test_a_server_that_hangs_is_an_outage(own_valkey: ValkeyServer) -> None:
-    """Known within the time-out of the connections; a late answer is nobody's."""
+async def test_an_answer_may_come_after_the_idle_limit(server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command on a quiet connection has the whole time-out, although the idle limit passes before it is answered."""
+    monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 0.2)
+    pipelined = PipelinedConnection(server)
+    connection = await own_connection(pipelined)
+    assert await pipelined.run(("BLPOP", "list", 0.5), ("CLIENT", "ID")) == [None, connection]
+
+
+async def test_a_server_that_hangs_is_an_outage(own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hanging server is an outage within the time-out, and a late answer is given to nobody."""
+    monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 60.0)
     server = connect(own_valkey.url(), timeout_seconds=0.2)
-    pipe = Pipe(server)
-    assert await pipe.execute_command("ECHO", "before") == b"before"
+    pipelined = PipelinedConnection(server)
+    assert await pipelined.execute_command("ECHO", "before") == b"before"
     assert own_valkey.process is not None
     own_valkey.process.send_signal(signal.SIGSTOP)
     try:
-        calls = [pipe.execute_command("ECHO", f"{number}") for number in range(3)]
+        calls = [pipelined.execute_command("ECHO", f"{number}") for number in range(3)]
+        started = time.monotonic()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert 0.2 <= time.monotonic() - started < 2.0
         assert [type(outcome) for outcome in outcomes] == [redis.TimeoutError] * 3
     finally:
         own_valkey.process.send_signal(signal.SIGCONT)
-    assert await pipe.execute_command("ECHO", "after") == b"after"
+    assert await pipelined.execute_command("ECHO", "after") == b"after"
     await close(server)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
 from broker.records import Job
-from broker.redis.client import Server
-from broker.redis.pipelined import Pipe
+from broker.redis.commands import Subscription
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
+from tests.support.store import RedisClient
 
 
-async def stand(server: Server, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
+async def stand(server: RedisClient, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
     """Claim, and let a claim for so many jobs stand if nothing is due."""
     standing = StandingClaim(worker, f"{worker}:standing-0", jobs, stands)
     request = ClaimRequest(count, LEASE_MS, f"{worker}:1", True, standing)
-    return await queue.claim(Pipe(server), request)
+    return await queue.claim(PipelinedConnection(server), request)
 
 
 class Ears:
     """What workers and all who wait are told."""
 
-    def __init__(self, subscription: Any) -> None:
+    def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
 
     async def next(self) -> tuple[str, bytes]:
@@ -42,17 +42,19 @@ class Ears:
 
 
 @asynccontextmanager
-async def listening(server: Server, *workers: str) -> AsyncIterator[Ears]:
+async def listening(server: RedisClient, *workers: str) -> AsyncIterator[Ears]:
     """Listen as these workers do."""
     async with server.pubsub() as subscription:
         channels = [keys.push_channel(worker) for worker in workers]
         await subscription.subscribe(keys.WAKE_CHANNEL, *channels)
         for _ in range(len(workers) + 1):
-            assert (await subscription.get_message(timeout=5))["type"] == "subscribe"
+            message = await subscription.get_message(timeout=5)
+            assert message is not None
+            assert message["type"] == "subscribe"
         yield Ears(subscription)
 
 
-async def test_what_comes_is_leased_and_pushed_to_an_idle_worker(server: Server) -> None:
+async def test_what_comes_is_leased_and_pushed_to_an_idle_worker(server: RedisClient) -> None:
     """With its payload and a good fence; nobody else is woken, nobody else can claim it, and it can be settled."""
     async with listening(server, "idle") as ears:
         assert (await stand(server, "idle", jobs=10)).claim_stands
@@ -67,12 +69,12 @@ async def test_what_comes_is_leased_and_pushed_to_an_idle_worker(server: Server)
         assert (await ears.next())[0] == keys.WAKE_CHANNEL
 
 
-async def admitted_one_more(server: Server) -> None:
+async def admitted_one_more(server: RedisClient) -> None:
     """Admit an event of another number than those of `admitted`."""
     assert await admit(server, [job_of(99)], AdmissionPolicy()) == [True]
 
 
-async def test_what_there_is_no_place_for_stays_in_the_queue(server: Server) -> None:
+async def test_what_there_is_no_place_for_stays_in_the_queue(server: RedisClient) -> None:
     """It is due, and all are woken for it."""
     async with listening(server, "idle") as ears:
         await stand(server, "idle", jobs=2)
@@ -82,7 +84,7 @@ async def test_what_there_is_no_place_for_stays_in_the_queue(server: Server) -> 
         assert [claim.job_id for claim in (await stand(server, "other", jobs=0)).jobs] == [jobs[2].id]
 
 
-async def test_idle_workers_share_what_comes_evenly(server: Server) -> None:
+async def test_idle_workers_share_what_comes_evenly(server: RedisClient) -> None:
     """A worker that takes all would run it all on its one core."""
     async with listening(server, "a", "b") as ears:
         await stand(server, "a", jobs=100)
@@ -94,7 +96,7 @@ async def test_idle_workers_share_what_comes_evenly(server: Server) -> None:
     assert {claims[0].token for claims in pushed} == {"a:standing-0", "b:standing-0"}
 
 
-async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: Server) -> None:
+async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: RedisClient) -> None:
     """Its standing claim is removed, and the event waits unleased for others: no lease has to lapse first."""
     async with listening(server) as ears:
         await stand(server, "gone", jobs=10)
@@ -105,7 +107,7 @@ async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: Server) -> Non
     assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == [(job.id, 0)]
 
 
-async def test_a_duplicate_is_pushed_to_nobody(server: Server) -> None:
+async def test_a_duplicate_is_pushed_to_nobody(server: RedisClient) -> None:
     """The claim stands until something new comes."""
     async with listening(server, "idle"):
         await admitted_one_more(server)
@@ -115,7 +117,7 @@ async def test_a_duplicate_is_pushed_to_nobody(server: Server) -> None:
         assert await server.hkeys(keys.IDLE) == [b"idle"]
 
 
-async def test_a_claim_stands_until_there_is_something_to_claim(server: Server) -> None:
+async def test_a_claim_stands_until_there_is_something_to_claim(server: RedisClient) -> None:
     """It is withdrawn then, so that no more is taken than there are places; and written once, not at every look."""
     assert (await stand(server, "idle", jobs=10)).claim_stands
     offset = (await server.info("replication"))["master_repl_offset"]
@@ -132,7 +134,7 @@ async def test_a_claim_stands_until_there_is_something_to_claim(server: Server) 
     assert not await server.exists(keys.IDLE)
 
 
-async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: Server) -> None:
+async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: RedisClient) -> None:
     """It would have more in flight than it has places. It is told that more is due, and asks again."""
     async with listening(server, "idle"):
         await stand(server, "idle", jobs=1)
@@ -142,7 +144,7 @@ async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: Ser
         assert len((await stand(server, "idle", jobs=0)).jobs) == 1
 
 
-async def test_what_was_pushed_unheard_is_recovered(server: Server) -> None:
+async def test_what_was_pushed_unheard_is_recovered(server: RedisClient) -> None:
     """Without a crash or an attempt; and no claim stands any more."""
     async with listening(server, "idle"):
         await stand(server, "idle", jobs=1)

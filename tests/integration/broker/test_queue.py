@@ -8,10 +8,10 @@ import pytest
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
+from broker.audit import audit
 from broker.queue import Claimed, Settlement
 from broker.records import Job
-from broker.redis.client import Server, close, connect, connect_blocking
+from broker.redis.client import close
 from tests.support.events import (
     LEASE_MS,
     admitted,
@@ -22,10 +22,11 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
+from tests.support.store import RedisClient, connect, connect_blocking
 
 
-async def test_a_claim_takes_the_oldest_first(server: Server) -> None:
-    """Up to the number that was asked for, with their payload."""
+async def test_a_claim_takes_the_oldest_first(server: RedisClient) -> None:
+    """A claim takes the jobs that are due longest, with their payload, up to the number that was asked for."""
     jobs = await admitted(server, 5)
     for place, job in enumerate(reversed(jobs)):
         await server.zadd(keys.QUEUE, {job.id: place + 1})
@@ -37,8 +38,8 @@ async def test_a_claim_takes_the_oldest_first(server: Server) -> None:
     assert {claim.job_id for claim in rest.jobs} == {job.id for job in jobs[:2]}
 
 
-async def test_a_claimed_job_is_nobody_elses(server: Server) -> None:
-    """Until its lease lapses, by the server's clock."""
+async def test_a_claimed_job_is_nobody_elses(server: RedisClient) -> None:
+    """A claimed job is nobody else's until its lease lapses, by the server's clock."""
     (job,) = await admitted(server, 1)
     await claimed(server, token="a")
     claims = await claimed(server, token="b")
@@ -49,8 +50,8 @@ async def test_a_claimed_job_is_nobody_elses(server: Server) -> None:
     assert score == pytest.approx(seconds * 1000 + microseconds / 1000 + LEASE_MS, abs=5_000)
 
 
-async def test_next_due_tells_when_to_look_again(server: Server) -> None:
-    """At once, in some time, or never."""
+async def test_next_due_tells_when_to_look_again(server: RedisClient) -> None:
+    """A claim says whether the next job is due now, in some time, or never."""
     assert (await claimed(server, token="a")).next_due_ms is None
     await admitted(server, 2)
     claims = await claimed(server, token="a", count=1)
@@ -66,8 +67,8 @@ async def test_next_due_tells_when_to_look_again(server: Server) -> None:
     assert 20_000 < claims.next_due_ms <= 30_000
 
 
-async def test_a_lapsed_lease_goes_to_the_next_claimer(server: Server) -> None:
-    """Only the last claimer's settlement counts; what the first brings is refused, and changes nothing."""
+async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> None:
+    """Only the last claimer's settlement counts; the first claimer's is refused, and changes nothing."""
     (job,) = await admitted(server, 1)
     (first,) = (await claimed(server, token="a")).jobs
     await make_due(server, [job.id])
@@ -89,8 +90,8 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: Server) -> None:
     assert not await server.exists(keys.LEASES, keys.CRASHES, keys.job_key(job.id))
 
 
-async def test_a_batch_settles_what_is_ours_whatever_is_not(server: Server) -> None:
-    """One fenced job does not keep the others from being written."""
+async def test_a_batch_settles_what_is_ours_whatever_is_not(server: RedisClient) -> None:
+    """A fenced job in a batch does not keep the others from being settled."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
     await make_due(server, [claims[1].job_id])
@@ -99,8 +100,8 @@ async def test_a_batch_settles_what_is_ours_whatever_is_not(server: Server) -> N
     assert (await audit(server)).delivered == 2
 
 
-async def test_only_the_holder_renews(server: Server, redis_url: str) -> None:
-    """From a connection of its own; whose lease was lost hears of it."""
+async def test_only_the_holder_renews(server: RedisClient, redis_url: str) -> None:
+    """Only the holder of a lease renews it, and a worker hears which of its leases it has lost."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
     stolen, settled_one, ours = claims
@@ -119,8 +120,8 @@ async def test_only_the_holder_renews(server: Server, redis_url: str) -> None:
     assert await settled(server, delivered(thief), delivered(ours)) == set()
 
 
-async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Server, redis_url: str) -> None:
-    """A pause of the worker costs nothing as long as nobody was faster."""
+async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: RedisClient, redis_url: str) -> None:
+    """A lease that lapsed can still be renewed as long as nobody else has claimed the job."""
     (job,) = await admitted(server, 1)
     claims = (await claimed(server, token="a")).jobs
     await make_due(server, [job.id])
@@ -129,7 +130,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Serv
     assert (await claimed(server, token="b")).jobs == []
 
 
-async def test_what_is_released_is_due_at_once(server: Server) -> None:
+async def test_what_is_released_is_due_at_once(server: RedisClient) -> None:
     """It uses up neither an attempt nor a crash, and only its holder can do it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
@@ -142,7 +143,7 @@ async def test_what_is_released_is_due_at_once(server: Server) -> None:
     assert await queued_ids(server) == {job.id}
 
 
-async def test_what_was_settled_cannot_be_released(server: Server) -> None:
+async def test_what_was_settled_cannot_be_released(server: RedisClient) -> None:
     """It would come back from the dead."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
@@ -151,8 +152,8 @@ async def test_what_was_settled_cannot_be_released(server: Server) -> None:
     assert await queued_ids(server) == set()
 
 
-async def test_crashes_are_counted(server: Server) -> None:
-    """Each time that a lease lapses without a word, until the job is settled."""
+async def test_crashes_are_counted(server: RedisClient) -> None:
+    """Each lapse of a lease counts as a crash of the job, until the job is settled."""
     (job,) = await admitted(server, 1)
     for crashes in range(4):
         (claim,) = (await claimed(server, token=str(crashes))).jobs
@@ -163,8 +164,8 @@ async def test_crashes_are_counted(server: Server) -> None:
     assert not await server.exists(keys.CRASHES, keys.LEASES)
 
 
-async def test_at_most_one_suspect_is_claimed_at_a_time(server: Server) -> None:
-    """The others wait a moment, and are not blamed for it; fresh jobs are not kept waiting."""
+async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> None:
+    """A claim takes one suspect at most; the others wait without blame, and fresh jobs do not wait."""
     jobs = await admitted(server, 5)
     await claimed(server, token="dead", count=4)
     await make_due(server, await queued_ids(server))
@@ -183,8 +184,8 @@ async def test_at_most_one_suspect_is_claimed_at_a_time(server: Server) -> None:
     assert seen == {job.id for job in jobs}
 
 
-async def test_fresh_jobs_do_not_wait_behind_suspects(server: Server) -> None:
-    """A claim looks behind any number of them, however few jobs it is for."""
+async def test_fresh_jobs_do_not_wait_behind_suspects(server: RedisClient) -> None:
+    """A claim finds a fresh job behind any number of suspects, however few jobs it asks for."""
     await admitted(server, 300)
     await claimed(server, token="dead", count=300)
     await make_due(server, await queued_ids(server))
@@ -194,8 +195,8 @@ async def test_fresh_jobs_do_not_wait_behind_suspects(server: Server) -> None:
     assert (claim.job_id, claim.crashes) == (fresh.id, 0)
 
 
-async def test_a_suspect_that_was_removed_is_not_brought_back(server: Server) -> None:
-    """What an operator has taken out of the queue stays out."""
+async def test_a_suspect_that_was_removed_is_not_brought_back(server: RedisClient) -> None:
+    """A suspect that an operator has removed from the queue stays removed."""
     await admitted(server, 2)
     await claimed(server, token="dead")
     await make_due(server, await queued_ids(server))
@@ -205,8 +206,8 @@ async def test_a_suspect_that_was_removed_is_not_brought_back(server: Server) ->
     assert [claim.job_id for claim in (await claimed(server, token="b")).jobs] == [left]
 
 
-async def test_a_job_that_was_removed_is_claimed_without_payload(server: Server) -> None:
-    """So that it can be put aside rather than block the queue."""
+async def test_a_job_that_was_removed_is_claimed_without_payload(server: RedisClient) -> None:
+    """A queued id without a job is claimed without a payload, and does not block the queue."""
     jobs = await admitted(server, 2)
     await server.delete(keys.job_key(jobs[0].id))
     claims = await claimed(server, token="a")
@@ -214,8 +215,8 @@ async def test_a_job_that_was_removed_is_claimed_without_payload(server: Server)
     assert payloads == {jobs[0].id: None, jobs[1].id: jobs[1].to_bytes()}
 
 
-async def test_a_stock_worker_leases_by_id(server: Server) -> None:
-    """Only what is due; a job that is leased, delayed or gone is not its own."""
+async def test_a_stock_worker_leases_by_id(server: RedisClient) -> None:
+    """A stock worker leases a job by its id if it is due, and not if it is leased, delayed or gone."""
     (job,) = await admitted(server, 1)
     assert await queue.lease(server, job.id, token="a", lease_ms=LEASE_MS)
     assert not await queue.lease(server, job.id, token="b", lease_ms=LEASE_MS)
@@ -230,12 +231,12 @@ async def test_a_stock_worker_leases_by_id(server: Server) -> None:
     assert await server.hget(keys.CRASHES, job.id) == b"2"
 
 
-async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: Server, redis_url: str) -> None:
-    """10,000 jobs, two connections, claims of random size: none is claimed twice, none is left."""
+async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: RedisClient, redis_url: str) -> None:
+    """Two connections claim 10,000 jobs in claims of any size: none is claimed twice, and none is left."""
     total = 10_000
     await server.zadd(keys.QUEUE, {f"evt_{number}": number + 1 for number in range(total)})
 
-    async def take_all(name: str, connection: Server) -> list[str]:
+    async def take_all(name: str, connection: RedisClient) -> list[str]:
         taken: list[str] = []
         rounds = 0
         while True:
@@ -257,8 +258,8 @@ async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: Server,
     assert {name.decode() for name, token in holders.items() if token.startswith(b"left:")} == set(left)
 
 
-async def test_two_settle_the_same_job_and_one_counts(server: Server) -> None:
-    """Although they are written at once."""
+async def test_two_settle_the_same_job_and_one_counts(server: RedisClient) -> None:
+    """Of two settlements of the same job at the same moment, one counts."""
     await admitted(server, 50)
     first = (await claimed(server, token="a")).jobs
     await make_due(server, await queued_ids(server))
@@ -274,8 +275,8 @@ async def test_two_settle_the_same_job_and_one_counts(server: Server) -> None:
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (50, 0, True)
 
 
-async def test_a_large_claim_and_a_large_batch_fit(server: Server) -> None:
-    """As many as the worker ever asks for, and more outcomes than Lua's stack takes at once."""
+async def test_a_large_claim_and_a_large_batch_fit(server: RedisClient) -> None:
+    """A claim and a batch as large as a worker's fit, with more outcomes than Lua's stack takes at once."""
     await admitted(server, 2_000)
     claims = (await claimed(server, token="a", count=2_000)).jobs
     assert len(claims) == 2_000
@@ -287,8 +288,8 @@ async def test_a_large_claim_and_a_large_batch_fit(server: Server) -> None:
     assert await server.hlen(keys.delivery_key(claims[0].job_id)) == 1_000
 
 
-async def test_one_job_alone_is_tried_again(server: Server) -> None:
-    """The follow-up takes the place of the first job, atomically, and the delivery stays one."""
+async def test_one_job_alone_is_tried_again(server: RedisClient) -> None:
+    """A follow-up job takes the place of the first one atomically, and the delivery stays one."""
     job = job_of(1)
     await admitted(server, 2)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,14 +25,16 @@ from hypothesis.stateful import (
 
 from broker import dead_letters, keys, queue
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import DeadLetter
-from broker.ledger import audit
 from broker.queue import Claimed, ClaimRequest, Settlement, StandingClaim
 from broker.records import Job
-from broker.redis.client import close, connect, connect_blocking
-from broker.redis.pipelined import Pipe
+from broker.redis.client import close
+from broker.redis.commands import Message
+from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
 from tests.support.queue_model import ModelClaim, QueueModel
+from tests.support.store import connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from worker.running.verdicts import CRASH_LIMIT, AttemptPolicy, HandlerRun, poison_settlement, settlement_of
 
@@ -81,7 +84,13 @@ class QueueMachine(RuleBasedStateMachine):
     def listen(self) -> None:
         """The left worker has standing claims, and hears what is pushed to it."""
         self.ears.subscribe(keys.push_channel("left"))
-        assert self.ears.get_message(timeout=5)["type"] == "subscribe"
+        assert self.next_message()["type"] == "subscribe"
+
+    def next_message(self) -> Message:
+        """What the left worker hears next."""
+        message = self.ears.get_message(timeout=5)
+        assert message is not None
+        return message
 
     def come_in(self, jobs: Sequence[Job], *, hears: bool) -> None:
         """Admit a batch, and take what is pushed; or the message is lost on its way."""
@@ -90,7 +99,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.do(admit(self.server, jobs, AdmissionPolicy())) == expected
         self.keep_time()
         if pushed:
-            taken = queue.pushed(self.ears.get_message(timeout=5)["data"])
+            taken = queue.pushed(self.next_message()["data"])
             assert [claim.job_id for claim in taken] == pushed
             if hears:
                 self.claims["left"] += taken
@@ -132,7 +141,9 @@ class QueueMachine(RuleBasedStateMachine):
         """It gets what the model says, in that order; or the connection drops, and it never hears of it."""
         token = self.token(worker)
         expected = self.model.claim(token, count, suspect_wanted=suspect_wanted)
-        claims = self.do(queue.claim(Pipe(self.server), ClaimRequest(count, LEASE_MS, token, suspect_wanted)))
+        claims = self.do(
+            queue.claim(PipelinedConnection(self.server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
+        )
         assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
         assert all(Job.from_bytes(claim.payload or b"").id == claim.job_id for claim in claims.jobs)
         assert (claims.next_due_ms is None) == (not self.model.jobs)
@@ -149,7 +160,7 @@ class QueueMachine(RuleBasedStateMachine):
         standing = StandingClaim("left", f"left:standing-{self.claims_made}", count, stands)
         expected = self.model.claim_or_stand(token, count, ModelClaim(standing.token, count))
         request = ClaimRequest(count, LEASE_MS, token, suspect_wanted=True, standing=standing)
-        claims = self.do(queue.claim(Pipe(self.server), request))
+        claims = self.do(queue.claim(PipelinedConnection(self.server), request))
         assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == expected
         assert claims.claim_stands == (self.model.standing is not None)
         self.keep_time()
@@ -160,7 +171,8 @@ class QueueMachine(RuleBasedStateMachine):
     def its_connection_is_lost(self) -> None:
         """Its standing claim is still there, and it does not hear any more; nor does it die, but recovers."""
         self.ears.unsubscribe()
-        assert self.ears.get_message(timeout=5)["type"] == "unsubscribe"
+        assert self.next_message()["type"] == "unsubscribe"
+        assert self.model.standing is not None
         self.model.standing.heard = False
         self.come_in([job_of(LATE_EVENT)], hears=False)
         self.listen()
@@ -338,10 +350,17 @@ def text(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in fields.items()}
 
 
+@pytest.mark.timeout(6 * settings().max_examples)
 def test_nothing_is_lost_doubled_or_stuck(tmp_path: Path) -> None:
-    """The queue does what the model says, step by step, and in the end everything is settled."""
+    """The queue does what the model says, step by step, and in the end everything is settled.
+
+    Its time limit is long enough for hypothesis to shrink a history that fails, which it does for five minutes at most.
+    """
     examples = settings().max_examples * 2 // 5  # each is a whole history
     with ValkeyServer(tmp_path, appendonly="no") as valkey:  # thousands of writes, and none of them need last
-        run_state_machine_as_test(
-            lambda: QueueMachine(valkey.url()), settings=settings(max_examples=examples, stateful_step_count=40)
-        )
+
+        class OnThisValkey(QueueMachine):
+            def __init__(self) -> None:
+                super().__init__(valkey.url())
+
+        run_state_machine_as_test(OnThisValkey, settings=settings(max_examples=examples, stateful_step_count=40))

@@ -1,4 +1,4 @@
-"""A Sentinel set-up: whoever is the master is found, and found again when it is another one."""
+"""A Sentinel set-up: the present master is found, and found again after a failover."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import redis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.redis.client import OUTAGES, BlockingServer, Server, close, connect, connect_blocking
+from broker.redis.client import OUTAGES, close
 from broker.redis.durability import Confirmation
 from broker.redis.sentinel import check_sentinels
 from broker.redis.sentinel_url import parse_sentinel_url
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
+from tests.support.store import BlockingRedisClient, RedisClient, connect, connect_blocking
 from tests.support.workers import until
 from worker.leasing.notifications import end, listen
 
@@ -32,7 +33,7 @@ def redis_set(tmp_path: Path) -> Iterator[SentinelSet]:
 
 
 @pytest.fixture
-async def client(redis_set: SentinelSet) -> AsyncIterator[Server]:
+async def client(redis_set: SentinelSet) -> AsyncIterator[RedisClient]:
     """A client that was given the sentinels."""
     server = connect(redis_set.url())
     yield server
@@ -40,16 +41,16 @@ async def client(redis_set: SentinelSet) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-def blocking_client(redis_set: SentinelSet) -> Iterator[BlockingServer]:
+def blocking_client(redis_set: SentinelSet) -> Iterator[BlockingRedisClient]:
     """The same for a thread."""
     with connect_blocking(redis_set.url()) as server:
         yield server
 
 
 async def test_a_master_that_has_become_a_replica_is_left(
-    redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
+    redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
-    """Its connections stay open: READONLY is all there is to go by. The worker's listener comes along as well."""
+    """All kinds of connections leave a master that has become a replica, although it keeps them open."""
     woken, subscribed = asyncio.Event(), asyncio.Event()
     listener = asyncio.create_task(listen(client, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=subscribed.set))
     await subscribed.wait()
@@ -80,7 +81,7 @@ async def test_a_master_that_has_become_a_replica_is_left(
 
 
 async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> None:
-    """Whenever whoever asks is cancelled, and cancelled again while it closes what it has opened."""
+    """A question to the sentinels that is cancelled at any moment, even twice, leaves no connection open."""
     address = parse_sentinel_url(redis_set.url())
     for turns in range(40):
         asking = asyncio.create_task(check_sentinels(address))
@@ -94,9 +95,9 @@ async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> N
 
 
 async def test_what_is_missing_is_got_over_or_told(
-    redis_set: SentinelSet, client: Server, blocking_client: BlockingServer
+    redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
-    """A hung sentinel costs less than a command has; a master without replicas is left; what is wrong is told."""
+    """A hung sentinel costs less than a command has, a master without replicas is left, and faults are named."""
     hung = redis_set.sentinels[0].pid
     os.kill(hung, signal.SIGSTOP)
     try:

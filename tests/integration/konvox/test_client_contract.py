@@ -6,12 +6,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from scripted_konvox import KEY, Invocation, envelope, failure, scripted
 
 from konvox.client import KonvoxClient
 from konvox.errors import InvalidArgumentError, KonvoxApiError
 from konvox.inferred import Paths
 from konvox.resources import Campaign, Connection, Contact, Page, SenderIdentity, Webhook
+from tests.integration.konvox.scripted_konvox import KEY, Invocation, envelope, failure, scripted
 
 CAMPAIGN = {"id": "clc1", "name": "Spring", "channel": "email", "status": "active", "targetsByState": {"replied": 2}}
 CONTACT = {"id": "clp1", "email": "ada@example.com", "firstName": "Ada", "status": "active", "score": 7}

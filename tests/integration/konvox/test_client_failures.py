@@ -13,7 +13,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
-from scripted_konvox import KEY, Invocation, Reply, envelope, failure, json_reply, scripted
 from structlog.testing import capture_logs
 
 from konvox.client import CallRetries, KonvoxClient
@@ -32,6 +31,7 @@ from konvox.errors import (
     UnauthorizedError,
     UnexpectedStatusError,
 )
+from tests.integration.konvox.scripted_konvox import KEY, Invocation, Reply, envelope, failure, json_reply, scripted
 
 CAMPAIGN = {"id": "clc1", "name": "Spring"}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripted_konvox import Reply, envelope, scripted
 from structlog.testing import capture_logs
+
+from tests.integration.konvox.scripted_konvox import Reply, envelope, scripted
 
 
 def contacts(first: int, count: int, total: int | None = None) -> Reply:

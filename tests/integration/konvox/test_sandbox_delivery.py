@@ -82,7 +82,8 @@ async def subscribe(client: Client, url: str, *events: str, active: bool = True)
     """Register a webhook; returns its id."""
     fields = {"url": url, "events": events or ["contact.replied"], "active": active}
     response = await client.post("/api/webhooks", json=fields, headers=HEADERS)
-    return (await response.json())["data"]["id"]
+    webhook_id: str = (await response.json())["data"]["id"]
+    return webhook_id
 
 
 async def fire(client: Client, **fields: Any) -> dict[str, Any]:
@@ -90,14 +91,16 @@ async def fire(client: Client, **fields: Any) -> dict[str, Any]:
     response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields)
     envelope = await response.json()
     assert (response.status, envelope["error"]) == (202, None)
-    return envelope["data"]
+    data: dict[str, Any] = envelope["data"]
+    return data
 
 
 async def attempts_of(client: Client) -> list[dict[str, Any]]:
     """All attempts that the sandbox lists."""
     envelope = await (await client.get("/sandbox/deliveries")).json()
-    assert envelope["meta"] == {"total": len(envelope["data"])}
-    return envelope["data"]
+    attempts: list[dict[str, Any]] = envelope["data"]
+    assert envelope["meta"] == {"total": len(attempts)}
+    return attempts
 
 
 async def test_an_event_is_delivered_as_documented(sandbox: Sandbox, receiver: Receiver) -> None:

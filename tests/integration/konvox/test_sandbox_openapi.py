@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import orjson
@@ -57,14 +58,14 @@ UNFAIR = {"/api/webhooks": [negative_data_rejection]}
 
 @CONTRACT.parametrize()
 @QUICKLY
-def test_every_call_is_as_documented(case: schemathesis.Case, sandbox_url: str) -> None:
+def test_every_call_is_as_documented(case: schemathesis.Case[Any], sandbox_url: str) -> None:
     """Valid requests are accepted, invalid ones refused, and every answer has a documented status and form."""
     case.call_and_validate(base_url=sandbox_url, headers=HEADERS, excluded_checks=UNFAIR.get(case.path, []))
 
 
 @CONTRACT.include(path="/api/campaigns/{id}").parametrize()
 @QUICKLY
-def test_every_call_on_a_campaign_that_there_is(case: schemathesis.Case, sandbox_url: str) -> None:
+def test_every_call_on_a_campaign_that_there_is(case: schemathesis.Case[Any], sandbox_url: str) -> None:
     """Calls on an existing campaign have documented answers too; which of them are valid depends on the campaign."""
     create = CONTRACT["/api/campaigns"]["POST"].Case(body={"name": "Spring", "channel": "linkedin"})
     created = create.call(base_url=sandbox_url, headers=HEADERS).json()

@@ -67,9 +67,12 @@ class World:
 
     async def fire(self, **order: Any) -> dict[str, Any]:
         """Fire an event; returns the answer's data."""
-        async with self.konvox._transport._session.post(f"{self.url}sandbox/fire", json=order) as response:
+        session = self.konvox._transport._session
+        assert session is not None
+        async with session.post(f"{self.url}sandbox/fire", json=order) as response:
             assert response.status == 202
-            return (await response.json())["data"]
+            data: dict[str, Any] = (await response.json())["data"]
+            return data
 
 
 WorldFor = Callable[..., Any]

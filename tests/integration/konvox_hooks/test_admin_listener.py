@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.admin import AdminListener, admin_listener
 from konvox_hooks.service.listeners import listening
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, http_request, receiving, send
+from tests.support.store import connect
 from tests.support.valkey import ValkeyServer
 
 

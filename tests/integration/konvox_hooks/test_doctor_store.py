@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from tests.support.doctor import examined, one
 from tests.support.registration import Shell
 from tests.support.sentinel import SentinelSet
+from tests.support.store import connect
 from tests.support.valkey import ValkeyServer
 
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, admit
-from broker.redis.client import close, connect
+from broker.redis.client import close
 from tests.support.events import job_of
 from tests.support.processes import OurProcess
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 TOKEN = "a-token-for-the-tests-of-the-tail"
@@ -34,7 +34,7 @@ async def shown(process: OurProcess, event_id: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 async def test_the_last_few_come_first_and_then_what_happens(
-    server: ArqRedis, redis_url: str, tmp_path: Path, stop: signal.Signals
+    server: RedisClient, redis_url: str, tmp_path: Path, stop: signal.Signals
 ) -> None:
     """The last few events come first, oldest first, then each new one once; Ctrl-C ends it with exit code 0."""
     jobs = [job_of(number) for number in range(5)]
@@ -50,7 +50,7 @@ async def test_the_last_few_come_first_and_then_what_happens(
     assert process.stderr == ""
 
 
-async def test_one_type_in_lines_of_text(server: ArqRedis, redis_url: str, tmp_path: Path) -> None:
+async def test_one_type_in_lines_of_text(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """With `--type`, past and new events of that type are lines of time, id, state and type, separated by tabs."""
     kinds = ["contact.replied", "enrollment.created"] * 2
     jobs = [job_of(number, kind) for number, kind in enumerate(kinds)]

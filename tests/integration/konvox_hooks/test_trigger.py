@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from arq.connections import ArqRedis
 
 from broker.admission import AdmissionPolicy, to_redis
 from konvox_hooks.cli import run
@@ -20,6 +19,7 @@ from receiver.app import create_app
 from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
 from receiver.verification import AccountPolicy, Verifier
+from tests.support.store import RedisClient
 
 TOKEN, OLD_TOKEN = "first-token-0123456789", "second-token-0123456789"
 SECRET = "the-signing-secret"
@@ -38,7 +38,7 @@ def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def receiver(aiohttp_server: ServerFor, server: ArqRedis, monkeypatch: pytest.MonkeyPatch) -> Start:
+def receiver(aiohttp_server: ServerFor, server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Starts a receiver at the port that is configured for the command."""
 
     async def start(**fields: Any) -> TestServer:

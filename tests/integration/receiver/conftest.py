@@ -7,16 +7,16 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis
 
 from receiver.verification import AccountPolicy
 from tests.support.http import TOKEN, RunningReceiver, receiving
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
 
 @pytest.fixture
-async def start(server: ArqRedis) -> AsyncIterator[Start]:
+async def start(server: RedisClient) -> AsyncIterator[Start]:
     """Starts a receiver with an account policy of these fields."""
     async with AsyncExitStack() as stack:
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, to_redis
@@ -19,6 +18,7 @@ from receiver.listener import PublicListener
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -29,7 +29,7 @@ REQUEST = http_request(HOOK, body_of(1))
 class HeldCommit:
     """Redis behind a barrier: batches wait until they are let through."""
 
-    def __init__(self, server: ArqRedis) -> None:
+    def __init__(self, server: RedisClient) -> None:
         self._to_redis = to_redis(server, AdmissionPolicy())
         self.arrived = asyncio.Event()
         self.let_through = asyncio.Event()
@@ -42,7 +42,7 @@ class HeldCommit:
 
 
 @pytest.fixture
-def held(server: ArqRedis) -> HeldCommit:
+def held(server: RedisClient) -> HeldCommit:
     """A store that keeps the receiver waiting."""
     return HeldCommit(server)
 
@@ -128,7 +128,7 @@ async def test_a_connection_in_use_is_not_idle(
 
 
 async def test_a_sender_that_goes_away_does_not_lose_its_event(
-    waiting: tuple[PublicListener, int], held: HeldCommit, server: ArqRedis
+    waiting: tuple[PublicListener, int], held: HeldCommit, server: RedisClient
 ) -> None:
     """An event is kept and counted although its sender closes the connection before the answer."""
     _, writer = await asyncio.open_connection("127.0.0.1", waiting[1])
@@ -261,7 +261,7 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
     writer.close()
 
 
-async def test_too_many_connections_are_sent_away(server: ArqRedis) -> None:
+async def test_too_many_connections_are_sent_away(server: RedisClient) -> None:
     """A connection too many gets a 503. Shortly before that, answers end their connections to make room for others."""
     group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
     public = PublicListener([AccountPolicy(tokens=[TOKEN])], group_commit, stop_seconds=1, most_connections=5)

@@ -12,11 +12,12 @@ import pytest
 
 from broker import keys
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from konvox.signatures import sign_hmac_sha256
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, RunningReceiver, http_request, receiving
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 Start = Callable[..., Awaitable[RunningReceiver]]
@@ -41,10 +42,10 @@ async def test_what_was_answered_with_200_is_in_redis(receiver: RunningReceiver,
     """When the answer comes, the job, its place in the queue, the log entry, the dedupe key and the count are there."""
     agent = [("User-Agent", "Konvox/1.0"), ("Authorization", "Bearer s3cret"), ("Cookie", "s3cret")]
     event_id = (await receiver.deliver(body_of(1), headers=agent)).json["id"]
-    connection = connect(redis_url)
-    other: Server = connection
+    other = connect(redis_url)
     try:
         payload = await other.get(keys.job_key(event_id))
+        assert payload is not None
         job = Job.from_bytes(payload)
         assert job.record.id == job.id == event_id
         assert job.record.raw == body_of(1)
@@ -57,21 +58,23 @@ async def test_what_was_answered_with_200_is_in_redis(receiver: RunningReceiver,
         assert await other.hgetall(keys.LEDGER) == {b"accepted": b"1"}
         assert await other.ttl(keys.job_key(event_id)) == -1
     finally:
-        await close(connection)
+        await close(other)
 
 
-async def test_no_credential_is_kept(start: Start, server: Server) -> None:
+async def test_no_credential_is_kept(start: Start, server: RedisClient) -> None:
     """Neither the token nor the signature nor another header's secret is anywhere in Redis."""
     receiver = await start(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=["the-signing-secret"])
     signature = sign_hmac_sha256(body_of(1), secret="the-signing-secret")
     headers = [("X-Konvox-Signature", signature), ("Authorization", "Bearer s3cret"), ("X-API-Key", "s3cret")]
     event_id = (await receiver.deliver(body_of(1), headers=headers)).json["id"]
-    stored = await server.get(keys.job_key(event_id)) + repr(await server.xrange(keys.LOG)).encode()
+    job = await server.get(keys.job_key(event_id))
+    assert job is not None
+    stored = job + repr(await server.xrange(keys.LOG)).encode()
     for secret in (TOKEN, signature.removeprefix("sha256="), "the-signing-secret", "s3cret"):
         assert secret.encode() not in stored
 
 
-async def test_the_same_body_four_times_at_once_is_one_event(receiver: RunningReceiver, server: Server) -> None:
+async def test_the_same_body_four_times_at_once_is_one_event(receiver: RunningReceiver, server: RedisClient) -> None:
     """Of four deliveries at once one is accepted, three are duplicates, and one job waits."""
     answers = await asyncio.gather(*(receiver.deliver(body_of(1)) for _ in range(4)))
     assert [answer.status for answer in answers] == [200] * 4
@@ -81,7 +84,7 @@ async def test_the_same_body_four_times_at_once_is_one_event(receiver: RunningRe
     assert await server.hgetall(keys.LEDGER) == {b"accepted": b"1", b"duplicates": b"3"}
 
 
-async def test_many_events_at_once_are_each_accepted_once(receiver: RunningReceiver, server: Server) -> None:
+async def test_many_events_at_once_are_each_accepted_once(receiver: RunningReceiver, server: RedisClient) -> None:
     """Three deliveries of each of a hundred events, all at once, each get the answer of their own event."""
     answers = await asyncio.gather(*(receiver.deliver(body_of(number % 100)) for number in range(300)))
     accepted = [answer.json["id"] for answer in answers if answer.json["status"] == "accepted"]

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Awaitable, Callable
 
 import pytest
-from arq.connections import ArqRedis
 
 from receiver import listener
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, chunked, http_request, read_answer
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -78,7 +78,7 @@ async def test_a_body_of_exactly_the_limit_is_accepted(receiver: RunningReceiver
 
 @pytest.mark.parametrize("length", [str(LIMIT_BYTES + 1), "9" * 15, "9" * 19])
 async def test_a_body_over_the_limit_is_refused_before_it_is_sent(
-    receiver: RunningReceiver, server: ArqRedis, length: str
+    receiver: RunningReceiver, server: RedisClient, length: str
 ) -> None:
     """The `Content-Length` is enough to refuse a body: the answer comes before a byte of it is sent."""
     answer = await receiver.send(http_request(HOOK, headers=[("Content-Length", length)]))
@@ -110,7 +110,7 @@ async def test_a_refused_sender_does_not_hold_the_connection(start: Start, monke
 
 @pytest.mark.parametrize("over_bytes", [1, 2, 3 * LIMIT_BYTES])
 async def test_a_chunked_body_over_the_limit_is_refused(
-    receiver: RunningReceiver, server: ArqRedis, over_bytes: int
+    receiver: RunningReceiver, server: RedisClient, over_bytes: int
 ) -> None:
     """A body whose size nobody announced is refused as soon as it is over the limit."""
     body = chunked(body_of_size(LIMIT_BYTES + over_bytes))
@@ -128,7 +128,7 @@ async def test_an_endless_chunked_body_is_refused_while_it_is_being_sent(receive
 @pytest.mark.parametrize(
     "encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "compress", "identity, gzip", "nonsense"]
 )
-async def test_any_content_encoding_gets_415(receiver: RunningReceiver, server: ArqRedis, encoding: str) -> None:
+async def test_any_content_encoding_gets_415(receiver: RunningReceiver, server: RedisClient, encoding: str) -> None:
     """Every encoding is refused, known or not, whatever the body is."""
     answer = await receiver.deliver(body_of(1), headers=[("Content-Encoding", encoding)])
     assert (answer.status, answer.json) == (415, COMPRESSED)
@@ -164,7 +164,7 @@ async def test_identity_is_no_encoding(receiver: RunningReceiver) -> None:
 
 @pytest.mark.parametrize("why", NO_JSON)
 async def test_what_is_no_json_gets_400_and_the_receiver_goes_on(
-    large: RunningReceiver, server: ArqRedis, why: str
+    large: RunningReceiver, server: RedisClient, why: str
 ) -> None:
     """A body that is not JSON gets a 400 and leaves nothing in Redis, and the next event is accepted."""
     answer = await large.deliver(NO_JSON[why])

@@ -7,13 +7,13 @@ import base64
 from collections.abc import Awaitable, Callable
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys
 from konvox.signatures import sign_hmac_sha256
 from receiver import app
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, chunked, http_request
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -85,7 +85,7 @@ BAD_SIGNATURES: dict[str, list[str | bytes]] = {
 
 
 @pytest.mark.parametrize("why", BAD_HTTP)
-async def test_bad_http_gets_400(receiver: RunningReceiver, server: ArqRedis, why: str) -> None:
+async def test_bad_http_gets_400(receiver: RunningReceiver, server: RedisClient, why: str) -> None:
     """Bad HTTP is refused in spite of a good token, nothing of it gets to Redis, and the next event is accepted."""
     assert (await receiver.send(BAD_HTTP[why])).status == 400
     assert await server.dbsize() == 0
@@ -94,7 +94,7 @@ async def test_bad_http_gets_400(receiver: RunningReceiver, server: ArqRedis, wh
 
 @pytest.mark.parametrize("rest", [b"", b"5\r\nabc", b"zz\r\n"], ids=["nothing", "half a chunk", "a broken chunk"])
 async def test_a_body_that_does_not_arrive_in_time_gets_408(
-    receiver: RunningReceiver, server: ArqRedis, monkeypatch: pytest.MonkeyPatch, rest: bytes
+    receiver: RunningReceiver, server: RedisClient, monkeypatch: pytest.MonkeyPatch, rest: bytes
 ) -> None:
     """A body that stops, or breaks in a way that aiohttp does not report, does not hold the connection."""
     monkeypatch.setattr(app, "BODY_SECONDS", 0.2)
@@ -112,7 +112,7 @@ async def test_a_body_that_does_not_arrive_in_time_gets_408(
 
 @pytest.mark.parametrize("headers", [[("Content-Length", SIZE)], [CHUNKED]])
 async def test_a_body_that_breaks_off_is_no_event(
-    receiver: RunningReceiver, server: ArqRedis, headers: list[tuple[str, str]]
+    receiver: RunningReceiver, server: RedisClient, headers: list[tuple[str, str]]
 ) -> None:
     """When the sender goes away in the middle of a body, nothing is stored, and no fault of ours is counted."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
@@ -127,7 +127,7 @@ async def test_a_body_that_breaks_off_is_no_event(
 
 @pytest.mark.parametrize("why", BAD_SIGNATURES)
 @pytest.mark.parametrize("token", [TOKEN, None], ids=["with token", "without token"])
-async def test_a_bad_signature_gets_401(start: Start, server: ArqRedis, why: str, token: str | None) -> None:
+async def test_a_bad_signature_gets_401(start: Start, server: RedisClient, why: str, token: str | None) -> None:
     """A bad signature is refused with and without a good token, nothing gets to Redis, and the good one is accepted."""
     receiver = await start(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET])
     answer = await receiver.deliver(BODY, token=token, headers=[(HEADER, value) for value in BAD_SIGNATURES[why]])

@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 import pytest
-from arq.connections import ArqRedis
 
 from konvox.envelope import event_id, parse_envelope
 from konvox.signatures import sign_hmac_sha256
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -130,7 +130,9 @@ async def test_a_request_without_content_type_is_taken_for_json(receiver: Runnin
         (b'{"event": " "}', 'not a Konvox event: "event" must name the event, such as "contact.replied"'),
     ],
 )
-async def test_what_is_no_event_gets_400(receiver: RunningReceiver, server: ArqRedis, body: bytes, error: str) -> None:
+async def test_what_is_no_event_gets_400(
+    receiver: RunningReceiver, server: RedisClient, body: bytes, error: str
+) -> None:
     """The answer to a body that is no event says what is wrong with it."""
     answer = await receiver.deliver(body)
     assert (answer.status, answer.json) == (400, {"error": error})
@@ -138,7 +140,7 @@ async def test_what_is_no_event_gets_400(receiver: RunningReceiver, server: ArqR
     assert receiver.counters.refused == 1
 
 
-async def test_a_missing_signature_gets_401(start: Start, server: ArqRedis) -> None:
+async def test_a_missing_signature_gets_401(start: Start, server: RedisClient) -> None:
     """Where a signature is configured, a good token is not enough."""
     receiver = await start(tokens=[TOKEN], **SIGNED)
     for token in (TOKEN, None):
@@ -166,7 +168,7 @@ async def test_a_wrong_token_is_not_found_however_well_signed(start: Start) -> N
 
 
 @pytest.mark.parametrize("company", [b'"clother"', b"null", b'["clmine"]', b'"clmine "'])
-async def test_another_company_gets_401(start: Start, server: ArqRedis, company: bytes) -> None:
+async def test_another_company_gets_401(start: Start, server: RedisClient, company: bytes) -> None:
     """An event of another company is refused, also where the `companyId` is missing or no text."""
     receiver = await start(tokens=[TOKEN], company_ids=frozenset({"clmine", "clours"}))
     answer = await receiver.deliver(b'{"event": "a", "companyId": ' + company + b"}")
@@ -177,7 +179,7 @@ async def test_another_company_gets_401(start: Start, server: ArqRedis, company:
     assert (await receiver.deliver(b'{"event": "a", "companyId": "clours"}')).status == 200
 
 
-async def test_every_404_is_the_same_answer(receiver: RunningReceiver, server: ArqRedis) -> None:
+async def test_every_404_is_the_same_answer(receiver: RunningReceiver, server: RedisClient) -> None:
     """Nothing tells a wrong token from a path that does not exist, or from a wrong method."""
     answers = {
         why: (await receiver.send(http_request(path, body_of(1), method=method))).without_date
@@ -196,7 +198,7 @@ async def test_a_wrong_token_learns_nothing_about_the_body(receiver: RunningRece
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "json", "text/json"])
-async def test_another_content_type_gets_415(receiver: RunningReceiver, server: ArqRedis, content_type: str) -> None:
+async def test_another_content_type_gets_415(receiver: RunningReceiver, server: RedisClient, content_type: str) -> None:
     """A request that says that it is not JSON is refused unread."""
     answer = await receiver.send(http_request(HOOK, body_of(1), headers=[("Content-Type", content_type)]))
     assert (answer.status, answer.json) == (415, {"error": "the content type must be application/json"})

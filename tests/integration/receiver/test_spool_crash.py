@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.spool import SpoolFolder
+from receiver.spool import Spool
 from tests.support.logwatch import LogWatch, watching
 from tests.support.spooling import ROOM, drain, files_in, taken_up
 
@@ -61,7 +61,7 @@ class Writer:
 
 @pytest.mark.parametrize("batches", [1, 2, 17, 60, 300])
 async def test_what_was_acknowledged_is_there_after_a_kill(batches: int, tmp_path: Path, log: LogWatch) -> None:
-    """In order, and in a spool that is whole; at most the batch under way is there besides."""
+    """All acknowledged events are there in order; besides them there is at most the batch that was being written."""
     writer = await Writer.start(tmp_path, 0)
     await writer.until_acked(batches)
     await writer.kill()
@@ -73,17 +73,17 @@ async def test_what_was_acknowledged_is_there_after_a_kill(batches: int, tmp_pat
 
 
 async def test_a_spool_is_taken_up_as_soon_as_its_process_is_dead(tmp_path: Path) -> None:
-    """And not before: two writers on one folder, one of which lives on."""
+    """Of two writers on one folder, only the dead one's events are adopted."""
     first, second = await asyncio.gather(Writer.start(tmp_path, 0), Writer.start(tmp_path, 1_000_000))
     await asyncio.gather(first.until_acked(20), second.until_acked(20))
-    async with SpoolFolder(tmp_path, max_bytes=ROOM) as spool:
-        await spool.take_up()
+    async with Spool(tmp_path, max_bytes=ROOM) as spool:
+        await spool.adopt()
         assert spool.count == 0
         await first.kill()
-        await spool.take_up()
+        await spool.adopt()
         ids = await drain(spool)
         assert ids[: len(first.acked)] == first.acked
         await second.until_acked(5)
         await second.kill()
-        await spool.take_up()
+        await spool.adopt()
         assert (await drain(spool))[: len(second.acked)] == second.acked

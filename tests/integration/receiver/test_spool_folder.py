@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import resource
+import errno
+import fcntl
+import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from broker.records import Job
 from receiver.errors import SpoolError, SpoolFullError
-from receiver.spool import SpoolFolder
-from receiver.spool.folder import BATCH_BYTES
-from receiver.spool.spool import Spool
-from tests.support.events import job_of
+from receiver.spool import Spool, spooled_events
+from receiver.spool.folder import take_lock
+from receiver.spool.spool import BATCH_BYTES
+from tests.support.events import ids_of, job_of, jobs_of
 from tests.support.logwatch import LogWatch, watching
 from tests.support.spooling import ROOM, closed_spool, crashed_spool, drain, files_in, image_of, taken_up
 
@@ -29,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def spool(folder: Path) -> AsyncIterator[SpoolFolder]:
+async def spool(folder: Path) -> AsyncIterator[Spool]:
     """A process's view of the folder."""
-    async with SpoolFolder(folder, max_bytes=ROOM) as opened:
+    async with Spool(folder, max_bytes=ROOM) as opened:
         yield opened
 
 
@@ -42,18 +43,8 @@ async def log() -> AsyncIterator[LogWatch]:
         yield watch
 
 
-def jobs_of(*numbers: int) -> list[Job]:
-    """Events by number."""
-    return [job_of(number) for number in numbers]
-
-
-def ids_of(*numbers: int) -> list[str]:
-    """Their ids."""
-    return [job.id for job in jobs_of(*numbers)]
-
-
-async def test_events_come_out_as_they_went_in(spool: SpoolFolder) -> None:
-    """In order, whatever their size, with all that belongs to them."""
+async def test_events_come_out_as_they_went_in(spool: Spool) -> None:
+    """Events come out in order and with all that belongs to them, small and large."""
     jobs = [
         job_of(1),
         Job.replay(job_of(1).record),
@@ -69,7 +60,7 @@ async def test_events_come_out_as_they_went_in(spool: SpoolFolder) -> None:
     assert await spool.oldest(10) is None
 
 
-async def test_a_batch_to_drain_is_bounded_in_bytes(spool: SpoolFolder) -> None:
+async def test_a_batch_to_drain_is_bounded_in_bytes(spool: Spool) -> None:
     """A single event may be larger than the bound."""
     large = [job_of(number, subject="x" * (BATCH_BYTES // 3)) for number in range(4)]
     await spool.append([*large, job_of(5, subject="x" * 2 * BATCH_BYTES), job_of(6)])
@@ -80,8 +71,8 @@ async def test_a_batch_to_drain_is_bounded_in_bytes(spool: SpoolFolder) -> None:
     assert sizes == [2, 2, 1, 1]
 
 
-async def test_the_count_and_the_bytes_are_those_of_what_waits(spool: SpoolFolder) -> None:
-    """Nothing at first and nothing in the end."""
+async def test_the_count_and_the_bytes_are_those_of_what_waits(spool: Spool) -> None:
+    """Both are zero at first, follow what is added and taken out, and are zero in the end."""
     assert (spool.count, spool.used_bytes) == (0, 0)
     await spool.append([job_of(number) for number in range(100)])
     assert spool.count == 100
@@ -94,7 +85,7 @@ async def test_the_count_and_the_bytes_are_those_of_what_waits(spool: SpoolFolde
     assert (spool.count, spool.used_bytes) == (0, 0)
 
 
-async def test_an_event_may_come_again_once_it_has_been_drained(spool: SpoolFolder) -> None:
+async def test_an_event_may_come_again_once_it_has_been_drained(spool: Spool) -> None:
     """Before that it is a duplicate; afterwards it is for Redis to know it."""
     await spool.append(jobs_of(1, 2))
     assert await spool.append(jobs_of(1)) == [False]
@@ -105,23 +96,25 @@ async def test_an_event_may_come_again_once_it_has_been_drained(spool: SpoolFold
     assert await drain(spool) == ids_of(2, 1)
 
 
-def test_a_commit_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
-    """SQLite says that it syncs each: 2 is FULL. That the disk keeps its word cannot be tested."""
-    spool = Spool.create(tmp_path)
-    asked = [spool._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
-    spool.finish()
-    assert asked == ["wal", 2]
-
-
-async def test_only_the_owner_may_read_the_folder(spool: SpoolFolder, folder: Path) -> None:
-    """Events are about people."""
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+async def test_only_the_owner_may_read_what_is_spooled(umask: int, folder: Path) -> None:
+    """The umask changes nothing about that: events are about people."""
+    folder.parent.mkdir(parents=True)
+    usual = os.umask(umask)
+    try:
+        async with Spool(folder, max_bytes=ROOM) as spool:
+            await spool.append(jobs_of(1))
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+            assert len(files_in(folder)) == 2
+    finally:
+        os.umask(usual)
 
 
 async def test_a_bound_holds_for_all_spools_of_the_folder(folder: Path) -> None:
     """All or nothing of a batch is kept; what is drained makes room."""
     await closed_spool(folder, [job_of(number) for number in range(200)])
-    async with SpoolFolder(folder, max_bytes=300_000) as spool:
+    async with Spool(folder, max_bytes=300_000) as spool:
 
         async def fill() -> None:
             for number in range(1000, 2000, 10):
@@ -132,16 +125,16 @@ async def test_a_bound_holds_for_all_spools_of_the_folder(folder: Path) -> None:
         added = spool.count
         assert added > 0
         assert added % 10 == 0
-        assert sum(path.stat().st_size for path in folder.glob("*.spool")) < 300_000
+        assert sum(path.stat().st_size for path in folder.glob("*.segment")) < 300_000
         with pytest.raises(SpoolFullError):
             await spool.append([job_of(5000, subject="x" * 300_000)])
-        await spool.take_up()
+        await spool.adopt()
         assert len(await drain(spool)) == 200 + added
         assert await spool.append([job_of(number) for number in range(200)]) == [True] * 200
 
 
-async def test_a_spool_that_is_drained_leaves_nothing_behind(spool: SpoolFolder, folder: Path) -> None:
-    """And the next event makes a new one."""
+async def test_a_spool_that_is_drained_leaves_nothing_behind(spool: Spool, folder: Path) -> None:
+    """All files are removed, and the next event makes new ones."""
     await spool.append(jobs_of(1))
     await drain(spool)
     assert files_in(folder) == []
@@ -149,25 +142,25 @@ async def test_a_spool_that_is_drained_leaves_nothing_behind(spool: SpoolFolder,
     assert await drain(spool) == ids_of(2)
 
 
-async def test_processes_on_one_folder_leave_each_others_spools_alone(spool: SpoolFolder, folder: Path) -> None:
-    """As long as they live."""
+async def test_processes_on_one_folder_leave_each_others_spools_alone(spool: Spool, folder: Path) -> None:
+    """A process drains only its own events as long as the other lives."""
     await spool.append(jobs_of(1))
-    async with SpoolFolder(folder, max_bytes=ROOM) as other:
+    async with Spool(folder, max_bytes=ROOM) as other:
         await other.append(jobs_of(2))
         for process, expected in ((other, ids_of(2)), (spool, ids_of(1))):
-            await process.take_up()
+            await process.adopt()
             assert await drain(process) == expected
 
 
 async def test_left_over_spools_are_drained_oldest_first(folder: Path) -> None:
-    """Of stopped and of killed processes, before one's own; each of them once, whoever looks."""
+    """Events of stopped and of killed processes are drained before one's own, and each of them once."""
     await closed_spool(folder, jobs_of(1, 2))
     await crashed_spool(folder.with_name("crashed"), jobs_of(3), jobs_of(4))
     for path in folder.with_name("crashed").iterdir():
         shutil.move(path, folder)
-    async with SpoolFolder(folder, max_bytes=ROOM) as spool, SpoolFolder(folder, max_bytes=ROOM) as other:
+    async with Spool(folder, max_bytes=ROOM) as spool, Spool(folder, max_bytes=ROOM) as other:
         await asyncio.gather(spool.append(jobs_of(6)), other.append(jobs_of(5)))
-        await asyncio.gather(spool.take_up(), other.take_up())
+        await asyncio.gather(spool.adopt(), other.adopt())
         assert spool.count + other.count == 6
         ids = await drain(spool), await drain(other)
     assert sorted(ids[0] + ids[1]) == sorted(ids_of(1, 2, 3, 4, 5, 6))
@@ -177,94 +170,107 @@ async def test_left_over_spools_are_drained_oldest_first(folder: Path) -> None:
 
 
 async def test_a_spool_that_was_drained_halfway_goes_on_from_there(folder: Path, log: LogWatch) -> None:
-    """After a stop, and after a crash. That it begins in the middle is no damage."""
-    async with SpoolFolder(folder, max_bytes=ROOM) as spool:
+    """After a stop and after a crash, draining begins behind what was drained, and that is no damage."""
+    async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(jobs_of(*range(10)))
         batch = await spool.oldest(4)
         assert batch is not None
         await spool.remove(batch)
         image_of(folder, folder.with_name("crashed"))
     assert await taken_up(folder.with_name("crashed")) == await taken_up(folder) == ids_of(*range(4, 10))
-    assert log.names("spool.") == ["spool.taken_up"] * 2
+    assert log.names("spool.") == ["spool.adopted"] * 2
 
 
-async def test_what_is_drained_and_could_not_be_taken_out_is_known_as_long_as_the_process_lives(
-    spool: SpoolFolder, folder: Path
+async def test_the_name_of_a_segment_says_what_waits_first(spool: Spool, folder: Path) -> None:
+    """So draining is remembered without a write to the file, which a full disk would refuse."""
+    await spool.append(jobs_of(*range(10)))
+    for drained in (0, 3, 7):
+        assert [path.name.split(".")[1] for path in folder.glob("*.segment")] == [f"{drained + 1:012d}"]
+        batch = await spool.oldest(3 if drained == 0 else 4)
+        assert batch is not None
+        await spool.remove(batch)
+    assert files_in(folder) == []
+
+
+async def test_what_is_drained_and_could_not_be_recorded_is_known_as_long_as_the_process_lives(
+    spool: Spool, folder: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no longer: whoever takes the spool up then drains it again, and Redis knows what it has seen."""
+    """Only a process that adopts the segment drains it again, and Redis knows what it has seen."""
     await spool.append(jobs_of(*range(10)))
     batch = await spool.oldest(4)
     assert batch is not None
-    with files_limited_to(8_192):
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", no_rename)
         await spool.remove(batch)
+    assert log.of("drain.not_recorded")[0]["reason"] == "Read-only file system"
     image_of(folder, folder.with_name("crashed"))
     assert await drain(spool) == ids_of(*range(4, 10))
     assert await taken_up(folder.with_name("crashed")) == ids_of(*range(10))
 
 
+def no_rename(path: Path, target: Path) -> Path:
+    """What a file system does that has been made read-only by a fault."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path), None, str(target))
+
+
 async def test_what_holds_nothing_is_cleared_away(folder: Path, log: LogWatch) -> None:
-    """Of a process that was killed before it could write, or when all was drained."""
+    """The files of a process that was killed before it could write are removed."""
     folder.mkdir(parents=True)
     (folder / "0000000000001-1-aa.lock").touch()
-    (folder / "0000000000002-1-aa.spool").touch()
-    async with SpoolFolder(folder, max_bytes=ROOM) as spool:
+    (folder / "0000000000002-1-aa.000000000001.segment").touch()
+    async with Spool(folder, max_bytes=ROOM) as spool:
         image_of(folder, folder.with_name("crashed"))
-        await spool.take_up()
+        await spool.adopt()
     assert files_in(folder) == []
     assert await taken_up(folder.with_name("crashed")) == []
     assert files_in(folder.with_name("crashed")) == []
     assert log.entries == []
 
 
-async def test_a_folder_that_is_removed_is_made_again(spool: SpoolFolder, folder: Path, log: LogWatch) -> None:
+async def test_a_folder_that_is_removed_is_made_again(spool: Spool, folder: Path, log: LogWatch) -> None:
     """What was in it can be drained all the same, and what comes is safe again."""
     await spool.append(jobs_of(1))
     shutil.rmtree(folder)
     await spool.append(jobs_of(2))
     assert log.of("spool.removed")[0]["events"] == 1
-    assert len(files_in(folder, "*.spool")) == 1
+    assert len(files_in(folder, "*.segment")) == 1
     assert await drain(spool) == ids_of(1, 2)
 
 
 async def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
-    """Not only when Redis is away."""
+    """The start fails, and not only the first write in an outage."""
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match=r"Not a directory|File exists"):
-        async with SpoolFolder(tmp_path / "file" / "spool", max_bytes=ROOM):
+        async with Spool(tmp_path / "file" / "spool", max_bytes=ROOM):
             pytest.fail("there is no such folder")
 
 
-@contextmanager
-def files_limited_to(size_bytes: int) -> Iterator[None]:
-    """A disk on which no file can grow beyond a size: writes fail as they do on a full one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+async def test_a_spool_of_version_0_1_is_left_alone_and_reported(folder: Path, log: LogWatch) -> None:
+    """Only that version can drain it: the log and the audit say that it is there."""
+    folder.mkdir(parents=True)
+    (folder / "0000000000001-1-aa.spool").write_bytes(b"SQLite format 3")
+    assert await taken_up(folder) == []
+    (line,) = log.of("spool.outdated")
+    assert (line["file"], line["log_level"]) == ("0000000000001-1-aa.spool", "error")
+    assert "0.1" in line["hint"]
+    assert files_in(folder) == ["0000000000001-1-aa.spool"]
+    assert spooled_events(folder).damaged == ("0000000000001-1-aa.spool",)
 
 
-async def test_a_disk_that_takes_no_more_is_an_error_and_loses_nothing(spool: SpoolFolder) -> None:
-    """A batch that was not acknowledged is not there, and once there is room all goes on."""
-    await spool.append(jobs_of(*range(10)))
-    with files_limited_to(200_000):
-        with pytest.raises(SpoolError):
-            await spool.append([job_of(number, subject="x" * 3_000) for number in range(10, 110)])
-        with pytest.raises(SpoolError):
-            await spool.append([job_of(number, subject="x" * 3_000) for number in range(10, 110)])
-        assert spool.count == 10
-    await spool.append(jobs_of(10, 11))
-    assert await drain(spool) == ids_of(*range(12))
+def test_a_lock_that_is_removed_while_it_is_taken_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process drained everything just then; another one may make a new lock of that name."""
+    flock = fcntl.flock
 
+    def flock_too_late(descriptor: int, operation: int) -> None:
+        (tmp_path / "1-2-3.lock").unlink()
+        flock(descriptor, operation)
 
-async def test_a_full_disk_does_not_stop_the_draining(spool: SpoolFolder, folder: Path, log: LogWatch) -> None:
-    """The events cannot be taken out of the file then, but each is drained once, and the file is removed in the end."""
-    await spool.append(jobs_of(*range(10)))
-    with files_limited_to(8_192):
-        with pytest.raises(SpoolError):
-            await spool.check_writable()
-        assert await drain(spool, at_once=3) == ids_of(*range(10))
-    assert files_in(folder) == []
-    assert log.of("spool.not_trimmed")
-    await spool.check_writable()
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", flock_too_late)
+        assert take_lock(tmp_path, "1-2-3") is None
+    lock = take_lock(tmp_path, "1-2-3")
+    assert lock is not None
+    assert take_lock(tmp_path, "1-2-3") is None
+    os.close(lock)

@@ -17,12 +17,13 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker import keys, queue
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server, close
+from broker.redis.client import as_arq
 from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled
+from tests.support.store import RedisClient
 from tests.support.workers import dispatcher_of, handler, run_burst, until
 from worker.arq_function import LEASE_SECONDS, arq_function
 
@@ -34,7 +35,7 @@ async def pool(redis_url: str) -> AsyncIterator[ArqRedis]:
         ConnectionPool.from_url(redis_url), job_serializer=orjson.dumps, job_deserializer=orjson.loads
     )
     yield connection
-    await close(connection)
+    await connection.aclose(close_connection_pool=True)
 
 
 class StockWorker(arq.Worker):
@@ -80,7 +81,7 @@ def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> StockWor
     )
 
 
-async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
+async def test_it_drains_our_queue(server: RedisClient, pool: ArqRedis) -> None:
     """A stock worker retries the handler that failed, buries the one that gave up, and the ledger balances."""
     await admitted(server, 5)
     runs: Counter[str] = Counter()
@@ -105,7 +106,7 @@ async def test_it_drains_our_queue(server: Server, pool: ArqRedis) -> None:
     assert not await server.exists(keys.LEASES, keys.CRASHES)
 
 
-async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, redis_url: str) -> None:
+async def test_it_shares_the_queue_with_ours(server: RedisClient, pool: ArqRedis, redis_url: str) -> None:
     """A job that a stock worker or ours has taken is left alone by the other."""
     jobs = await admitted(server, 200)
     runs: Counter[str] = Counter()
@@ -122,10 +123,10 @@ async def test_it_shares_the_queue_with_ours(server: Server, pool: ArqRedis, red
     assert (ledger.delivered, ledger.balanced) == (200, True)
 
 
-async def test_our_jobs_can_be_looked_at_with_arq(server: Server) -> None:
+async def test_our_jobs_can_be_looked_at_with_arq(server: RedisClient) -> None:
     """Stock arq tells status and details of our jobs while they are queued or leased, and when they are gone."""
     (job,) = await admitted(server, 1)
-    arq_job = ArqJob(job.id, server, _queue_name=keys.QUEUE, _deserializer=orjson.loads)
+    arq_job = ArqJob(job.id, as_arq(server), _queue_name=keys.QUEUE, _deserializer=orjson.loads)
     assert await arq_job.status() == JobStatus.queued
     info = await arq_job.info()
     assert info is not None
@@ -152,7 +153,7 @@ class Interrupted:
         self.worker.start()
 
 
-async def test_when_it_stops_the_job_is_released(server: Server, pool: ArqRedis) -> None:
+async def test_when_it_stops_the_job_is_released(server: RedisClient, pool: ArqRedis) -> None:
     """The job is due at once, without a crash or an attempt."""
     (job,) = await admitted(server, 1)
     interrupted = Interrupted(pool)
@@ -165,7 +166,7 @@ async def test_when_it_stops_the_job_is_released(server: Server, pool: ArqRedis)
 
 @pytest.mark.parametrize("fault", ["away", "fenced"])
 async def test_what_was_not_written_is_not_deleted(
-    server: Server, pool: ArqRedis, fault: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, pool: ArqRedis, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stock arq deletes what fails; an event whose end could not be written, or is not ours to write, stays."""
     (job,) = await admitted(server, 1)
@@ -201,7 +202,7 @@ async def _is_idle(worker: arq.Worker) -> bool:
     return worker.jobs_retried == 1
 
 
-async def test_a_time_out_of_arqs_own_deletes_nothing(server: Server, pool: ArqRedis) -> None:
+async def test_a_time_out_of_arqs_own_deletes_nothing(server: RedisClient, pool: ArqRedis) -> None:
     """The time-out of arq comes only if a handler does not stop at ours, and the job is kept."""
     (job,) = await admitted(server, 1)
 

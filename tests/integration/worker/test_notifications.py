@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from broker import keys
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 from worker.leasing import notifications
@@ -66,19 +67,19 @@ async def test_a_cancellation_that_is_lost_is_repeated() -> None:
     assert listener.cancelled()
 
 
-async def _listeners(server: Server) -> list[dict[str, Any]]:
+async def _listeners(server: RedisClient) -> list[dict[str, Any]]:
     listeners: list[dict[str, Any]] = await server.client_list(_type="pubsub")
     return listeners
 
 
-async def _listens(server: Server) -> bool:
+async def _listens(server: RedisClient) -> bool:
     return len(await _listeners(server)) == 1
 
 
-async def _was_tried(server: Server) -> bool:
+async def _was_tried(server: RedisClient) -> bool:
     return [listener["cmd"] for listener in await _listeners(server)] == ["ping"]
 
 
-async def _replaced(server: Server, first: str) -> bool:
+async def _replaced(server: RedisClient, first: str) -> bool:
     found = [listener["id"] for listener in await _listeners(server)]
     return len(found) == 1 and found != [first]

@@ -9,9 +9,9 @@ import pytest
 
 from broker import keys
 from broker.queue import Settlement
-from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed
+from tests.support.store import RedisClient
 from tests.support.workers import dispatcher_of, handler
 from worker.leasing.inflight import InflightJobs
 from worker.runner import JobRunner
@@ -29,7 +29,9 @@ class Settlements:
 
 
 @pytest.mark.parametrize(("places", "closed", "starts"), [(3, False, 3), (2, False, 2), (3, True, 0)])
-async def test_what_there_is_no_place_for_is_released(server: Server, places: int, closed: bool, starts: int) -> None:
+async def test_what_there_is_no_place_for_is_released(
+    server: RedisClient, places: int, closed: bool, starts: int
+) -> None:
     """A job beyond the places, and any job once the worker stops, is due again without having run, and no crash."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs

@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from broker import keys, queue
-from broker.ledger import audit
+from broker.audit import audit
 from broker.queue import Claims
-from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import admitted, claimed, make_due, queued_ids
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker.leasing import settler
 from worker.worker import HookWorker
@@ -27,7 +27,7 @@ _mine: contextvars.ContextVar[str] = contextvars.ContextVar("_mine")
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
-async def test_no_more_is_in_flight_than_may_be(server: Server, redis_url: str, concurrency: int) -> None:
+async def test_no_more_is_in_flight_than_may_be(server: RedisClient, redis_url: str, concurrency: int) -> None:
     """A job that has ended and is not settled keeps its place: it would run again if the worker died."""
     await admitted(server, 60)
     in_flight: list[int] = []
@@ -47,7 +47,7 @@ async def test_no_more_is_in_flight_than_may_be(server: Server, redis_url: str, 
 
 @pytest.mark.parametrize(("disk", "batches"), [("fast", 10), ("slow", 5)])
 async def test_a_full_queue_takes_one_round_trip_a_batch(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
     """Claims go with settlements: half of the places at a time if writing is fast, otherwise all of them."""
     monkeypatch.setattr(settler, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
@@ -64,7 +64,7 @@ async def test_a_full_queue_takes_one_round_trip_a_batch(
     assert stats["cmdstat_zrangebyscore"]["calls"] <= batches + 2  # one by itself begins, and one finds nothing
 
 
-async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: Server, redis_url: str) -> None:
+async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: RedisClient, redis_url: str) -> None:
     """What was claimed and not begun is due again, without a crash and without having run."""
     await admitted(server, 40)
     runs = 0
@@ -86,7 +86,7 @@ async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: Server
     assert [claim.crashes for claim in (await claimed(server, token="next")).jobs] == [0] * (40 - runs)
 
 
-async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server, redis_url: str) -> None:
+async def test_suspects_are_run_one_at_a_time_also_beside_others(server: RedisClient, redis_url: str) -> None:
     """Two suspects never run at once, whichever way they are claimed, and other events run meanwhile."""
     await admitted(server, 60)
     await claimed(server, token="of a worker that dies", count=5)
@@ -109,7 +109,7 @@ async def test_suspects_are_run_one_at_a_time_also_beside_others(server: Server,
     assert not await server.exists(keys.LEASES, keys.CRASHES)
 
 
-async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Server, redis_url: str) -> None:
+async def test_each_run_has_a_task_and_context_variables_of_its_own(server: RedisClient, redis_url: str) -> None:
     """Libraries keep time limits and sessions by task, so each run has one, even if it ends in its first step."""
     await admitted(server, 12)
     tasks: list[asyncio.Task[Any] | None] = []
@@ -127,7 +127,7 @@ async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Serv
 
 
 async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody renewed them while the loop was blocked: they are released, and claimed again without a crash."""
     await admitted(server, 8)
@@ -159,7 +159,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
 
 
 async def test_a_fault_while_settling_frees_the_places_of_the_batch(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker does not stand still with no place left: the other events run, and then that of the fault."""
     await admitted(server, 3)
@@ -185,12 +185,12 @@ async def _faulty(original: Any, faults: list[RuntimeError], *arguments: Any, **
     return await original(*arguments, **options)
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
 async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its_own_settlement(
-    server: Server, redis_url: str
+    server: RedisClient, redis_url: str
 ) -> None:
     """Its place is free before the claimed jobs start: otherwise it would be taken for still running."""
     (job,) = await admitted(server, 1)
@@ -215,7 +215,7 @@ async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its
 
 
 async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_released(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for those leases, what was settled is settled once, and no crash is counted."""
     await admitted(server, 8)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from broker import keys, queue
-from broker.ledger import audit
+from broker.audit import audit
 from broker.queue import Claims
-from broker.redis.client import Server
 from konvox.events import Event
 from tests.support.events import LEASE_MS, admitted, claimed, make_due
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient
 from tests.support.workers import dispatcher_of, handler, running, until
 from worker.running import watchdog
 from worker.running.once import OnceBlocks
@@ -35,11 +35,11 @@ def blocking_until(condition: threading.Event) -> None:
     assert condition.wait(20)
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
-async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_blocks_the_loop_is_named(server: RedisClient, redis_url: str) -> None:
     """The log shows handler, event and stack, after double the time each; it is one block, and the event runs once."""
     (job,) = await admitted(server, 1)
     runs: list[str] = []
@@ -64,7 +64,7 @@ async def test_a_handler_that_blocks_the_loop_is_named(server: Server, redis_url
     assert runs == [job.record.id]
 
 
-async def test_among_several_handlers_the_one_that_blocks_is_named(server: Server, redis_url: str) -> None:
+async def test_among_several_handlers_the_one_that_blocks_is_named(server: RedisClient, redis_url: str) -> None:
     """The handler is found whether its predicate blocks, or something deep below it."""
     await admitted(server, 1)
 
@@ -88,7 +88,7 @@ async def test_among_several_handlers_the_one_that_blocks_is_named(server: Serve
     assert [line["handler"] for line in log.of("loop.blocked")][:2] == ["wary", "deep"]
 
 
-async def test_a_handler_that_blocks_in_a_task_of_its_own_is_unknown(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_blocks_in_a_task_of_its_own_is_unknown(server: RedisClient, redis_url: str) -> None:
     """The block is logged with its stack, but with no handler: whose task it is cannot be known."""
     await admitted(server, 1)
 
@@ -107,7 +107,7 @@ async def test_a_handler_that_blocks_in_a_task_of_its_own_is_unknown(server: Ser
     assert "in careless" in line["stack"]
 
 
-async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: Server, redis_url: str) -> None:
+async def test_what_runs_in_a_thread_or_waits_blocks_nothing(server: RedisClient, redis_url: str) -> None:
     """A handler in a thread, or one that awaits, may take long without a warning."""
     await admitted(server, 1)
 
@@ -168,7 +168,7 @@ class Blocked:
 
 
 async def test_a_handler_that_blocks_for_ever_costs_the_worker_and_no_other_event(
-    server: Server, redis_url: str
+    server: RedisClient, redis_url: str
 ) -> None:
     """After its own time limit and a lease the process ends: only its own event counts as having crashed it."""
     jobs = await admitted(server, 3)
@@ -186,7 +186,9 @@ async def test_a_handler_that_blocks_for_ever_costs_the_worker_and_no_other_even
     assert crashes == {jobs[0].id: 1, jobs[1].id: 0, jobs[2].id: 0}
 
 
-async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(server: Server, redis_url: str) -> None:
+async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(
+    server: RedisClient, redis_url: str
+) -> None:
     """Nothing is released, because any event may be guilty: each runs again by itself, as a suspect."""
     await admitted(server, 2)
     claims = (await claimed(server, token="a")).jobs
@@ -201,7 +203,7 @@ async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(se
     assert await server.hlen(keys.LEASES) == 2
 
 
-async def test_without_redis_the_worker_is_aborted_all_the_same(server: Server) -> None:
+async def test_without_redis_the_worker_is_aborted_all_the_same(server: RedisClient) -> None:
     """What could not be released runs again when its lease lapses."""
     jobs = await admitted(server, 2)
     claims = (await claimed(server, token="a")).jobs
@@ -212,7 +214,7 @@ async def test_without_redis_the_worker_is_aborted_all_the_same(server: Server) 
     assert log.of("worker.aborted")[0]["released"] == 0
 
 
-async def test_what_is_released_can_run_its_once_blocks_at_once(server: Server, redis_url: str) -> None:
+async def test_what_is_released_can_run_its_once_blocks_at_once(server: RedisClient, redis_url: str) -> None:
     """The keys of `ctx.once` that the aborted worker held are free with the jobs: nobody waits for them to lapse."""
     jobs = await admitted(server, 2)
     blocked = Blocked(redis_url, (await claimed(server, token="a")).jobs)
@@ -224,7 +226,7 @@ async def test_what_is_released_can_run_its_once_blocks_at_once(server: Server, 
     assert not await server.exists(name)
 
 
-async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: Server) -> None:
+async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, server: RedisClient) -> None:
     """Each handler has its own time, and together they may take longer than any of them."""
     jobs = await admitted(server, 8)
     blocked = Blocked(redis_url, [], lease_seconds=0.5)
@@ -280,7 +282,7 @@ async def _no_watchdog() -> bool:
 
 
 async def test_claims_that_waited_behind_a_blocked_loop_are_not_run(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody renewed them meanwhile; they are released, and claimed again without a crash."""
     await admitted(server, 2)

@@ -11,15 +11,15 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.dead_letters import DeadLetter, list_dead_letters, retry
 from broker.event_log import events
-from broker.ledger import audit
 from broker.records import Job
-from broker.redis.client import Server, connect
 from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient, connect
 from tests.support.workers import dispatcher_of, handler, run_burst, running, until
 from worker import runner
 from worker import worker as worker_module
@@ -28,12 +28,12 @@ from worker.running.verdicts import settlement_of
 from worker.worker import HookWorker
 
 
-async def letters(server: Server) -> list[DeadLetter]:
+async def letters(server: RedisClient) -> list[DeadLetter]:
     """All dead letters."""
     return [letter async for letter in list_dead_letters(server)]
 
 
-async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: str) -> None:
+async def test_everything_that_is_queued_is_run_once(server: RedisClient, redis_url: str) -> None:
     """Many more events than places each run once, and then a worker in burst mode ends."""
     jobs = await admitted(server, 700)
     runs: Counter[str] = Counter()
@@ -50,7 +50,7 @@ async def test_everything_that_is_queued_is_run_once(server: Server, redis_url: 
     assert [name async for name in server.scan_iter(f"{keys.JOB_PREFIX}*")] == []
 
 
-async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str) -> None:
+async def test_as_many_run_at_once_as_are_allowed(server: RedisClient, redis_url: str) -> None:
     """Exactly `concurrency` events run at the same time."""
     await admitted(server, 40)
     running_now, most = 0, 0
@@ -68,7 +68,7 @@ async def test_as_many_run_at_once_as_are_allowed(server: Server, redis_url: str
     assert most == 8
 
 
-async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_fails_twice_is_run_three_times(server: RedisClient, redis_url: str) -> None:
     """A handler that fails is run again, and knows which attempt it is."""
     await admitted(server, 1)
     attempts: list[int] = []
@@ -86,7 +86,7 @@ async def test_a_handler_that_fails_twice_is_run_three_times(server: Server, red
     assert (event.state, event.outcomes["fail_twice"]["attempts"]) == ("delivered", 3)
 
 
-async def test_out_of_attempts_it_is_a_dead_letter(server: Server, redis_url: str) -> None:
+async def test_out_of_attempts_it_is_a_dead_letter(server: RedisClient, redis_url: str) -> None:
     """The dead letter holds the last error; once it is retried, the handler has all its attempts again."""
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
@@ -112,7 +112,7 @@ async def test_out_of_attempts_it_is_a_dead_letter(server: Server, redis_url: st
     assert (await audit(server)).balanced
 
 
-async def test_only_the_handler_that_failed_is_run_again(server: Server, redis_url: str) -> None:
+async def test_only_the_handler_that_failed_is_run_again(server: RedisClient, redis_url: str) -> None:
     """What is done stays done; each handler's outcome can be looked up."""
     await admitted(server, 3)
     runs: Counter[str] = Counter()
@@ -144,14 +144,14 @@ async def test_only_the_handler_that_failed_is_run_again(server: Server, redis_u
         assert states == {"steady": "done", "flaky": "done", "dropping": "dropped", "hopeless": "dead"}
 
 
-async def test_an_event_that_nobody_wants_is_delivered(server: Server, redis_url: str) -> None:
+async def test_an_event_that_nobody_wants_is_delivered(server: RedisClient, redis_url: str) -> None:
     """An event that no handler matches is settled, and not kept."""
     await admitted(server, 2)
     await run_burst(redis_url)
     assert (await audit(server)).delivered == 2
 
 
-async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -> None:
+async def test_a_replay_runs_again_and_says_so(server: RedisClient, redis_url: str) -> None:
     """A replay has the id of the event, which systems downstream use as idempotency key."""
     (job,) = await admitted(server, 1)
     seen: list[tuple[str, bool]] = []
@@ -167,7 +167,7 @@ async def test_a_replay_runs_again_and_says_so(server: Server, redis_url: str) -
     assert (ledger.accepted, ledger.delivered) == (2, 2)
 
 
-async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) -> None:
+async def test_what_cannot_be_read_is_put_aside(server: RedisClient, redis_url: str) -> None:
     """A job that was removed, and one that is none of ours, become dead letters, and the others are run."""
     jobs = await admitted(server, 3)
     await server.delete(keys.job_key(jobs[0].id))
@@ -187,7 +187,7 @@ async def test_what_cannot_be_read_is_put_aside(server: Server, redis_url: str) 
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (1, 2, True)
 
 
-async def test_a_handler_that_was_renamed_is_waited_for(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_was_renamed_is_waited_for(server: RedisClient, redis_url: str) -> None:
     """The retries of a handler that is not loaded fail until it is back."""
     await admitted(server, 1)
     ran: list[int] = []
@@ -208,11 +208,11 @@ async def test_a_handler_that_was_renamed_is_waited_for(server: Server, redis_ur
     assert (await audit(server)).delivered == 1
 
 
-async def _has_job(server: Server, job_id: str) -> bool:
+async def _has_job(server: RedisClient, job_id: str) -> bool:
     return bool(await server.exists(keys.job_key(job_id)))
 
 
-async def test_retry_waits_as_long_as_it_asks_for(server: Server, redis_url: str) -> None:
+async def test_retry_waits_as_long_as_it_asks_for(server: RedisClient, redis_url: str) -> None:
     """The wait of `Retry` is kept by the server's clock."""
     await admitted(server, 1)
 
@@ -227,7 +227,7 @@ async def test_retry_waits_as_long_as_it_asks_for(server: Server, redis_url: str
 
 
 async def test_an_admission_wakes_an_idle_worker(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not wait for its next look, which would come too late for this test."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
@@ -243,13 +243,13 @@ async def test_an_admission_wakes_an_idle_worker(
             await ran.wait()
 
 
-async def _is_idle(server: Server) -> bool:
+async def _is_idle(server: RedisClient) -> bool:
     """Whether a worker listens, and has looked at the empty queue."""
     listeners = dict(await server.pubsub_numsub(keys.WAKE_CHANNEL))[keys.WAKE_CHANNEL.encode()]
     return bool(listeners == 1 and await server.exists(f"{keys.QUEUE}:health-check"))
 
 
-async def test_without_a_wake_up_the_worker_looks_by_itself(server: Server, redis_url: str) -> None:
+async def test_without_a_wake_up_the_worker_looks_by_itself(server: RedisClient, redis_url: str) -> None:
     """A message that is lost costs time, not the event."""
     ran = asyncio.Event()
 
@@ -265,7 +265,7 @@ async def test_without_a_wake_up_the_worker_looks_by_itself(server: Server, redi
             await ran.wait()
 
 
-async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url: str) -> None:
+async def test_a_delayed_job_is_run_when_it_falls_due(server: RedisClient, redis_url: str) -> None:
     """A worker looks when a delay ends, because nobody publishes that moment."""
     await admitted(server, 1)
     attempts: list[int] = []
@@ -279,7 +279,9 @@ async def test_a_delayed_job_is_run_when_it_falls_due(server: Server, redis_url:
     assert attempts == [1, 2]
 
 
-async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_holds_up_nobody(
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The event of the fault is left to its lease, and frees its place: the others are delivered."""
     jobs = await admitted(server, 3)
     original = settlement_of
@@ -296,11 +298,11 @@ async def test_a_fault_of_ours_holds_up_nobody(server: Server, redis_url: str, m
     assert (await audit(server)).balanced
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
-async def test_threads_that_hang_take_no_place(server: Server, redis_url: str) -> None:
+async def test_threads_that_hang_take_no_place(server: RedisClient, redis_url: str) -> None:
     """Handlers that hang in threads are abandoned and counted, and others run in threads as before."""
     hanging, fine = await admitted(server, 6, "test.hangs"), await admitted(server, 6, "test.fine")
     let_go = threading.Event()

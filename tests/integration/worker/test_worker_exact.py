@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from broker import keys, queue
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from handlers import Retry
 from konvox.events import ContactReplied, Event
 from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker import worker as worker_module
@@ -28,18 +29,18 @@ from worker.running.verdicts import CRASH_LIMIT
 HOUR_SECONDS = 3600
 
 
-async def _holds(server: Server, job_id: str) -> bool:
+async def _holds(server: RedisClient, job_id: str) -> bool:
     return bool(await server.exists(keys.job_key(job_id)))
 
 
-async def _crash(server: Server, job_id: str) -> None:
+async def _crash(server: RedisClient, job_id: str) -> None:
     """A worker takes the job and dies, and its lease lapses."""
     await make_due(server, [job_id])
     assert await queue.lease(server, job_id, token="of a worker that dies", lease_ms=LEASE_MS)
     await make_due(server, [job_id])
 
 
-async def test_crashes_shutdowns_and_failures_are_counted_apart(server: Server, redis_url: str) -> None:
+async def test_crashes_shutdowns_and_failures_are_counted_apart(server: RedisClient, redis_url: str) -> None:
     """Two crashes and two deploys between two failures: the third of three attempts is still there, and succeeds."""
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
@@ -104,7 +105,7 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
     await close(server)
 
 
-async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: Server, redis_url: str) -> None:
+async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: RedisClient, redis_url: str) -> None:
     """For typed handlers it becomes a dead letter after one attempt, with what does not fit; plain ones are done."""
     misfit = job_of(1, channel="pigeon")
     await server.set(keys.job_key(misfit.id), misfit.to_bytes())
@@ -129,7 +130,7 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: S
 
 @pytest.mark.parametrize("shift_seconds", [-HOUR_SECONDS, HOUR_SECONDS])
 async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
-    server: Server, redis_url: str, shift_seconds: int, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, shift_seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a worker whose clock is an hour off leases hold and delays are kept, because Redis' clock decides."""
     true_time, true_time_ns = time.time, time.time_ns
@@ -157,7 +158,7 @@ async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (5, 0, True)
 
 
-async def test_two_workers_race_for_every_event(server: Server, redis_url: str) -> None:
+async def test_two_workers_race_for_every_event(server: RedisClient, redis_url: str) -> None:
     """Two workers that claim, run and settle at the same time run each event once between them."""
     total = 4_000
     jobs = await admitted(server, total)
@@ -176,7 +177,7 @@ async def test_two_workers_race_for_every_event(server: Server, redis_url: str) 
 
 
 async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At its time limit it is abandoned: its attempt has failed, its place is free, and the others are done once."""
     monkeypatch.setattr(inflight, "OVERDUE_SECONDS", 0.05)

@@ -14,13 +14,13 @@ import pytest
 import structlog
 
 from broker import keys, queue
+from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
-from broker.ledger import audit
 from broker.queue import ClaimRequest
-from broker.redis.client import Server, connect_blocking
-from broker.redis.pipelined import Pipe
+from broker.redis.pipelined import PipelinedConnection
 from konvox.events import Event
 from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
+from tests.support.store import RedisClient, connect_blocking
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker.leasing import renewal
 from worker.running.once import OnceBlocks
@@ -31,7 +31,7 @@ LONGER_SECONDS = 1.6
 """Longer than the lease."""
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
@@ -60,7 +60,7 @@ def worker_in_a_thread(redis_url: str, *handlers: Any, **config: Any) -> Iterato
 
 
 @pytest.mark.parametrize("blocks", [False, True], ids=["awaits", "blocks the loop"])
-async def test_a_handler_slower_than_the_lease_runs_once(server: Server, redis_url: str, blocks: bool) -> None:
+async def test_a_handler_slower_than_the_lease_runs_once(server: RedisClient, redis_url: str, blocks: bool) -> None:
     """A thread renews its lease, and another worker that looks for work all the time gets none."""
     await admitted(server, 1)
     runs: list[str] = []
@@ -82,7 +82,7 @@ async def test_a_handler_slower_than_the_lease_runs_once(server: Server, redis_u
     assert not await server.exists(keys.CRASHES)
 
 
-async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, redis_url: str) -> None:
+async def test_the_loop_blocked_from_the_start_is_no_second_run(server: RedisClient, redis_url: str) -> None:
     """The lease is renewed by a thread, so another worker that looks after it would have ended gets nothing."""
     runs: list[str] = []
 
@@ -97,10 +97,10 @@ async def test_the_loop_blocked_from_the_start_is_no_second_run(server: Server, 
     assert len(runs) == 1
 
 
-async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Server, redis_url: str) -> None:
+async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: RedisClient, redis_url: str) -> None:
     """The event runs again without a wake-up, and counts a crash but no attempt."""
     await admitted(server, 1)
-    await queue.claim(Pipe(server), ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
+    await queue.claim(PipelinedConnection(server), ClaimRequest(1, 300, "of a worker that dies", suspect_wanted=True))
     attempts: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
@@ -114,7 +114,7 @@ async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Serv
     assert (ledger.delivered, ledger.balanced) == (1, True)
 
 
-async def test_a_run_whose_lease_was_lost_does_not_count(server: Server, redis_url: str) -> None:
+async def test_a_run_whose_lease_was_lost_does_not_count(server: RedisClient, redis_url: str) -> None:
     """Another worker has claimed the job and settles it, and the log tells that both ran."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
@@ -140,7 +140,7 @@ async def _has_logged(lines: list[Any], event: str) -> bool:
     return any(line["event"] == event for line in lines)
 
 
-async def test_a_lost_lease_is_logged(server: Server, redis_url: str) -> None:
+async def test_a_lost_lease_is_logged(server: RedisClient, redis_url: str) -> None:
     """The thread that renews logs it while the handler still runs."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
@@ -195,7 +195,7 @@ def test_the_renewal_asks_nothing_while_nothing_is_in_flight(redis_url: str) -> 
         assert "cmdstat_evalsha" not in blocking.info("commandstats")
 
 
-async def crash_with(server: Server, job_ids: set[str]) -> None:
+async def crash_with(server: RedisClient, job_ids: set[str]) -> None:
     """A worker takes these jobs and dies, which whoever takes them next will notice."""
     for job_id in job_ids:
         await make_due(server, [job_id])
@@ -203,7 +203,7 @@ async def crash_with(server: Server, job_ids: set[str]) -> None:
     await make_due(server, job_ids)
 
 
-async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, redis_url: str) -> None:
+async def test_poison_is_put_aside_and_innocents_are_delivered(server: RedisClient, redis_url: str) -> None:
     """What ran beside it in the worker that died is suspected and run alone, but not blamed."""
     jobs = await admitted(server, 10)
     poison = jobs[3].id
@@ -237,7 +237,7 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: Server, r
 
 
 @pytest.mark.parametrize("burst", [True, False])
-async def test_suspects_follow_one_another_at_once(server: Server, redis_url: str, burst: bool) -> None:
+async def test_suspects_follow_one_another_at_once(server: RedisClient, redis_url: str, burst: bool) -> None:
     """A hundred events that a killed worker had in flight run one by one, and all within a moment."""
     await admitted(server, 100)
     await claimed(server, token="of a worker that dies")
@@ -256,7 +256,7 @@ async def test_suspects_follow_one_another_at_once(server: Server, redis_url: st
     assert (ledger.delivered, ledger.balanced) == (100, True)
 
 
-async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url: str) -> None:
+async def test_fresh_events_do_not_wait_for_a_suspect(server: RedisClient, redis_url: str) -> None:
     """A suspect takes one place, however long it runs."""
     jobs = await admitted(server, 20)
     suspects = {job.id for job in jobs[:3]}
@@ -276,7 +276,7 @@ async def test_fresh_events_do_not_wait_for_a_suspect(server: Server, redis_url:
         await until(lambda: _delivered(server, 20))
 
 
-async def test_two_workers_share_the_work(server: Server, redis_url: str) -> None:
+async def test_two_workers_share_the_work(server: RedisClient, redis_url: str) -> None:
     """Each event is run by one of two workers."""
     jobs = await admitted(server, 300)
     runs: Counter[str] = Counter()

@@ -13,12 +13,13 @@ from redis.exceptions import RedisError
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.records import Job
-from broker.redis.client import Server, close, connect, connect_blocking
+from broker.redis.client import close
 from handlers import Context, Retry
 from handlers.registry import Handler
 from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted
+from tests.support.store import RedisClient, connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
 from worker.running.once import OnceBlocks, OnceGate
@@ -27,7 +28,7 @@ LEASE_MS, DONE_MS = 60_000, 3_600_000
 
 
 def gate(
-    server: Server, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
+    server: RedisClient, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
 ) -> OnceGate:
     """The gate of a handler for an event, in a worker of its own unless told otherwise."""
     return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, ttl_ms=DONE_MS)
@@ -39,14 +40,14 @@ async def enter(once: OnceGate, key: str = "crm") -> bool:
         return first
 
 
-async def test_only_the_first_is_first(server: Server) -> None:
+async def test_only_the_first_is_first(server: RedisClient) -> None:
     """Only the first run enters the block, also of several workers; that is remembered, but not for ever."""
     assert await enter(gate(server))
     assert not await enter(gate(server))
     assert DONE_MS - 60_000 < await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
 
 
-async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> None:
+async def test_keys_are_those_of_one_handler_for_one_event(server: RedisClient) -> None:
     """Other handlers, events and names have keys of their own."""
     gates = [gate(server), gate(server, event_id="evt_2"), gate(server, name="mine.other")]
     assert [await enter(once) for once in gates] == [True] * 3
@@ -54,7 +55,7 @@ async def test_keys_are_those_of_one_handler_for_one_event(server: Server) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
-async def test_a_failure_releases_the_key(server: Server, error: type[BaseException]) -> None:
+async def test_a_failure_releases_the_key(server: RedisClient, error: type[BaseException]) -> None:
     """A block that raises releases its key, and the retry does what was not done."""
 
     async def fail() -> None:
@@ -67,7 +68,7 @@ async def test_a_failure_releases_the_key(server: Server, error: type[BaseExcept
     assert await enter(gate(server))
 
 
-async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
+async def test_a_failure_of_the_second_releases_nothing(server: RedisClient) -> None:
     """A failure of a run that was not the first leaves the effect remembered."""
     assert await enter(gate(server))
     with pytest.raises(ValueError, match="later"):
@@ -76,7 +77,7 @@ async def test_a_failure_of_the_second_releases_nothing(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_a_second_run_during_the_block_is_retried(server: Server) -> None:
+async def test_a_second_run_during_the_block_is_retried(server: RedisClient) -> None:
     """It cannot know whether the first will finish, so it comes back when the key would lapse at the latest."""
     async with gate(server)("crm") as first:
         assert first
@@ -86,7 +87,7 @@ async def test_a_second_run_during_the_block_is_retried(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -> None:
+async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: RedisClient) -> None:
     """The key lapses, and the next run does the effect."""
     name = keys.once_key("evt_1", "mine.tell", "crm")
     block = gate(server)("crm")
@@ -96,7 +97,7 @@ async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: Server) -
     assert await enter(gate(server))
 
 
-async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str) -> None:
+async def test_a_key_is_kept_while_its_block_runs(server: RedisClient, redis_url: str) -> None:
     """The key is kept as long as the leases of the jobs, and no longer: a run after a crash must not find it taken."""
     blocks = OnceBlocks(lease_ms=1000)
     name = keys.once_key("evt_1", "mine.tell", "crm")
@@ -111,7 +112,7 @@ async def test_a_key_is_kept_while_its_block_runs(server: Server, redis_url: str
     assert await server.pttl(name) > DONE_MS - 60_000
 
 
-async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, redis_url: str) -> None:
+async def test_a_renewal_that_comes_too_late_shortens_nothing(server: RedisClient, redis_url: str) -> None:
     """A renewal that began while the block ran does not shorten how long the effect is remembered."""
     blocks = OnceBlocks(lease_ms=1000)
     name = keys.once_key("evt_1", "mine.tell", "crm")
@@ -122,7 +123,7 @@ async def test_a_renewal_that_comes_too_late_shortens_nothing(server: Server, re
         assert await server.pttl(name) > DONE_MS - 60_000
 
 
-async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
+async def test_a_new_key_ends_with_the_leases(server: RedisClient) -> None:
     """A key that is taken long after the last renewal lapses no later than the job's lease."""
     blocks = OnceBlocks(lease_ms=60_000)
     blocks._renewed_at -= 20
@@ -130,7 +131,7 @@ async def test_a_new_key_ends_with_the_leases(server: Server) -> None:
         assert await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= 40_000
 
 
-async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
+async def test_a_key_that_was_lost_is_not_released(server: RedisClient) -> None:
     """A worker that was suspended for longer than the lease leaves alone a key that is another run's by now."""
     name = keys.once_key("evt_1", "mine.tell", "crm")
     blocks = OnceBlocks(LEASE_MS)
@@ -145,7 +146,7 @@ async def test_a_key_that_was_lost_is_not_released(server: Server) -> None:
     assert not await enter(gate(server))
 
 
-async def test_a_block_that_the_process_ends_in_is_released(server: Server, redis_url: str) -> None:
+async def test_a_block_that_the_process_ends_in_is_released(server: RedisClient, redis_url: str) -> None:
     """The loop releases it when the process ends in order, and the watchdog where the loop is blocked."""
     blocks = OnceBlocks(LEASE_MS)
     left = gate(server, blocks)("crm")
@@ -161,7 +162,7 @@ async def test_a_block_that_the_process_ends_in_is_released(server: Server, redi
         await block.__aexit__(None, None, None)
 
 
-async def test_of_many_at_once_one_is_first(server: Server) -> None:
+async def test_of_many_at_once_one_is_first(server: RedisClient) -> None:
     """Of many runs at once one does the effect, and the others come back later."""
     let_go = asyncio.Event()
 
@@ -179,7 +180,7 @@ async def test_of_many_at_once_one_is_first(server: Server) -> None:
     assert sorted(await asyncio.gather(*runs)) == ["first"] + ["later"] * 19
 
 
-async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, redis_url: str) -> None:
+async def test_over_attempts_and_replays_an_effect_happens_once(server: RedisClient, redis_url: str) -> None:
     """The effect happens once although the handler runs three times."""
     (job,) = await admitted(server, 1)
     effects: list[int] = []
@@ -203,7 +204,7 @@ async def test_over_attempts_and_replays_an_effect_happens_once(server: Server, 
     assert effects == [1]
 
 
-async def test_a_block_longer_than_the_lease_keeps_its_key(server: Server, redis_url: str) -> None:
+async def test_a_block_longer_than_the_lease_keeps_its_key(server: RedisClient, redis_url: str) -> None:
     """The thread that renews the worker's leases renews the keys of its blocks: no other run gets into the block."""
     await admitted(server, 1)
     blocks, kept = OnceBlocks(1000), asyncio.Event()
@@ -224,7 +225,7 @@ async def test_a_block_longer_than_the_lease_keeps_its_key(server: Server, redis
             await kept.wait()
 
 
-async def _is_renewed(server: Server, name: str) -> bool:
+async def _is_renewed(server: RedisClient, name: str) -> bool:
     left_ms = await server.pttl(name)
     assert left_ms > 0, "the key has lapsed"
     return bool(left_ms > 500)

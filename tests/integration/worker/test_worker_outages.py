@@ -12,12 +12,13 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
-from broker.redis.client import Server, close, connect
+from broker.audit import audit
+from broker.redis.client import close
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
 from tests.support.logwatch import watching
 from tests.support.refusals import Refusal, cannot_save, lacks_its_master, lacks_replicas
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
 from worker.leasing import renewal
@@ -27,14 +28,14 @@ BACK_SECONDS = 5.0
 
 
 @pytest.fixture
-async def own(own_valkey: ValkeyServer) -> AsyncIterator[Server]:
+async def own(own_valkey: ValkeyServer) -> AsyncIterator[RedisClient]:
     """A connection to the Valkey that is to be broken."""
     server = connect(own_valkey.url())
     yield server
     await close(server)
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
@@ -46,7 +47,7 @@ async def _ready(worker: Any) -> bool:
     return bool(worker.ready)
 
 
-async def test_the_worker_survives_a_restart_of_redis(own: Server, own_valkey: ValkeyServer) -> None:
+async def test_the_worker_survives_a_restart_of_redis(own: RedisClient, own_valkey: ValkeyServer) -> None:
     """After Redis was killed and started again, the events are still there, and are run."""
     async with running(own_valkey.url(), handler(_nothing)) as worker:
         await admitted(own, 1)
@@ -64,7 +65,7 @@ async def _nothing(event: Event, ctx: Any) -> None:
     pass
 
 
-async def test_what_ended_during_an_outage_is_written_afterwards(own: Server, own_valkey: ValkeyServer) -> None:
+async def test_what_ended_during_an_outage_is_written_afterwards(own: RedisClient, own_valkey: ValkeyServer) -> None:
     """A handler that ended during an outage is settled when Redis is back, and not run again."""
     await admitted(own, 5)
     runs: Counter[str] = Counter()
@@ -87,7 +88,7 @@ async def test_what_ended_during_an_outage_is_written_afterwards(own: Server, ow
 
 
 async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
-    own: Server, own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+    own: RedisClient, own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The leases of what still runs have lapsed: its own worker claims those jobs again first, without a crash."""
     monkeypatch.setattr(renewal, "RENEWALS_PER_LEASE", 0.01)  # the renewal does not happen to come first
@@ -112,7 +113,7 @@ async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
     assert set(runs.values()) == {1}
 
 
-async def test_claims_whose_answer_never_came_are_released(own: Server, own_valkey: ValkeyServer) -> None:
+async def test_claims_whose_answer_never_came_are_released(own: RedisClient, own_valkey: ValkeyServer) -> None:
     """A server that hung carries out what it was sent: nobody waits for those leases, and no crash is counted."""
     assert own_valkey.process is not None
     jobs = await admitted(own, 50)
@@ -134,11 +135,11 @@ async def test_claims_whose_answer_never_came_are_released(own: Server, own_valk
     assert runs == Counter({job.record.id: 1 for job in jobs})
 
 
-async def _has_looked(server: Server) -> bool:
+async def _has_looked(server: RedisClient) -> bool:
     return bool(await server.exists(f"{keys.QUEUE}:health-check"))
 
 
-async def test_scripts_that_were_flushed_are_loaded_again(server: Server, redis_url: str) -> None:
+async def test_scripts_that_were_flushed_are_loaded_again(server: RedisClient, redis_url: str) -> None:
     """The worker keeps going if the server forgets its scripts at any step."""
     await admitted(server, 20)
 
@@ -152,7 +153,7 @@ async def test_scripts_that_were_flushed_are_loaded_again(server: Server, redis_
     assert (await audit(server)).delivered == 20
 
 
-async def test_a_full_redis_is_drained(own: Server, own_valkey: ValkeyServer) -> None:
+async def test_a_full_redis_is_drained(own: RedisClient, own_valkey: ValkeyServer) -> None:
     """The worker settles events while Redis is full, because only that makes room."""
     await admitted(own, 100)
     used = (await own.info("memory"))["used_memory"]
@@ -162,7 +163,7 @@ async def test_a_full_redis_is_drained(own: Server, own_valkey: ValkeyServer) ->
     assert (ledger.delivered, ledger.balanced) == (100, True)
 
 
-async def test_a_read_only_redis_is_waited_for(own: Server, own_valkey: ValkeyServer) -> None:
+async def test_a_read_only_redis_is_waited_for(own: RedisClient, own_valkey: ValkeyServer) -> None:
     """The worker waits for a server that is read-only, as during a failover."""
     await admitted(own, 1)
     await own.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -178,7 +179,7 @@ async def test_a_read_only_redis_is_waited_for(own: Server, own_valkey: ValkeySe
     [(cannot_save, "MISCONF"), (lacks_replicas, "NOREPLICAS"), (lacks_its_master, "READONLY")],
 )
 async def test_a_redis_that_takes_no_writes_is_waited_for(
-    own: Server, own_valkey: ValkeyServer, refusal: Refusal, code: str
+    own: RedisClient, own_valkey: ValkeyServer, refusal: Refusal, code: str
 ) -> None:
     """The log has one line when it begins to refuse, with what to do about it, and one when that is over."""
     with watching() as log:

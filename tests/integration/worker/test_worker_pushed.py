@@ -10,26 +10,26 @@ import pytest
 
 from broker import keys, queue
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
-from broker.redis.client import Server
+from broker.audit import audit
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
+from tests.support.store import RedisClient
 from tests.support.workers import handler, running, until
 from worker import worker as worker_module
 from worker.leasing import notifications
 
 
-async def _stands(server: Server) -> bool:
+async def _stands(server: RedisClient) -> bool:
     """Whether the claim of a worker stands."""
     return bool(await server.exists(keys.IDLE))
 
 
-async def _delivered(server: Server, count: int) -> bool:
+async def _delivered(server: RedisClient, count: int) -> bool:
     return (await audit(server)).delivered == count
 
 
 async def test_an_idle_worker_runs_what_is_pushed(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It runs without a claim of the worker's own, and a claim stands again when it is settled."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
@@ -49,7 +49,7 @@ async def test_an_idle_worker_runs_what_is_pushed(
     assert (ledger.delivered, ledger.balanced) == (3, True)
 
 
-async def test_a_busy_worker_has_no_standing_claim(server: Server, redis_url: str) -> None:
+async def test_a_busy_worker_has_no_standing_claim(server: RedisClient, redis_url: str) -> None:
     """A handler that blocks the loop would keep a push waiting; what comes meanwhile is claimed."""
     entered, let_go = asyncio.Event(), asyncio.Event()
     stood: list[bool] = []
@@ -74,7 +74,7 @@ async def _has(found: list[bool], count: int) -> bool:
     return len(found) == count
 
 
-async def test_a_worker_that_stops_withdraws_its_claim(server: Server, redis_url: str) -> None:
+async def test_a_worker_that_stops_withdraws_its_claim(server: RedisClient, redis_url: str) -> None:
     """What comes afterwards is for others, at once and without a crash."""
 
     async def note(event: Event, ctx: Any) -> None:
@@ -87,7 +87,7 @@ async def test_a_worker_that_stops_withdraws_its_claim(server: Server, redis_url
     assert not await server.exists(keys.LEASES)
 
 
-async def lose_a_push(server: Server) -> str:
+async def lose_a_push(server: RedisClient) -> str:
     """Do as an admission does for the worker whose claim stands, but for the message. Returns the worker's name."""
     ((worker, standing),) = (await server.hgetall(keys.IDLE)).items()
     job = job_of(0)
@@ -101,7 +101,7 @@ async def lose_a_push(server: Server) -> str:
 
 
 async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event runs at once and without a crash, and does not wait for its lease to lapse."""
     monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
@@ -123,11 +123,11 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     assert crashes == [0]
 
 
-async def _channels_of(server: Server) -> str:
+async def _channels_of(server: RedisClient) -> str:
     return " ".join(channel.decode() for channel in await server.pubsub_channels(keys.PUSH_PREFIX + "*"))
 
 
-async def test_more_than_there_are_places_for_is_released(server: Server, redis_url: str) -> None:
+async def test_more_than_there_are_places_for_is_released(server: RedisClient, redis_url: str) -> None:
     """What is pushed beyond the places is neither lost nor run at once; it runs when there is a place."""
     most, running_now = 0, 0
 
@@ -152,7 +152,7 @@ async def test_more_than_there_are_places_for_is_released(server: Server, redis_
 
 
 async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the worker claims again, it releases what may have been pushed meanwhile: that runs without a crash."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
@@ -174,7 +174,7 @@ async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
 
 
 async def test_a_job_that_is_released_wakes_an_idle_worker(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It runs at once elsewhere, and not at the next look of an idle worker."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)

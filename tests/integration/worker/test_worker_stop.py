@@ -11,11 +11,12 @@ import pytest
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
-from broker.ledger import audit
+from broker.audit import audit
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of, queued_ids
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, worker_of
 from worker import worker as worker_module
@@ -41,7 +42,7 @@ class AccountPolicy:
         self.ends.append("done")
 
 
-async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> None:
+async def test_a_running_handler_may_finish(server: RedisClient, redis_url: str) -> None:
     """A worker that was asked to stop finishes what runs, and begins nothing new."""
     await admitted(server, 1)
     gate = AccountPolicy()
@@ -61,7 +62,7 @@ async def test_a_running_handler_may_finish(server: Server, redis_url: str) -> N
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (1, 2, True)
 
 
-async def test_asked_twice_it_stops_at_once(server: Server, redis_url: str) -> None:
+async def test_asked_twice_it_stops_at_once(server: RedisClient, redis_url: str) -> None:
     """What ran is due again at once with its attempt and without a crash, and the next worker runs it."""
     await admitted(server, 3)
     gate = AccountPolicy()
@@ -80,7 +81,7 @@ async def test_asked_twice_it_stops_at_once(server: Server, redis_url: str) -> N
     assert {Job.from_bytes(claim.payload or b"").attempt for claim in claims} == {1}
 
 
-async def test_ten_deploys_use_up_no_attempt(server: Server, redis_url: str) -> None:
+async def test_ten_deploys_use_up_no_attempt(server: RedisClient, redis_url: str) -> None:
     """A handler with a single attempt survives them all."""
     await admitted(server, 1)
     for _ in range(10):
@@ -103,7 +104,7 @@ async def test_ten_deploys_use_up_no_attempt(server: Server, redis_url: str) -> 
     assert (ledger.delivered, ledger.dead_letters, ledger.balanced) == (1, 0, True)
 
 
-async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_url: str) -> None:
+async def test_a_handler_that_takes_too_long_is_released(server: RedisClient, redis_url: str) -> None:
     """After `stop_seconds` its event is due again; a plain handler keeps running, and nobody waits for it."""
     await admitted(server, 1)
     entered, let_go = asyncio.Event(), threading.Event()
@@ -121,7 +122,7 @@ async def test_a_handler_that_takes_too_long_is_released(server: Server, redis_u
 
 
 async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
-    server: Server, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its event and its `ctx.once` key are released like the others, although it still runs."""
     monkeypatch.setattr(worker_module, "CANCELLED_SECONDS", 0.05)

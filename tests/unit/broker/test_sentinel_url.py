@@ -1,4 +1,4 @@
-"""URLs of Sentinel: what they say, what is wrong with them, and whom to believe."""
+"""URLs of Sentinel: what they say, what is wrong with them, and which sentinel is believed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def state(host: str, *, epoch: int, flags: str = "master") -> State:
 
 
 def test_everything_in_a_url_is_read() -> None:
-    """Several sentinels, IPv6 and the usual port among them; credentials of both; a database; TLS."""
+    """A URL may name several sentinels, IPv6 addresses, ports, credentials of both, a database, and TLS."""
     url = (
         "rediss+sentinel://me:p%2Fw@s1:1,[::1]:2,10.0.0.3/my-master.1/4"
         "?sentinel_username=it&sentinel_password=a+b%26c&ssl_ca_certs=/ca.pem&ssl_check_hostname=false"
@@ -42,14 +42,14 @@ def test_everything_in_a_url_is_read() -> None:
 
 
 def test_little_is_enough() -> None:
-    """One sentinel and the master's name; a slash at the end does no harm."""
+    """One sentinel and the master's name are enough, and a slash at the end does no harm."""
     for url in ("redis+sentinel://s1/events", "redis+sentinel://s1/events/"):
         assert parse_sentinel_url(url) == SentinelAddress((("s1", 26379),), "events")
     assert parse_sentinel_url("rediss+sentinel://s1/events").tls == {}
 
 
 def test_the_example_is_right() -> None:
-    """What the messages show as right can be read."""
+    """The example in the messages can be read."""
     assert parse_sentinel_url(EXAMPLE).master == "mymaster"
 
 
@@ -60,7 +60,7 @@ def test_the_example_is_right() -> None:
     database=st.integers(0, 99),
 )
 def test_whatever_is_percent_encoded_is_read_back(user: str, password: str, of_sentinels: str, database: int) -> None:
-    """Every user and password can be written, and neither is in the representation."""
+    """Every user and password can be written in a URL, and neither is in the representation."""
     secrets = [quote(text, safe="") for text in (user, password, of_sentinels)]
     url = f"redis+sentinel://{secrets[0]}:{secrets[1]}@s1,s2:7/m/{database}?sentinel_password={secrets[2]}"
     address = parse_sentinel_url(url)
@@ -93,14 +93,14 @@ def test_whatever_is_percent_encoded_is_read_back(user: str, password: str, of_s
     ],
 )
 def test_what_is_wrong_is_explained(rest: str, fault: str) -> None:
-    """Each fault says what would be right."""
+    """Each error says what would be right."""
     with pytest.raises(ValueError, match=fault):
         parse_sentinel_url(f"redis+sentinel://{rest}")
 
 
 @given(st.text(max_size=60).map("qz{}zq".format))
 def test_no_fault_quotes_the_url(text: str) -> None:
-    """Any text is read, or refused in our own words."""
+    """Any text is read, or refused without quoting it."""
     for url in (f"redis+sentinel://{text}", f"redis+sentinel://s1/m?{text}", f"redis+sentinel://s1/{text}"):
         assert text not in _fault_of(url)
 
@@ -114,21 +114,21 @@ def _fault_of(url: str) -> str:
 
 
 def test_only_its_own_schemes_are_of_sentinel() -> None:
-    """Everything else is left to redis-py."""
+    """Only the two schemes of Sentinel are ours, and all other URLs are left to redis-py."""
     assert all(map(is_sentinel_url, ("redis+sentinel://s1", "REDISS+SENTINEL://s1")))
     assert not any(map(is_sentinel_url, ("redis://s1", "rediss://s1", "unix:///sentinel", "redis+sentinel", "")))
 
 
 def test_the_latest_failover_is_believed() -> None:
-    """A sentinel that was cut off, and says so with confidence, is outvoted by one that knows more."""
-    answers = [state("old", epoch=3), state("new", epoch=4), ConnectionError()]
+    """A sentinel that was cut off is outvoted by one that knows of a later failover."""
+    answers: list[State | Exception] = [state("old", epoch=3), state("new", epoch=4), ConnectionError()]
     assert newest_master(THREE, answers) == ("new", 6379)
 
 
 def test_a_master_that_is_down_is_nobody() -> None:
-    """The message tells what each sentinel said."""
+    """If no master is up, the message has the answer of each sentinel."""
     down = state("old", epoch=3, flags="master,s_down,o_down")
-    answers = [down, ResponseError("No such master with that name"), TimeoutError()]
+    answers: list[State | Exception] = [down, ResponseError("No such master with that name"), TimeoutError()]
     with pytest.raises(MasterNotFoundError) as raised:
         newest_master(THREE, answers)
     assert str(raised.value) == (
@@ -139,7 +139,7 @@ def test_a_master_that_is_down_is_nobody() -> None:
 
 @pytest.mark.parametrize("make", [async_pool, blocking_pool])
 def test_over_tls_the_servers_are_spoken_to_likewise(make: Any) -> None:
-    """Where the sentinels' URL says TLS, the master's connections are TLS as well, with the same options."""
+    """With TLS in the URL, the master's connections are TLS as well, with the same options."""
     address = parse_sentinel_url("rediss+sentinel://:pw@s1/events/2?ssl_check_hostname=false")
     connection = make(address).make_connection()
     assert connection.password == "pw"

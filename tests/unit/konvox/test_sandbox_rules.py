@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import orjson
 import pytest
@@ -11,9 +11,17 @@ from konvox import inferred, resources
 from konvox.events import EVENT_MODELS
 from konvox.sandbox import SandboxConfig
 from konvox.sandbox.control import fire_faults, openapi_document
-from konvox.schemes import SCHEMES
+from konvox.schemes import SCHEMES, SchemeName
 
-KEYS = {"full_key": "kvx_live_full", "read_key": "kvx_live_read"}
+
+class Keys(TypedDict):
+    """The two API keys of a sandbox."""
+
+    full_key: str
+    read_key: str
+
+
+KEYS: Keys = {"full_key": "kvx_live_full", "read_key": "kvx_live_read"}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +47,7 @@ def test_a_secret_of_no_use_is_refused_and_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_without_a_secret_nothing_is_signed(scheme: str) -> None:
+def test_without_a_secret_nothing_is_signed(scheme: SchemeName) -> None:
     """Without a secret there is no signature header, as Konvox documents."""
     config = SandboxConfig(**KEYS, signing_scheme=scheme)
     assert config.signature_headers(b"{}", message_id="msg_1", moment=1) == {}

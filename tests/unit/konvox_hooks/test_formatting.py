@@ -42,8 +42,9 @@ def fail_within(depth: int) -> None:
     """Raise some frames further down."""
     if depth:
         fail_within(depth - 1)
+    nothing: dict[str, str] = {}
     try:
-        _ = {}["a"]
+        _ = nothing["a"]
     except KeyError:
         raise ValueError("two\nlines") from None
 

@@ -197,3 +197,41 @@ async def test_the_clock_of_an_idle_connection_starts_with_its_last_answer() -> 
     await owner.group_commit.drain()
     assert not connection.reading
     assert connection.since >= now
+
+
+async def test_a_sender_that_does_not_read_its_answers_is_not_read() -> None:
+    """While answers pile up nothing more is read from the sender, and once they are gone, reading goes on."""
+    _, wire, connection = connect()
+    is_read = []
+    for change in (connection.pause_writing, connection.resume_writing):
+        change()
+        is_read.append(wire.is_read)
+    assert is_read == [False, True]
+
+
+async def test_a_body_is_no_byte_longer_than_announced() -> None:
+    """A line break behind a body belongs to no event: aiohttp gets all of it, and reads the body as announced."""
+    owner, _, connection = connect()
+    connection.data_received(PLAIN[0] + b"\r\n")
+    await owner.group_commit.drain()
+    assert owner.kept == []
+    assert owner.aiohttp.received == PLAIN[0] + b"\r\n"
+
+
+async def test_a_large_request_is_delegated_before_it_is_whole() -> None:
+    """A request whose head and body exceed the bound together is left to aiohttp, although its body alone does not."""
+    owner, _, connection = connect()
+    request = http_request(HOOK, b" " * (MAX_PLAIN_BYTES - 10))
+    connection.data_received(request[:-1])
+    assert owner.aiohttp.received == request[:-1]
+
+
+async def test_what_is_refused_is_counted_once() -> None:
+    """What is not HTTP, a request that is too slow and one that breaks off are each one refused request."""
+    for data, expires in ((b"\x16\x03\x01 hello\r\n\r\n", False), (PLAIN[0][:10], True), (PLAIN[0][:10], False)):
+        owner, _, connection = connect()
+        connection.data_received(data)
+        if expires:
+            connection.expire()
+        connection.connection_lost(None)
+        assert owner.counters.refused == 1

@@ -1,79 +1,145 @@
-"""The frames in which events are spooled: what is intact is found and believed, what is not is neither."""
+"""The frames of a segment: damage costs what it touches, and nothing that a sender writes is taken for a frame."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.spool.frames import (
-    DATA_BYTES,
-    FRAME_BYTES,
-    PAGE_BYTES,
-    Frame,
-    find_frames,
-    frames_of,
-    mark_of,
-    read_frame,
-    whole_events,
-)
+from receiver.spool.frames import HEAD_BYTES, Scan, frame, scan
 from tests.support.events import job_of
 
-LARGE = "x" * (2 * DATA_BYTES + 100)
+FIRST = 5
+PAYLOADS = st.lists(st.text(max_size=80).map(str.encode), min_size=1, max_size=8)
 
 
-@pytest.mark.parametrize("subject", ["hello", "naïve ☃", LARGE])
-def test_an_event_comes_back_as_it_was(subject: str) -> None:
-    """In one frame or in several."""
-    job = job_of(1, subject=subject)
-    frames = [read_frame(image) for image in frames_of(job, first_number=5)]
-    assert [frame.number for frame in frames if frame] == list(range(5, 5 + len(frames)))
-    assert list(whole_events(frame for frame in frames if frame)) == [(4 + len(frames), job.to_bytes())]
+def segment_of(payloads: list[bytes]) -> tuple[bytes, list[int]]:
+    """A segment with these payloads, and where each frame begins, and the last one ends."""
+    frames = [frame(number, payload) for number, payload in enumerate(payloads, FIRST)]
+    return b"".join(frames), [sum(map(len, frames[:count])) for count in range(len(frames) + 1)]
 
 
-def test_a_frame_fits_into_a_page() -> None:
-    """With what SQLite puts beside it, it must lie in one piece: 35 bytes of the page, and 8 for the row."""
-    assert max(map(len, frames_of(job_of(1, subject=LARGE), first_number=1))) == FRAME_BYTES
-    assert FRAME_BYTES + 35 + 8 < PAGE_BYTES
+def untouched(payloads: list[bytes], places: list[int], begin: int, end: int) -> list[tuple[int, bytes]]:
+    """The events whose frames lie wholly outside a stretch of the file."""
+    return [
+        (number, payload)
+        for number, payload, start, stop in zip(
+            range(FIRST, FIRST + len(payloads)), payloads, places, places[1:], strict=False
+        )
+        if stop <= begin or start >= end
+    ]
 
 
-def test_a_mark_is_no_event() -> None:
-    """It says how far a spool is drained, and carries nothing."""
-    mark = read_frame(mark_of(7))
-    assert mark is not None
-    assert (mark.is_mark, mark.number, mark.intact) == (True, 7, True)
-    assert list(whole_events([mark])) == []
+def scan_whole(image: bytes, payloads: list[bytes]) -> Scan:
+    """Read a segment of which it is known where the next one begins."""
+    return scan(image, first=FIRST, before=FIRST + len(payloads))
 
 
-@given(position=st.integers(min_value=0), change=st.integers(min_value=1, max_value=255))
-def test_a_changed_byte_is_noticed(position: int, change: int) -> None:
-    """Wherever in the frame it is."""
-    image = bytearray(frames_of(job_of(1), first_number=1)[0])
-    image[position % len(image)] ^= change
-    frame = read_frame(bytes(image))
-    assert frame is None or not frame.intact
+@given(payloads=PAYLOADS)
+def test_events_come_back_as_they_were(payloads: list[bytes]) -> None:
+    """The numbers, the order and every byte of them are kept, and nothing is called damaged."""
+    image, _ = segment_of(payloads)
+    expected = Scan(list(enumerate(payloads, FIRST)), 0, is_damaged=False)
+    assert scan_whole(image, payloads) == scan(image, first=FIRST, before=None) == expected
 
 
-@given(before=st.binary(max_size=300), between=st.binary(max_size=300), length=st.integers(min_value=0))
-def test_frames_are_found_among_anything(before: bytes, between: bytes, length: int) -> None:
-    """Whole ones between garbage; one that is cut off is not believed."""
-    first, second, third = (frames_of(job_of(number), first_number=number)[0] for number in (1, 2, 3))
-    image = before + first + between + second + third[: length % len(third)]
-    assert [frame.number for _, frame in find_frames(image, before=len(image)) if frame.intact] == [1, 2]
-    found = dict(find_frames(image, before=len(image)))
-    assert found[len(before)] == read_frame(first)
+@given(payloads=PAYLOADS, data=st.data())
+def test_a_changed_byte_costs_the_frame_that_it_is_in(payloads: list[bytes], data: st.DataObject) -> None:
+    """It is noticed wherever it is, in the last segment of a process as well."""
+    image, places = segment_of(payloads)
+    place = data.draw(st.integers(0, len(image) - 1))
+    changed = bytearray(image)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    for found in (scan_whole(bytes(changed), payloads), scan(bytes(changed), first=FIRST, before=None)):
+        assert found.waiting == untouched(payloads, places, place, place + 1)
+        assert found.is_damaged
+    assert scan_whole(bytes(changed), payloads).lost == 1
 
 
-def test_an_offset_belongs_to_one_window() -> None:
-    """A frame that begins at the end of a window is found there and not in the next one too."""
-    image = bytes(100) + frames_of(job_of(1), first_number=1)[0]
-    assert [offset for offset, _ in find_frames(image, before=101)] == [100]
-    assert list(find_frames(image, before=100)) == []
+@given(payloads=PAYLOADS, data=st.data())
+def test_a_zeroed_piece_costs_the_frames_that_it_touches(payloads: list[bytes], data: st.DataObject) -> None:
+    """So does one with anything else in it, and how many are lost is known."""
+    image, places = segment_of(payloads)
+    begin = data.draw(st.integers(0, len(image) - 1))
+    end = data.draw(st.integers(begin + 1, len(image)))
+    filling = data.draw(st.one_of(st.just(bytes(end - begin)), st.binary(min_size=end - begin, max_size=end - begin)))
+    changed = image[:begin] + filling + image[end:]
+    found = scan_whole(changed, payloads)
+    if changed == image:
+        return
+    # A byte that is written over with the same value is not damage.
+    first_change = next(place for place, byte in enumerate(changed) if byte != image[place])
+    last_change = max(place for place, byte in enumerate(changed) if byte != image[place])
+    assert set(found.waiting) >= set(untouched(payloads, places, first_change, last_change + 1))
+    assert set(found.waiting) <= set(enumerate(payloads, FIRST))
+    assert found.is_damaged
+    assert found.lost == len(payloads) - len(found.waiting) > 0
 
 
-@pytest.mark.parametrize("missing", [0, 1, 2])
-def test_an_event_that_lacks_a_part_is_left_out(missing: int) -> None:
-    """The events around it are not."""
-    around = [[Frame(1, 0, 1, b"a")], [Frame(5, 0, 1, b"e")]]
-    broken = [Frame(2 + part, part, 3, b"b") for part in range(3) if part != missing]
-    assert list(whole_events([*around[0], *broken, *around[1]])) == [(1, b"a"), (5, b"e")]
+@given(payloads=PAYLOADS, data=st.data())
+def test_a_segment_that_is_cut_off_costs_the_frames_behind_the_cut(payloads: list[bytes], data: st.DataObject) -> None:
+    """Of the last segment of a process it is taken for a crash, where it is known what follows, for damage."""
+    image, places = segment_of(payloads)
+    length = data.draw(st.integers(0, len(image) - 1))
+    kept = untouched(payloads, places, length, len(image))
+    found = scan_whole(image[:length], payloads)
+    assert (found.waiting, found.lost, found.is_damaged) == (kept, len(payloads) - len(kept), True)
+    after_crash = scan(image[:length], first=FIRST, before=None)
+    assert (after_crash.waiting, after_crash.lost, after_crash.is_damaged) == (kept, 0, False)
+
+
+@given(payloads=PAYLOADS, between=st.binary(min_size=1, max_size=200), data=st.data())
+def test_frames_are_found_behind_anything(payloads: list[bytes], between: bytes, data: st.DataObject) -> None:
+    """What stands between two frames costs neither, even if bytes are there that should not be."""
+    image, places = segment_of(payloads)
+    place = data.draw(st.sampled_from(places[:-1]))
+    found = scan_whole(image[:place] + between + image[place:], payloads)
+    assert found.waiting == list(enumerate(payloads, FIRST))
+    assert (found.lost, found.is_damaged) == (0, True)
+
+
+@given(inner=PAYLOADS, flipped=st.booleans(), data=st.data())
+def test_a_payload_that_looks_like_frames_does_not_confuse_the_reader(
+    inner: list[bytes], flipped: bool, data: st.DataObject
+) -> None:
+    """No text in UTF-8 holds the first byte of a frame, and an intact frame is never searched for others."""
+    lookalike = segment_of(inner)[0].decode("latin-1").encode()
+    payloads = [b"before", lookalike, b"after"]
+    image = bytearray(segment_of(payloads)[0])
+    if flipped:
+        begin = segment_of(payloads)[1][1]
+        image[data.draw(st.integers(begin, begin + HEAD_BYTES + len(lookalike) - 1))] ^= 1
+    expected = [(FIRST, b"before"), *([] if flipped else [(FIRST + 1, lookalike)]), (FIRST + 2, b"after")]
+    assert scan_whole(bytes(image), payloads).waiting == expected
+    raw = [b"before", segment_of(inner)[0], b"after"]
+    assert scan_whole(segment_of(raw)[0], raw).waiting == list(enumerate(raw, FIRST))
+
+
+def test_no_event_can_hold_the_first_byte_of_a_frame() -> None:
+    """A sender may put any text into one; it is kept as UTF-8."""
+    assert b"\xff" not in job_of(1, subject="".join(map(chr, range(1, 0x500)))).to_bytes()
+    assert frame(1, b"")[:1] == b"\xff"
+
+
+def test_what_is_drained_does_not_come_again() -> None:
+    """The first number that waits is known from the segment's name; what was damaged before it costs nothing."""
+    payloads = [b"a", b"b", b"c", b"d"]
+    image, places = segment_of(payloads)
+    whole = scan(image, first=FIRST + 2, before=FIRST + 4)
+    assert whole == Scan([(FIRST + 2, b"c"), (FIRST + 3, b"d")], 0, is_damaged=False)
+    damaged = scan(bytes(places[1]) + image[places[1] :], first=FIRST + 2, before=FIRST + 4)
+    assert damaged == whole._replace(is_damaged=True)
+
+
+def test_what_was_refused_does_not_count() -> None:
+    """Behind a failed write or fsync the next segment begins with the same number; the frames there are no damage."""
+    image, places = segment_of([b"a", b"b", b"refused", b"refused too"])
+    for length in range(places[2], len(image) + 1):
+        found = scan(image[:length], first=FIRST, before=FIRST + 2)
+        assert found == Scan([(FIRST, b"a"), (FIRST + 1, b"b")], 0, is_damaged=False)
+
+
+def test_an_older_frame_that_shows_up_again_does_not_count() -> None:
+    """A number comes once, and later than the one before."""
+    again = frame(FIRST, b"stale")
+    found = scan(segment_of([b"a", b"b"])[0] + again + frame(FIRST + 2, b"c"), first=FIRST, before=None)
+    assert found.waiting == [(FIRST, b"a"), (FIRST + 1, b"b"), (FIRST + 2, b"c")]

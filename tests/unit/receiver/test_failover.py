@@ -1,4 +1,4 @@
-"""The intake: where events go while Redis takes them, does not, and does again. Redis is a function here."""
+"""The failover writer: where events go while Redis takes them, does not, and does again. Redis is a function here."""
 
 from __future__ import annotations
 
@@ -6,75 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
-from receiver import intake as intake_module
-from receiver.intake import DRAIN_EVENTS, Intake
-from receiver.spool import SpoolFolder
-from tests.support.events import job_of
+from receiver import failover as failover_module
+from receiver.failover import DRAIN_EVENTS, FailoverWriter
+from receiver.spool import Spool
+from tests.support.events import ids_of, job_of, jobs_of
+from tests.support.failover import Bench
 from tests.support.logwatch import LogWatch, watching
 from tests.support.spooling import ROOM, closed_spool, files_in, taken_up
-
-
-class Store:
-    """What the intake writes to, and what a test wants of it.
-
-    Attributes:
-        away: whether it refuses everything.
-        batches: what it was given, and took.
-        tries: how often it was asked.
-    """
-
-    def __init__(self) -> None:
-        self.away = False
-        self.batches: list[list[str]] = []
-        self.tries = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.asked = asyncio.Event()
-
-    async def write(self, jobs: Sequence[Job]) -> list[bool]:
-        """Take a batch once the gate is open, or refuse it."""
-        self.tries += 1
-        self.asked.set()
-        await self.gate.wait()
-        if self.away:
-            raise BrokerUnavailableError("away")
-        known = set(self.ids)
-        self.batches.append([job.id for job in jobs])
-        return [job.id not in known for job in jobs]
-
-    @property
-    def ids(self) -> list[str]:
-        """Everything that it took, in order."""
-        return [job_id for batch in self.batches for job_id in batch]
-
-    async def until_asked(self) -> None:
-        """Wait until it is asked again."""
-        self.asked.clear()
-        await self.asked.wait()
-
-
-class Bench:
-    """A store, a spool and an intake between the two."""
-
-    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
-        self.folder = folder
-        self.store = Store()
-        self._stack = stack
-
-    async def open(self, *, max_bytes: int = ROOM, **fields: Any) -> Intake:
-        """Open an intake."""
-        spool = await self._stack.enter_async_context(SpoolFolder(self.folder, max_bytes=max_bytes))
-        return await self._stack.enter_async_context(Intake(self.store.write, spool, **fields))
-
-    async def close(self) -> None:
-        """Close what is open, as when the receiver stops."""
-        await self._stack.aclose()
 
 
 @pytest.fixture
@@ -94,63 +37,53 @@ async def bench(tmp_path: Path, log: LogWatch) -> AsyncIterator[Bench]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are short."""
-    monkeypatch.setattr(intake_module, "_LONGEST_WAIT_SECONDS", 0.01)
-
-
-def jobs_of(*numbers: int) -> list[Job]:
-    """Events by number."""
-    return [job_of(number) for number in numbers]
-
-
-def ids_of(*numbers: int) -> list[str]:
-    """Their ids."""
-    return [job.id for job in jobs_of(*numbers)]
+    monkeypatch.setattr(failover_module, "_LONGEST_WAIT_SECONDS", 0.01)
 
 
 async def test_while_redis_takes_events_nothing_is_spooled(bench: Bench) -> None:
-    """Its verdicts are the answer."""
-    intake = await bench.open()
-    assert await intake.write(jobs_of(1, 2)) == [True, True]
-    assert await intake.write(jobs_of(2, 3)) == [False, True]
-    assert (intake.state, intake.ready, intake.spooled_events, intake.spooled_bytes) == ("direct", True, 0, 0)
+    """The verdicts of Redis are the answer, and the spool stays empty."""
+    failover = await bench.open()
+    assert await failover.write(jobs_of(1, 2)) == [True, True]
+    assert await failover.write(jobs_of(2, 3)) == [False, True]
+    assert (failover.state, failover.ready, failover.spooled_events, failover.spooled_bytes) == ("direct", True, 0, 0)
 
 
 async def test_what_redis_refuses_is_spooled_and_drained_in_order(bench: Bench, log: LogWatch) -> None:
-    """One line a change of state, and in the end the spool is gone."""
-    intake = await bench.open()
+    """Each change of state is logged once, and in the end the spool is gone."""
+    failover = await bench.open()
     bench.store.away = True
     for number in range(10):
-        assert await intake.write(jobs_of(number)) == [True]
-    assert (intake.state, intake.ready, intake.spooled_events) == ("spooling", True, 10)
-    assert intake.spooled_bytes > 0
+        assert await failover.write(jobs_of(number)) == [True]
+    assert (failover.state, failover.ready, failover.spooled_events) == ("spooling", True, 10)
+    assert failover.spooled_bytes > 0
     bench.store.away = False
     drained = await log.until("drain.finished")
     assert bench.store.ids == ids_of(*range(10))
     assert drained["events"] == 10
     assert log.names("spooling.", "drain.") == ["spooling.started", "drain.started", "drain.finished"]
-    assert (intake.state, intake.spooled_events, files_in(bench.folder)) == ("direct", 0, [])
-    assert await intake.write(jobs_of(10)) == [True]
+    assert (failover.state, failover.spooled_events, files_in(bench.folder)) == ("direct", 0, [])
+    assert await failover.write(jobs_of(10)) == [True]
     assert bench.store.batches[-1] == ids_of(10)
 
 
 async def test_a_batch_does_not_wait_for_a_redis_that_is_known_to_be_away(bench: Bench) -> None:
-    """Only the drain asks from then on."""
-    intake = await bench.open(write_seconds=0.05)
+    """From then on only the draining asks Redis."""
+    failover = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
-    await intake.write(jobs_of(1))
+    await failover.write(jobs_of(1))
     tries = bench.store.tries
     for number in range(2, 12):
         async with asyncio.timeout(1):
-            await intake.write(jobs_of(number))
+            await failover.write(jobs_of(number))
     assert bench.store.tries <= tries + 2
-    assert intake.spooled_events == 11
+    assert failover.spooled_events == 11
 
 
 async def test_a_redis_that_does_not_answer_is_an_outage(bench: Bench, log: LogWatch) -> None:
-    """After the time that it is given."""
-    intake = await bench.open(write_seconds=0.05)
+    """Events are spooled once the time that Redis is given is over."""
+    failover = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
-    assert await intake.write(jobs_of(1)) == [True]
+    assert await failover.write(jobs_of(1)) == [True]
     assert "no answer within 0.05 s" in (await log.until("spooling.started"))["reason"]
     bench.store.gate.set()
     await log.until("drain.finished")
@@ -158,18 +91,18 @@ async def test_a_redis_that_does_not_answer_is_an_outage(bench: Bench, log: LogW
 
 
 async def test_what_is_spooled_already_is_a_duplicate(bench: Bench) -> None:
-    """In one batch and in the next; a replay is not."""
-    intake = await bench.open()
+    """An event is recognised in one batch and in the next, and a replay is always new."""
+    failover = await bench.open()
     bench.store.away = True
-    assert await intake.write(jobs_of(1, 2, 1)) == [True, True, False]
-    assert await intake.write(jobs_of(2, 3)) == [False, True]
+    assert await failover.write(jobs_of(1, 2, 1)) == [True, True, False]
+    assert await failover.write(jobs_of(2, 3)) == [False, True]
     replay = Job.replay(job_of(1).record)
-    assert await intake.write([replay, replay]) == [True, True]
-    assert intake.spooled_events == 5
+    assert await failover.write([replay, replay]) == [True, True]
+    assert failover.spooled_events == 5
 
 
 async def test_live_events_go_first_while_the_spool_is_drained(bench: Bench, log: LogWatch) -> None:
-    """They do not wait behind what is spooled."""
+    """Live events do not wait behind those that are spooled."""
     await closed_spool(bench.folder, [job_of(number) for number in range(3 * DRAIN_EVENTS)])
     slow = bench.store
 
@@ -178,19 +111,19 @@ async def test_live_events_go_first_while_the_spool_is_drained(bench: Bench, log
             await asyncio.sleep(0.02)  # as a store takes longer over more
         return await slow.write(jobs)
 
-    async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write_slowly, spool) as intake:
+    async with Spool(bench.folder, max_bytes=ROOM) as spool, FailoverWriter(write_slowly, spool) as failover:
         await log.until("drain.started")
         (late,) = jobs_of(999_999)
-        assert await intake.write([late]) == [True]
-        assert intake.state == "draining"
-        assert intake.spooled_events > 0
+        assert await failover.write([late]) == [True]
+        assert failover.state == "draining"
+        assert failover.spooled_events > 0
         await log.until("drain.finished")
     assert slow.ids.index(late.id) < 3 * DRAIN_EVENTS
     assert [job_id for job_id in slow.ids if job_id != late.id] == ids_of(*range(3 * DRAIN_EVENTS))
 
 
 async def test_the_drain_leaves_half_of_the_time_to_others(bench: Bench, log: LogWatch) -> None:
-    """A pause as long as the batch lasted, after each but the last."""
+    """After each batch but the last, the draining pauses for as long as the batch took."""
     await closed_spool(bench.folder, [job_of(number) for number in range(4 * DRAIN_EVENTS)])
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
@@ -198,7 +131,7 @@ async def test_the_drain_leaves_half_of_the_time_to_others(bench: Bench, log: Lo
         return [True] * len(jobs)
 
     loop = asyncio.get_running_loop()
-    async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write, spool):
+    async with Spool(bench.folder, max_bytes=ROOM) as spool, FailoverWriter(write, spool):
         await log.until("drain.started")
         started = loop.time()  # the first batch is written
         await log.until("drain.finished")
@@ -206,13 +139,13 @@ async def test_the_drain_leaves_half_of_the_time_to_others(bench: Bench, log: Lo
 
 
 async def test_an_outage_in_the_middle_of_the_drain_is_one_more_change(bench: Bench, log: LogWatch) -> None:
-    """Nothing is left out, whatever fails when."""
+    """An outage during the draining leaves out nothing, and what comes meanwhile is drained too."""
     await closed_spool(bench.folder, [job_of(number) for number in range(3 * DRAIN_EVENTS)])
-    intake = await bench.open()
+    failover = await bench.open()
     await log.until("drain.started")
     bench.store.away = True
     await log.until("spooling.started")
-    await intake.write(jobs_of(5000))
+    await failover.write(jobs_of(5000))
     bench.store.away = False
     await log.until("drain.finished")
     assert bench.store.ids == ids_of(*range(3 * DRAIN_EVENTS), 5000)
@@ -221,7 +154,7 @@ async def test_an_outage_in_the_middle_of_the_drain_is_one_more_change(bench: Be
 
 @pytest.mark.usefixtures("impatient")
 async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log: LogWatch) -> None:
-    """A store that is nearly full, or slow, takes some; and then more again."""
+    """The draining tries smaller batches after failures, and larger ones again after successes."""
     await closed_spool(bench.folder, [job_of(number) for number in range(2 * DRAIN_EVENTS)])
     most = 10
 
@@ -230,7 +163,7 @@ async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log:
             raise BrokerUnavailableError("too many")
         return await bench.store.write(jobs)
 
-    async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write, spool):
+    async with Spool(bench.folder, max_bytes=ROOM) as spool, FailoverWriter(write, spool):
         await log.until("drain.started")
         most = 10_000
         await log.until("drain.finished")
@@ -241,62 +174,62 @@ async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log:
 
 
 async def test_what_is_too_much_for_redis_can_be_spooled_at_once(bench: Bench, log: LogWatch) -> None:
-    """Without asking it; and it is drained as usual."""
-    intake = await bench.open()
-    assert await intake.spool(jobs_of(1, 2)) == [True, True]
+    """Such events are spooled without asking Redis, and drained as usual."""
+    failover = await bench.open()
+    assert await failover.spool(jobs_of(1, 2)) == [True, True]
     await log.until("drain.finished")
     assert bench.store.ids == ids_of(1, 2)
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_when_the_spool_is_full_nothing_is_accepted(bench: Bench, log: LogWatch) -> None:
-    """It is said once, readiness is red, and with Redis everything is as it was."""
-    intake = await bench.open(max_bytes=100_000)
+    """That is logged once and readiness is red, until Redis is there again."""
+    failover = await bench.open(max_bytes=100_000)
     bench.store.away = True
     kept = []
 
     async def fill() -> None:
         for number in range(1000):
-            await intake.write([job_of(number)])
+            await failover.write([job_of(number)])
             kept.append(number)
 
     with pytest.raises(BrokerUnavailableError, match="KONVOX_SPOOL_MAX_BYTES"):
         await fill()
     with pytest.raises(BrokerUnavailableError):
-        await intake.write(jobs_of(1000))
-    assert (intake.state, intake.ready) == ("spooling", False)
+        await failover.write(jobs_of(1000))
+    assert (failover.state, failover.ready) == ("spooling", False)
     assert len(kept) > 20
     bench.store.away = False
     await log.until("drain.finished")
     assert bench.store.ids == ids_of(*kept)
-    assert intake.ready
+    assert failover.ready
     assert log.names("storage.") == ["storage.lost"]
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_spool_that_can_be_written_again_is_ready_again(bench: Bench, log: LogWatch) -> None:
-    """It is found out without another event that is refused: nobody sends any to a receiver that is not ready."""
-    intake = await bench.open(max_bytes=100_000)
+    """That is found out without another event, because nobody sends any to a receiver that is not ready."""
+    failover = await bench.open(max_bytes=100_000)
     bench.store.away = True
-    await intake.write(jobs_of(1))
+    await failover.write(jobs_of(1))
     with pytest.raises(BrokerUnavailableError):
-        await intake.write([job_of(2, subject="x" * 100_000)])
-    assert not intake.ready
+        await failover.write([job_of(2, subject="x" * 100_000)])
+    assert not failover.ready
     await log.until("storage.restored")
-    assert (intake.state, intake.ready, intake.spooled_events) == ("spooling", True, 1)
+    assert (failover.state, failover.ready, failover.spooled_events) == ("spooling", True, 1)
 
 
 async def test_what_is_spooled_stays_when_the_receiver_stops(bench: Bench) -> None:
-    """The next process drains it."""
-    intake = await bench.open()
+    """What is still spooled at a stop is drained by the next process."""
+    failover = await bench.open()
     bench.store.away = True
-    await intake.write(jobs_of(1, 2))
+    await failover.write(jobs_of(1, 2))
     await bench.close()
     assert await taken_up(bench.folder) == ids_of(1, 2)
 
 
 async def test_the_batch_under_way_is_finished_when_the_receiver_stops(bench: Bench) -> None:
-    """So that it is not drained twice."""
+    """The batch is taken out of the spool before the writer is closed, or it would be drained twice."""
     await closed_spool(bench.folder, jobs_of(1, 2))
     bench.store.gate.clear()
     asked = asyncio.create_task(bench.store.until_asked())
@@ -310,19 +243,19 @@ async def test_the_batch_under_way_is_finished_when_the_receiver_stops(bench: Be
 
 
 async def test_what_another_process_leaves_over_is_found_later_too(bench: Bench, log: LogWatch) -> None:
-    """Without an outage of our own."""
-    intake = await bench.open(look_seconds=0.02)
-    async with SpoolFolder(bench.folder, max_bytes=ROOM) as other:
+    """A writer adopts what others leave over, without an outage of its own."""
+    failover = await bench.open(adopt_seconds=0.02)
+    async with Spool(bench.folder, max_bytes=ROOM) as other:
         await other.append(jobs_of(1, 2))
-        assert await intake.write(jobs_of(3)) == [True]
+        assert await failover.write(jobs_of(3)) == [True]
     await log.until("drain.finished")
     assert bench.store.ids == ids_of(3, 1, 2)
-    assert log.of("spool.taken_up")[0]["events"] == 2
+    assert log.of("spool.adopted")[0]["events"] == 2
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_fault_of_ours_does_not_end_the_draining(bench: Bench, log: LogWatch) -> None:
-    """It is logged with its traceback, and tried again."""
+    """A bug is logged with its traceback, and the draining is tried again."""
     await closed_spool(bench.folder, jobs_of(1, 2))
     faults = [RuntimeError("a bug")]
 
@@ -331,7 +264,7 @@ async def test_a_fault_of_ours_does_not_end_the_draining(bench: Bench, log: LogW
             raise faults.pop()
         return await bench.store.write(jobs)
 
-    async with SpoolFolder(bench.folder, max_bytes=ROOM) as spool, Intake(write, spool):
+    async with Spool(bench.folder, max_bytes=ROOM) as spool, FailoverWriter(write, spool):
         assert (await log.until("failover.failed"))["exc_info"]
         await log.until("drain.finished")
     assert bench.store.ids == ids_of(1, 2)

@@ -1,4 +1,4 @@
-"""The intake before a real Valkey that is killed, hangs, is full, read-only or slow: every event is kept, once."""
+"""The failover writer before a real Valkey that is killed, hangs, is full or read-only: every event is kept, once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
 
 from broker import keys
 from broker.admission import AdmissionPolicy, admit
+from broker.audit import audit
 from broker.errors import BrokerUnavailableError
-from broker.ledger import audit
 from broker.records import Job
-from broker.redis.client import Server, close, connect
+from broker.redis.client import close
 from broker.redis.durability import BY_WAITAOF
-from receiver.intake import Intake
-from receiver.spool import SpoolFolder, spooled_events
+from receiver.failover import FailoverWriter
+from receiver.spool import Spool, spooled_events
 from tests.support.events import job_of
 from tests.support.logwatch import LogWatch, watching
 from tests.support.refusals import (
@@ -31,6 +30,7 @@ from tests.support.refusals import (
     lacks_replicas,
 )
 from tests.support.spooling import ROOM, files_in
+from tests.support.store import RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 POLICY = AdmissionPolicy()
@@ -39,7 +39,7 @@ ANSWER_SECONDS = 3.0
 """In what time every batch must be answered, whatever the state of Redis."""
 
 BACK_SECONDS = 5.0
-"""In what time the intake must have noticed that Redis is back."""
+"""In what time the writer must have noticed that Redis is back."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def log() -> AsyncIterator[LogWatch]:
 
 
 @pytest.fixture
-async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[ArqRedis]:
+async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[RedisClient]:
     """A connection to it."""
     connection = connect(own_valkey.url())
     yield connection
@@ -58,26 +58,26 @@ async def own_server(own_valkey: ValkeyServer) -> AsyncIterator[ArqRedis]:
 
 
 @pytest.fixture
-async def intake(own_server: ArqRedis, tmp_path: Path, log: LogWatch) -> AsyncIterator[Intake]:
-    """An intake before it."""
+async def failover(own_server: RedisClient, tmp_path: Path, log: LogWatch) -> AsyncIterator[FailoverWriter]:
+    """A failover before it."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)
 
-    async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool) as opened:
+    async with Spool(tmp_path / "spool", max_bytes=ROOM) as spool, FailoverWriter(write, spool) as opened:
         yield opened
 
 
-async def kept(intake: Intake, *numbers: int) -> list[str]:
-    """Give events to the intake one by one; each must be accepted in time. Returns their ids."""
+async def kept(failover: FailoverWriter, *numbers: int) -> list[str]:
+    """Give events to the writer one by one; each must be accepted in time. Returns their ids."""
     jobs = [job_of(number) for number in numbers]
     for job in jobs:
         async with asyncio.timeout(ANSWER_SECONDS):
-            assert await intake.write([job]) == [True]
+            assert await failover.write([job]) == [True]
     return [job.id for job in jobs]
 
 
-async def assert_all_in_redis(server: Server, ids: Sequence[str]) -> None:
+async def assert_all_in_redis(server: RedisClient, ids: Sequence[str]) -> None:
     """Each of them waits there, once, in the order in which they came, and the ledger says the same."""
     assert sorted(job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)) == sorted(ids)
     logged = [Job.from_bytes(fields[b"job"]).id for _, fields in await server.xrange(keys.LOG)]
@@ -86,46 +86,46 @@ async def assert_all_in_redis(server: Server, ids: Sequence[str]) -> None:
     assert (ledger.accepted, ledger.pending, ledger.balanced) == (len(ids), len(ids), True)
 
 
-async def assert_one_outage(intake: Intake, log: LogWatch, tmp_path: Path) -> None:
+async def assert_one_outage(failover: FailoverWriter, log: LogWatch, tmp_path: Path) -> None:
     """It is over in time; each change was said once; nothing is left on disk."""
     async with asyncio.timeout(BACK_SECONDS):
         await log.until("drain.finished")
     assert log.names("spooling.", "drain.") == ["spooling.started", "drain.started", "drain.finished"]
-    assert (intake.state, intake.ready, intake.spooled_events) == ("direct", True, 0)
+    assert (failover.state, failover.ready, failover.spooled_events) == ("direct", True, 0)
     assert files_in(tmp_path / "spool") == []
 
 
 async def test_redis_killed_and_started_again(
-    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """What came meanwhile is in it behind what came before."""
-    ids = await kept(intake, 1, 2)
+    """Events that came meanwhile are in Redis behind those that came before."""
+    ids = await kept(failover, 1, 2)
     own_valkey.kill()
-    ids += await kept(intake, *range(3, 20))
-    assert (intake.state, intake.ready, intake.spooled_events) == ("spooling", True, 17)
+    ids += await kept(failover, *range(3, 20))
+    assert (failover.state, failover.ready, failover.spooled_events) == ("spooling", True, 17)
     assert spooled_events(tmp_path / "spool").ids == tuple(ids[2:])
     own_valkey.start()
-    await assert_one_outage(intake, log, tmp_path)
-    ids += await kept(intake, 20)
+    await assert_one_outage(failover, log, tmp_path)
+    ids += await kept(failover, 20)
     await assert_all_in_redis(own_server, ids)
 
 
 async def test_redis_hung(
-    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """The first batch waits for as long as Redis is given; what it has written after all is not written twice."""
+    """The first batch waits for as long as Redis is given, and what Redis wrote after all is not written twice."""
     assert own_valkey.process is not None
-    ids = await kept(intake, 1)
+    ids = await kept(failover, 1)
     own_valkey.process.send_signal(signal.SIGSTOP)
     try:
-        ids += await kept(intake, 2)
+        ids += await kept(failover, 2)
         async with asyncio.timeout(0.5):
-            ids += await kept(intake, 3, 4)
-        assert intake.spooled_events == 3
+            ids += await kept(failover, 3, 4)
+        assert failover.spooled_events == 3
     finally:
         own_valkey.process.send_signal(signal.SIGCONT)
-    await assert_one_outage(intake, log, tmp_path)
-    ids += await kept(intake, 5)
+    await assert_one_outage(failover, log, tmp_path)
+    ids += await kept(failover, 5)
     await assert_all_in_redis(own_server, ids)
 
 
@@ -146,29 +146,29 @@ async def test_redis_takes_no_writes(
     reason: str,
     found_by: str,
     own_valkey: ValkeyServer,
-    own_server: ArqRedis,
-    intake: Intake,
+    own_server: RedisClient,
+    failover: FailoverWriter,
     log: LogWatch,
     tmp_path: Path,
 ) -> None:
-    """It answers, and says no: that is found out by writing, not by asking how it is."""
-    ids = await kept(intake, 1, 2)
+    """A Redis that answers and refuses is found out by writing, not by asking how it is."""
+    ids = await kept(failover, 1, 2)
     with refusal(own_valkey):
         if found_by == "a look":
-            await intake.look()
-            assert intake.state == "spooling"
-        ids += await kept(intake, 3, 4, 5)
-        assert intake.state == "spooling"
+            await failover.look()
+            assert failover.state == "spooling"
+        ids += await kept(failover, 3, 4, 5)
+        assert failover.state == "spooling"
         said = (await log.until("spooling.started"))["reason"]
         assert reason in said
         assert said.endswith(")")  # the hint
-    await assert_one_outage(intake, log, tmp_path)
-    ids += await kept(intake, 6)
+    await assert_one_outage(failover, log, tmp_path)
+    ids += await kept(failover, 6)
     await assert_all_in_redis(own_server, ids)
 
 
 async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) -> None:
-    """It may take a batch into its memory, and cannot confirm it: that is spooled, and in the end it is there once."""
+    """A batch that Redis takes into memory and cannot confirm is spooled, and in the end it is there once."""
     (tmp_path / "redis").mkdir()
     with ValkeyServer(tmp_path / "redis", appendfsync="everysec") as valkey:
         server = connect(valkey.url())
@@ -176,20 +176,20 @@ async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) ->
         async def write(jobs: Sequence[Job]) -> list[bool]:
             return await admit(server, jobs, AdmissionPolicy(confirmation=BY_WAITAOF))
 
-        async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool) as intake:
-            ids = await kept(intake, 1)
+        async with Spool(tmp_path / "spool", max_bytes=ROOM) as spool, FailoverWriter(write, spool) as failover:
+            ids = await kept(failover, 1)
             with disk_is_full(valkey):
-                ids += await kept(intake, 2, 3)
-                assert (intake.state, intake.spooled_events) == ("spooling", 2)
-            await assert_one_outage(intake, log, tmp_path)
+                ids += await kept(failover, 2, 3)
+                assert (failover.state, failover.spooled_events) == ("spooling", 2)
+            await assert_one_outage(failover, log, tmp_path)
             await assert_all_in_redis(server, ids)
         await close(server)
 
 
 async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
-    own_valkey: ValkeyServer, own_server: ArqRedis, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, log: LogWatch, tmp_path: Path
 ) -> None:
-    """The next one drains what it finds, in the order in which it came."""
+    """The next receiver drains what it finds, in the order in which it came."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)
@@ -197,39 +197,39 @@ async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
     own_valkey.kill()
     ids: list[str] = []
     for number in range(3):
-        async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool) as intake:
-            ids += await kept(intake, 2 * number, 2 * number + 1)
-            assert intake.state == "spooling"
+        async with Spool(tmp_path / "spool", max_bytes=ROOM) as spool, FailoverWriter(write, spool) as failover:
+            ids += await kept(failover, 2 * number, 2 * number + 1)
+            assert failover.state == "spooling"
     own_valkey.start()
-    async with SpoolFolder(tmp_path / "spool", max_bytes=ROOM) as spool, Intake(write, spool):
+    async with Spool(tmp_path / "spool", max_bytes=ROOM) as spool, FailoverWriter(write, spool):
         while await own_server.zcard(keys.QUEUE) < len(ids):
             await log.until("drain.finished", times=len(log.of("drain.finished")) + 1)
     await assert_all_in_redis(own_server, ids)
 
 
-async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: ArqRedis, tmp_path: Path) -> None:
-    """There is no acceptance, and readiness says so; with Redis, all is well again."""
+async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: RedisClient, tmp_path: Path) -> None:
+    """Nothing is accepted and readiness says so, until Redis is there again."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)
 
     with watching() as log:
-        async with SpoolFolder(tmp_path / "spool", max_bytes=20_000) as spool, Intake(write, spool) as intake:
+        async with Spool(tmp_path / "spool", max_bytes=20_000) as spool, FailoverWriter(write, spool) as failover:
             own_valkey.kill()
             for _ in range(2):
                 with pytest.raises(BrokerUnavailableError, match="the spool cannot be used"):
-                    await intake.write([job_of(1, subject="x" * 20_000)])
-            assert (intake.state, intake.ready) == ("spooling", False)
+                    await failover.write([job_of(1, subject="x" * 20_000)])
+            assert (failover.state, failover.ready) == ("spooling", False)
             own_valkey.start()
             await log.until("drain.finished")
-            assert (intake.state, intake.ready) == ("direct", True)
-            assert await intake.write([job_of(1)]) == [True]
+            assert (failover.state, failover.ready) == ("direct", True)
+            assert await failover.write([job_of(1)]) == [True]
 
 
 async def test_events_of_all_callers_are_kept_through_an_outage(
-    own_valkey: ValkeyServer, own_server: ArqRedis, intake: Intake, log: LogWatch, tmp_path: Path
+    own_valkey: ValkeyServer, own_server: RedisClient, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """A thousand and more, while Redis goes and comes, live ones among those that are drained."""
+    """More than a thousand events are kept while Redis goes and comes, live ones among those that are drained."""
     ids: list[str] = []
     stop, delivered = asyncio.Event(), asyncio.Event()
 
@@ -238,7 +238,7 @@ async def test_events_of_all_callers_are_kept_through_an_outage(
         while not stop.is_set():
             jobs = [job_of(number + index) for index in range(10)]
             async with asyncio.timeout(ANSWER_SECONDS):
-                assert await intake.write(jobs) == [True] * 10
+                assert await failover.write(jobs) == [True] * 10
             ids.extend(job.id for job in jobs)
             number += 10
             delivered.set()
@@ -247,8 +247,8 @@ async def test_events_of_all_callers_are_kept_through_an_outage(
     for outage in range(3):
         own_valkey.kill()
         await log.until("spooling.started", times=outage + 1)
-        spooled = intake.spooled_events
-        while intake.spooled_events < spooled + 300:
+        spooled = failover.spooled_events
+        while failover.spooled_events < spooled + 300:
             delivered.clear()
             await delivered.wait()
         await asyncio.to_thread(own_valkey.start)
@@ -256,8 +256,8 @@ async def test_events_of_all_callers_are_kept_through_an_outage(
     stop.set()
     await delivering
     await log.until("drain.finished", times=3)
-    assert intake.spooled_events == 0
-    server: Server = own_server
+    assert failover.spooled_events == 0
+    server = own_server
     assert {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)} == set(ids)
     ledger = await audit(server)
     assert (ledger.accepted, ledger.balanced) == (len(ids), True)

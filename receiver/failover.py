@@ -1,29 +1,29 @@
-"""What the receiver admits through: Redis, and while Redis cannot take events, the spool.
+"""Where the receiver writes events: to Redis, and while Redis cannot take them, to the spool.
 
-It goes between the group commit and the broker: `GroupCommit(intake.write)`. A batch that Redis did not take in time is
-spooled, and those after it go to the spool at once, until what is spooled can be drained. Live batches come first: they
-go to Redis directly again as soon as it takes anything, and the draining pauses as long as its own batches last.
+The group commit calls it: `GroupCommit(failover.write)`. A batch that Redis did not take in time is spooled. Those that
+come later go to the spool at once, until Redis takes events again. Then live batches go directly to Redis, and the
+spool is drained beside them: after each of its batches the draining pauses for as long as that batch took.
 
-What was written twice, because the answer to the first time was lost, is recognised by the broker.
+An event may be written twice, if the answer to the first write was lost. The broker recognises it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self
 
 import structlog
 
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from broker.redis.client import COMMAND_TIMEOUT_SECONDS
-from receiver.errors import SpoolError
-from receiver.spool import SpoolBatch, SpoolFolder
+from konvox.backoff import ceiling_seconds, equal_jitter_seconds
+from receiver.errors import SpoolError, SpoolFullError
+from receiver.spool import Spool, SpoolBatch
 
 State = Literal["direct", "spooling", "draining"]
 """`direct`: Redis takes events, and the spool is empty; `spooling`: Redis does not take them; `draining`: it does
@@ -32,53 +32,49 @@ again, and the spool is not empty yet."""
 Write = Callable[[Sequence[Job]], Awaitable[list[bool]]]
 """Writes a batch to Redis; raises BrokerUnavailableError if Redis did not confirm it."""
 
-SPOOL_SECONDS: Final = 4.0
-"""How long the disk is given; with the time that Redis is given, a sender is answered in less than its 10 s."""
-
-LOOK_SECONDS: Final = 10.0
-"""How often to look for what other processes have left over."""
+ADOPT_SECONDS: Final = 10.0
+"""How often to look for what dead processes have left over."""
 
 DRAIN_EVENTS: Final = 256
 """The most events of one batch to drain: a live batch may have to wait for it (about 6 ms)."""
 
-_FIRST_WAIT_SECONDS: Final = 0.1
+_FIRST_WAIT_SECONDS: Final = 0.2
 _LONGEST_WAIT_SECONDS: Final = 2.0
 _MOST_FAILURES: Final = DRAIN_EVENTS.bit_length() - 1
 """How many failures count: after so many, a batch to drain holds a single event."""
 
 logger = structlog.get_logger("receiver")
 
-T = TypeVar("T")
 
-
-class Intake:
+class FailoverWriter:
     """Keeps events in Redis, or else in the spool. An async context manager: it drains the spool as long as it is open.
 
     Args:
         write: writes a batch to Redis.
         spool: where the events go that Redis does not take.
         write_seconds: how long Redis is given.
-        look_seconds: how often to look for what other processes have left over.
+        adopt_seconds: how often to look for what dead processes have left over.
     """
 
     def __init__(
         self,
         write: Write,
-        spool: SpoolFolder,
+        spool: Spool,
         *,
         write_seconds: float = COMMAND_TIMEOUT_SECONDS,
-        look_seconds: float = LOOK_SECONDS,
+        adopt_seconds: float = ADOPT_SECONDS,
     ) -> None:
         self._write_to_broker = write
         self._spool = spool
+        self._appends = _SharedAppends(spool)
         self._write_seconds = write_seconds
-        self._look_seconds = look_seconds
+        self._adopt_seconds = adopt_seconds
         self._state: State = "direct"
         self._failures = 0
         self._spool_fault: SpoolError | None = None
         self._unreadable = False
         self._drained = 0
-        self._stirred = asyncio.Event()
+        self._wake_event = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drainer: asyncio.Task[None] | None = None
 
@@ -89,9 +85,9 @@ class Intake:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the draining behind the batch that is under way. Whatever is still spooled stays on disk."""
+        """End the draining behind the batch that is under way. What is still spooled stays on disk."""
         self._stopping.set()
-        self._stirred.set()
+        self._wake_event.set()
         if self._drainer is not None:
             await self._drainer
 
@@ -139,12 +135,12 @@ class Intake:
     async def spool(self, jobs: Sequence[Job]) -> list[bool]:
         """The same without asking Redis: for what is more than Redis could take in time."""
         try:
-            verdicts = await _in_time(self._spool.append(jobs))
+            verdicts = await self._appends.append(jobs)
         except SpoolError as fault:
             self._note_spool(fault)
             raise BrokerUnavailableError(str(fault)) from fault
         finally:
-            self._stirred.set()
+            self._wake_event.set()
         self._note_spool(None)
         return verdicts
 
@@ -157,9 +153,9 @@ class Intake:
 
     async def _drain_until_stopped(self) -> None:
         while not self._stopping.is_set():
-            self._stirred.clear()
+            self._wake_event.clear()
             try:
-                await self._take_up()
+                await self._adopt()
                 await self._drain()
             except Exception:
                 # A fault of ours. Live events must not depend on it, and the next look tries again.
@@ -167,17 +163,17 @@ class Intake:
                 await self._pause(_LONGEST_WAIT_SECONDS)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_seconds):
-                    await self._stirred.wait()
+                async with asyncio.timeout(self._adopt_seconds):
+                    await self._wake_event.wait()
 
-    async def _take_up(self) -> None:
+    async def _adopt(self) -> None:
         try:
-            await self._spool.take_up()
+            await self._spool.adopt()
         except SpoolError as error:
             logger.warning("spool.not_searched", reason=error.reason)
 
     async def _drain(self) -> None:
-        """Move what is spooled to Redis, until nothing is left or the intake is closed."""
+        """Move what is spooled to Redis, until nothing is left or the writer is closed."""
         while not self._stopping.is_set() and (self._state == "spooling" or self._spool.count):
             batch = await self._oldest()
             started = time.monotonic()
@@ -192,8 +188,7 @@ class Intake:
             took_seconds = time.monotonic() - started
             self._enter_draining()
             if batch is not None:
-                await self._spool.remove(batch)
-                self._drained += len(batch.jobs)
+                await self._remove(batch)
             if self._spool.count == 0:
                 self._enter_direct()
             else:
@@ -203,7 +198,7 @@ class Intake:
         # Where Redis failed, fewer at a time: it may be slow, or nearly full.
         most_events = DRAIN_EVENTS >> self._failures
         try:
-            batch = await _in_time(self._spool.oldest(most_events))
+            batch = await self._spool.oldest(most_events)
         except SpoolError as error:
             if not self._unreadable:
                 logger.warning("spool.not_read", reason=error.reason)
@@ -212,12 +207,21 @@ class Intake:
         self._unreadable = False
         return batch
 
+    async def _remove(self, batch: SpoolBatch) -> None:
+        self._drained += len(batch.jobs)
+        try:
+            await self._spool.remove(batch)
+        except SpoolError as error:
+            # It may be drained once more, and Redis knows what it has seen.
+            logger.warning("drain.not_recorded", reason=error.reason)
+            await self._pause(_LONGEST_WAIT_SECONDS)
+
     def _enter_spooling(self, outage: BrokerUnavailableError) -> None:
         self._failures = min(self._failures + 1, _MOST_FAILURES)
         if self._state != "spooling":
             logger.warning("spooling.started", reason=outage.reason, spooled=self._spool.count)
             self._state = "spooling"
-        self._stirred.set()
+        self._wake_event.set()
 
     def _enter_draining(self) -> None:
         self._failures = max(self._failures - 1, 0)
@@ -234,7 +238,7 @@ class Intake:
         if self._spool_fault is None:
             return
         with suppress(SpoolError):
-            await _in_time(self._spool.check_writable())
+            await self._spool.append([])
             self._note_spool(None)
 
     def _note_spool(self, fault: SpoolError | None) -> None:
@@ -246,19 +250,47 @@ class Intake:
         self._spool_fault = fault
 
     def _backoff_seconds(self) -> float:
-        ceiling = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0**self._failures)
-        return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, not a secret
+        return equal_jitter_seconds(ceiling_seconds(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS, self._failures))
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, unless the intake is closed meanwhile."""
+        """Wait, unless the writer is closed meanwhile."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
 
-async def _in_time(disk_work: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(SPOOL_SECONDS):
-            return await disk_work
-    except TimeoutError:
-        raise SpoolError(f"the disk did not answer within {SPOOL_SECONDS:g} s") from None
+class _SharedAppends:
+    """Appends to the spool. Batches that come while the disk is at work are appended together, and share one fsync."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._turn = asyncio.Lock()
+        self._gathered: list[Job] = []
+        self._verdicts: asyncio.Future[list[bool]] | None = None
+
+    async def append(self, jobs: Sequence[Job]) -> list[bool]:
+        """See `Spool.append`."""
+        if self._verdicts is None:
+            self._gathered, self._verdicts = [], asyncio.get_running_loop().create_future()
+        gathered, verdicts, first = self._gathered, self._verdicts, len(self._gathered)
+        gathered += jobs
+        async with self._turn:
+            if verdicts is self._verdicts:  # the first of them to get its turn appends for all
+                self._verdicts = None
+                await self._append(gathered, verdicts)
+        return (await verdicts)[first : first + len(jobs)]
+
+    async def _append(self, jobs: Sequence[Job], verdicts: asyncio.Future[list[bool]]) -> None:
+        try:
+            verdicts.set_result(await self._spool.append(jobs))
+        except SpoolError as fault:
+            _fail(verdicts, fault)
+            if self._verdicts is not None and not isinstance(fault, SpoolFullError):
+                # Those that wait are told as well: their senders have no time for a disk that fails once more.
+                _fail(self._verdicts, fault)
+                self._verdicts = None
+
+
+def _fail(verdicts: asyncio.Future[list[bool]], fault: SpoolError) -> None:
+    verdicts.set_exception(fault)
+    verdicts.exception()  # asyncio need not complain if all who wait have been cancelled
