@@ -1,4 +1,4 @@
-"""The client of the Konvox API: `ctx.konvox` in handlers, and for anyone's script.
+"""The client of the Konvox API: `ctx.konvox` in handlers, and for scripts.
 
 ```python
 async with KonvoxClient("https://konvox.example", api_key) as konvox:
@@ -7,9 +7,9 @@ async with KonvoxClient("https://konvox.example", api_key) as konvox:
     campaign = await konvox.campaigns.update(campaign_id, status="paused")
 ```
 
-Every failure is a `konvox.errors.KonvoxApiError`. What is safe to repeat is repeated: reads, updates and deletes after
-a 500, a 502 to 504, a 429, a broken connection or a time-out; a create only after a 429 or where no connection came
-about, because nothing else makes sure that it did not happen. The API key shows in no repr, no log and no error.
+Every failure is a `konvox.errors.KonvoxApiError`. Calls that are safe to repeat are retried: reads, updates and deletes
+after a 500, a 502 to 504, a 429, a broken connection or a timeout; creates only after a 429 or if no connection was
+made, because after any other failure they may have taken effect. The API key is in no repr, no log and no error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Self
 import aiohttp
 
 from konvox.api.backoff import CallRetries
-from konvox.api.endpoints import Campaigns, Connections, Contacts, SenderIdentities, Webhooks
+from konvox.api.calls import Campaigns, Connections, Contacts, SenderIdentities, Webhooks
 from konvox.api.transport import AuthScheme, Transport, access
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 
@@ -29,19 +29,17 @@ __all__ = ["CallRetries", "KonvoxClient"]
 
 
 class KonvoxClient:
-    """One company's Konvox.
-
-    Use it with `async with`. With a session of your own that is not needed: the session is used and left open.
+    """One company's Konvox API. Use it with `async with`, unless you pass a session.
 
     Args:
-        api_url: where the API is; Konvox does not document it. The paths come on top (`/api/campaigns`, …).
-        api_key: a read key lists and fetches, a full key creates, updates and deletes as well.
-        session: a session to use; without it the client makes its own and closes it.
-        auth: whether the key goes in `Authorization: Bearer` or in `X-API-Key`.
+        api_url: the API's URL, to which the paths (`/api/campaigns`, …) are added. Konvox does not document it.
+        api_key: a read key can list and fetch; a full key can create, update and delete too.
+        session: the session to use, which stays open; without it the client makes its own and closes it.
+        auth: whether the key goes into `Authorization: Bearer` or into `X-API-Key`.
         timeout_seconds: how long one attempt may take.
         retry: how often and when a call is repeated; `CallRetries(attempts=1)` for never.
-        paths: where the resources are, if our reading of the documentation is wrong.
-        secret_fields: in which fields a new webhook's signing secret may come, likewise.
+        paths: the resources' paths, if the inferred ones are wrong.
+        secret_fields: the fields that may hold a new webhook's signing secret, if the inferred ones are wrong.
 
     Raises:
         InvalidArgumentError: the URL or the key cannot be used.

@@ -1,17 +1,17 @@
-"""The errors of the konvox package. Everyone who calls into it catches these."""
+"""The errors of the konvox package. All are a `KonvoxError`, and carry their data as attributes."""
 
 from __future__ import annotations
 
 
 class KonvoxError(Exception):
-    """Something about Konvox, its events or its API is not as it should be."""
+    """The root of all errors about Konvox, its events and its API."""
 
 
 class MalformedEventError(KonvoxError):
     """The body is not a Konvox event.
 
     Attributes:
-        reason: what is wrong with it, in words that hold none of the body.
+        reason: what is wrong with it, without any part of the body.
     """
 
     def __init__(self, reason: str) -> None:
@@ -20,11 +20,11 @@ class MalformedEventError(KonvoxError):
 
 
 class EventDoesNotFitError(KonvoxError):
-    """An event's body does not fit the model of its type; it is kept, and typed handlers cannot have it.
+    """An event's body does not fit the model of its type. The event is kept, but typed handlers cannot get it.
 
     Attributes:
-        event_type: the event's name on the wire.
-        faults: one line per fault, naming the field; none of the values.
+        event_type: the event's name in Konvox's JSON.
+        faults: one line for each fault, which names the field and no value.
     """
 
     def __init__(self, event_type: str, faults: list[str]) -> None:
@@ -37,7 +37,7 @@ class SignatureError(KonvoxError):
     """The request's signature is missing, malformed or wrong.
 
     Attributes:
-        reason: what is wrong with it, in words that hold none of the signature.
+        reason: what is wrong with it, without any part of the signature.
     """
 
     def __init__(self, reason: str) -> None:
@@ -59,13 +59,13 @@ class InvalidUrlError(KonvoxError, ValueError):
 
 
 class KonvoxApiError(KonvoxError):
-    """A call of the Konvox API did not work.
+    """A call of the Konvox API failed.
 
     Attributes:
-        message: what Konvox said, or what is wrong; never the API key, never a webhook's URL.
-        status: the status of the answer, or None where there was none.
-        method: the method of the call; empty where none was made.
-        path: the path of the call, without its query; empty where none was made.
+        message: Konvox's own message, or what is wrong; it holds neither the API key nor a webhook's URL.
+        status: the status of the answer, or None if there was no answer.
+        method: the method of the call; empty if no call was made.
+        path: the path of the call, without its query; empty if no call was made.
     """
 
     def __init__(self, message: str, *, status: int | None = None, method: str = "", path: str = "") -> None:
@@ -82,10 +82,10 @@ class KonvoxApiError(KonvoxError):
 
 
 class InvalidArgumentError(KonvoxApiError, ValueError):
-    """An argument that Konvox would refuse; nothing was sent.
+    """Konvox would refuse an argument; nothing was sent.
 
     Attributes:
-        argument: the name of the argument; its value is not kept, since it may be a secret.
+        argument: the name of the argument. Its value is not kept, because it may be a secret.
     """
 
     def __init__(self, message: str, *, argument: str = "") -> None:
@@ -94,7 +94,7 @@ class InvalidArgumentError(KonvoxApiError, ValueError):
 
 
 class BadRequestError(KonvoxApiError):
-    """400: Konvox refused the request's values; its message says why."""
+    """400: Konvox refused the values of the request; its message says why."""
 
 
 class UnauthorizedError(KonvoxApiError):
@@ -106,7 +106,7 @@ class ForbiddenError(KonvoxApiError):
 
 
 class NotFoundError(KonvoxApiError):
-    """404: there is no such record, or it is another company's."""
+    """404: there is no such record, or it belongs to another company."""
 
 
 class ConflictError(KonvoxApiError):
@@ -114,42 +114,42 @@ class ConflictError(KonvoxApiError):
 
 
 class RateLimitedError(KonvoxApiError):
-    """429: too many requests; the request was not carried out.
+    """429: too many requests; the request had no effect.
 
     Attributes:
-        retry_after_seconds: when Konvox wants to be asked again, or None where it does not say.
+        retry_after_seconds: how long Konvox asks to wait, or None if it does not say.
     """
 
     retry_after_seconds: float | None = None
 
 
 class InternalServerError(KonvoxApiError):
-    """500: Konvox failed, and goes on failing after the retries."""
+    """500: Konvox failed, and failed again in all retries."""
 
 
 class UnexpectedStatusError(KonvoxApiError):
-    """A status that Konvox does not document: often a proxy's, or a redirect, which the API key must not follow.
+    """A status that Konvox does not document: often from a proxy, or a redirect, which would pass the API key on.
 
     Attributes:
-        retry_after_seconds: when the server wants to be asked again, or None where it does not say.
+        retry_after_seconds: how long the server asks to wait, or None if it does not say.
     """
 
     retry_after_seconds: float | None = None
 
 
 class NotAnEnvelopeError(KonvoxApiError):
-    """A success whose body is no Konvox envelope: most likely the API's URL leads to something else."""
+    """A success with a body that is no Konvox envelope: most likely the API's URL leads to another server."""
 
 
 class AnswerDoesNotFitError(KonvoxApiError):
-    """A success whose envelope does not hold what the call should return. The call may have taken effect."""
+    """A success with an envelope that does not hold the expected record. The call may have taken effect."""
 
 
 class ApiConnectionError(KonvoxApiError):
     """Konvox could not be reached, or the connection broke.
 
     Attributes:
-        maybe_sent: whether the request may have reached Konvox, and so may have taken effect.
+        maybe_sent: whether the request may have reached Konvox and taken effect.
     """
 
     maybe_sent: bool = True

@@ -1,7 +1,7 @@
-"""The events that Konvox sends, as the handlers see them: typed where Konvox documents them, plain otherwise.
+"""The events that handlers receive: with a model of its own for each documented type, a plain `Event` for any other.
 
-Called by the worker to turn a stored body into the object that a handler receives, and imported by users for
-annotations. The fields are those of Konvox's webhook event reference (mid 2026); unknown fields are kept as they came.
+The worker calls `typed_event` and `plain_event` on stored bodies; users import the models for annotations. The fields
+come from Konvox's webhook event reference (mid 2026). Unknown fields are kept.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from konvox.errors import EventDoesNotFitError
 
 
 class WireModel(BaseModel):
-    """snake_case in Python, camelCase on the wire, unknown fields kept, values never changed after the fact."""
+    """A frozen model with snake_case attributes for Konvox's camelCase JSON; unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class Receipt(NamedTuple):
-    """What the wire does not say about an event.
+    """What we know about an event besides its body.
 
     Attributes:
-        event_id: `evt_…`, minted from the content.
+        event_id: `evt_…`, made from the content.
         raw: the exact body.
-        replayed: whether an operator sent it again on purpose.
-        account: the account that it came in by; empty where there is only one.
+        replayed: whether an operator runs it again.
+        account: the account that received it; empty if there is only one.
     """
 
     event_id: str = ""
@@ -39,10 +39,9 @@ class Receipt(NamedTuple):
 
 
 class Event(WireModel):
-    """Any event, of a type that we know or not. `data` is the plain mapping that came.
+    """Any event, of a documented type or not. `data` is a plain mapping.
 
-    `timestamp` and `company_id` are None where the body has none that can be read: such an event is kept and handled
-    all the same.
+    `timestamp` and `company_id` are None if the body has none that can be read. Such an event is kept and handled too.
     """
 
     type: str = Field(alias="event")
@@ -54,7 +53,7 @@ class Event(WireModel):
 
     @property
     def id(self) -> str:
-        """`evt_…`, the same on every delivery and in every replay: the idempotency key for whatever lies downstream."""
+        """`evt_…`, the same in every retry and every replay: use it as idempotency key in other systems."""
         return self._receipt.event_id
 
     @property
@@ -64,12 +63,12 @@ class Event(WireModel):
 
     @property
     def replayed(self) -> bool:
-        """Whether an operator sent this event again on purpose."""
+        """Whether an operator runs this event again with `konvox-hooks replay`."""
         return self._receipt.replayed
 
     @property
     def account(self) -> str:
-        """The account that it came in by, as KONVOX_ACCOUNTS_FILE names it; empty where there is only one."""
+        """The account of KONVOX_ACCOUNTS_FILE that received it; empty if there is only one."""
         return self._receipt.account
 
     @property
@@ -78,14 +77,14 @@ class Event(WireModel):
         return self._receipt.account
 
     def received_as(self, *, event_id: str, raw: bytes, replayed: bool, account: str = "") -> Self:
-        """Attach what the wire does not say about an event; returns the event itself."""
-        # Not pydantic's private attributes: those cost an event as much as all of its fields, and anybody may set them.
+        """Attach what we know besides the body; returns the event itself."""
+        # Not a private attribute of pydantic: that takes as much time as all other fields, and it can be overwritten.
         self.__dict__["_receipt"] = Receipt(event_id, raw, replayed, account)
         return self
 
 
 class ContactRepliedData(WireModel):
-    """`data` of `contact.replied`. `subject` comes with email only; the ids are null if the reply is unattributed."""
+    """`data` of `contact.replied`. Only email has a `subject`; the ids are None if the reply is unattributed."""
 
     contact_id: str
     channel: Literal["email", "linkedin"]
@@ -128,7 +127,7 @@ class EnrollmentCreated(Event):
 
 
 class EnrollmentUnsubscribed(Event):
-    """A contact opted out. To miss one of these is a legal problem."""
+    """A contact opted out. A lost event of this type is a legal problem."""
 
     timestamp: datetime
     company_id: str
@@ -140,39 +139,46 @@ EVENT_MODELS: dict[str, type[Event]] = {
     "enrollment.created": EnrollmentCreated,
     "enrollment.unsubscribed": EnrollmentUnsubscribed,
 }
-"""The documented events by their name on the wire."""
+"""The models of the documented events, by the events' names in Konvox's JSON."""
 
 EVENT_NAMES: dict[type[Event], str] = {model: name for name, model in EVENT_MODELS.items()}
-"""The name on the wire by model."""
+"""The names of the documented events in Konvox's JSON, by model."""
 
 _TIMESTAMP = TypeAdapter(datetime)
 
 
 def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = False, account: str = "") -> Event:
-    """The event as its own model, or as a plain `Event` where its type has none.
+    """The event as the model of its type, or as a plain `Event` if the type has none.
+
+    Args:
+        event_type: the event's name in Konvox's JSON.
+        event_id: `evt_…`.
+        raw: the exact body.
+        replayed: whether an operator runs it again.
+        account: the account that received it; empty if there is only one.
 
     Raises:
         EventDoesNotFitError: the body does not fit the model of its type.
-        MalformedEventError: the body is no event at all.
+        MalformedEventError: the body is no event.
     """
     model = EVENT_MODELS.get(event_type)
     if model is None:
         return plain_event(event_id=event_id, raw=raw, replayed=replayed, account=account)
     try:
-        # By Konvox's names only: a field of theirs that is named as one of ours is another field.
+        # By Konvox's names only: a field in their JSON with the name of one of our attributes is another field.
         event = model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        parse_envelope(raw)  # says so if it is no event at all
+        parse_envelope(raw)  # raises MalformedEventError if it is no event
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise EventDoesNotFitError(event_type, faults) from None
     return event.received_as(event_id=event_id, raw=raw, replayed=replayed, account=account)
 
 
 def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, account: str = "") -> Event:
-    """The event with `data` as it came; whatever was admitted can be had in this form.
+    """The event as a plain `Event`, which every accepted event fits. For the arguments see `typed_event`.
 
     Raises:
-        MalformedEventError: the body is no event at all.
+        MalformedEventError: the body is no event.
     """
     envelope = parse_envelope(raw)
     fields = dict(envelope.fields)
@@ -184,7 +190,7 @@ def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, account: s
         data=fields.pop("data", None),
     )
     fields.pop("companyId", None)
-    # Not as arguments: a field may have any name, such as `cls`.
+    # Not as keyword arguments: a field may have any name, such as `cls`.
     event.__pydantic_extra__ = fields
     return event.received_as(event_id=event_id, raw=raw, replayed=replayed, account=account)
 

@@ -1,8 +1,7 @@
-"""What the Konvox API returns, as models: snake_case attributes, unknown fields kept.
+"""The records that the Konvox API returns, as models with snake_case attributes; unknown fields are kept.
 
-Made by the API client from its answers. Reading is lenient, because Konvox documents its records in part only: a value
-that an enumeration does not list comes as an `UnknownValue` (a `str`), and only what a record cannot be without is
-required.
+The API client makes them from answers. Konvox documents its records only in part, so reading is lenient: a value that
+an enumeration does not list becomes an `UnknownValue` (a `str`), and very few fields are required.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ T = TypeVar("T")
 
 
 class UnknownValue(str):
-    """A value of an enumeration that is not in Konvox's documentation (yet). It is the text that came.
+    """A value of an enumeration that Konvox does not document (yet): the text itself.
 
-    After the documented values are dealt with, `isinstance(value, UnknownValue)` is what is left to handle.
+    Code that handles all documented values can test `isinstance(value, UnknownValue)` for the rest.
     """
 
     __slots__ = ()
@@ -62,11 +61,11 @@ def _none_if_unreadable(value: Any, handler: Callable[[Any], Any]) -> Any:
 
 
 Readable: TypeAlias = Annotated[T | None, WrapValidator(_none_if_unreadable)]
-"""A value whose name or form is only inferred: None where it is missing or different, never a refusal of the record."""
+"""A value whose field or form is [inferred]: None if it is missing or has another form; the record stays valid."""
 
 
 class Record(WireModel):
-    """What every record of Konvox has. Ids are opaque strings; the names of the fields with times are [inferred]."""
+    """The fields of every record of Konvox. Ids are opaque strings; the names of the time fields are [inferred]."""
 
     id: str
     created_at: Readable[datetime] = Field(default=None, alias=inferred.CREATED_AT_FIELD)
@@ -74,7 +73,7 @@ class Record(WireModel):
 
 
 class Campaign(Record):
-    """An outreach campaign. `targets_by_state` counts its enrollments by state; only list and get promise it."""
+    """An outreach campaign. `targets_by_state` counts its enrollments by state; only list and get always have it."""
 
     name: str
     channel: CampaignChannel | UnknownValue | None = None
@@ -99,7 +98,7 @@ class Contact(Record):
 
 
 class SenderIdentity(Record):
-    """A sender address. `address`, `daily_limit` and `warmup` are read from fields whose names are [inferred]."""
+    """A sender address. The names of the fields for `address`, `daily_limit` and `warmup` are [inferred]."""
 
     local_part: str | None = None
     display_name: str | None = None
@@ -109,7 +108,7 @@ class SenderIdentity(Record):
 
 
 class Connection(Record):
-    """An account on a channel. Konvox never returns its secrets or passwords."""
+    """A login on a channel. Konvox never returns its secrets or passwords."""
 
     name: str
     platform: ConnectionPlatform | UnknownValue | None = None
@@ -118,10 +117,10 @@ class Connection(Record):
 
 
 class Webhook(Record):
-    """An endpoint that Konvox delivers events to.
+    """A registration at Konvox: a URL, and the events that Konvox delivers to it.
 
-    Neither the URL (its path may hold the token that lets Konvox in) nor a signing secret nor any field unknown to us
-    shows in its repr, and the secret does not show in `model_dump()` either.
+    Its repr shows neither the URL, whose path may hold a token, nor a signing secret, nor unknown fields. The secret
+    is not in `model_dump()` either.
     """
 
     url: str = Field(repr=False)
@@ -132,12 +131,12 @@ class Webhook(Record):
 
     @property
     def signing_secret(self) -> str | None:
-        """The secret with which Konvox signs its deliveries, where the answer held one. That it may is [inferred]."""
+        """The secret with which Konvox signs requests, if the answer held one. That it may is [inferred]."""
         return self._signing_secret
 
     @model_validator(mode="wrap")
     @classmethod
-    def _set_secret_apart(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+    def _extract_secret(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         if not isinstance(value, Mapping):
             return handler(value)
         secret_fields: Sequence[str] = (info.context or {}).get("secret_fields", inferred.SECRET_FIELDS)
@@ -147,7 +146,7 @@ class Webhook(Record):
         return webhook
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        """The documented fields without the URL: an unknown field may be a secret by another name."""
+        """The documented fields without the URL. An unknown field may hold a secret."""
         return [("id", self.id), ("events", self.events), ("active", self.active)]
 
 
@@ -157,7 +156,7 @@ class Page(Generic[T]):
 
     Attributes:
         items: the records, in Konvox's order.
-        total: how many there are on all pages (`meta.total`), or None where Konvox does not say.
+        total: the number of records on all pages (`meta.total`), or None if Konvox does not say it.
     """
 
     items: tuple[T, ...]

@@ -1,7 +1,7 @@
-"""Sample events: bodies as Konvox sends them, with data that belongs together.
+"""Sample events: bodies as Konvox sends them, with consistent ids.
 
-Called by the sandbox, the demo, `konvox-hooks trigger` and the users' test kit. Pure but for the clock, which is read
-only where no timestamp is given.
+Called by the sandbox, the demo, `konvox-hooks trigger` and the users' test kit. Pure if a timestamp is given; otherwise
+it reads the clock.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _SAMPLE_OF_UNKNOWN_TYPE: dict[str, Any] = {"sample": True}
 
 
 def sample_data(event_type: str) -> dict[str, Any]:
-    """The `data` of a sample event, as it stands on the wire: a fresh copy, to be changed at will.
+    """The `data` of a sample event in its JSON form: a new copy that the caller may change.
 
-    An event that Konvox does not document gets a small plain mapping.
+    For an event that Konvox does not document it is a small mapping.
     """
     return copy.deepcopy(_SAMPLES.get(event_type, _SAMPLE_OF_UNKNOWN_TYPE))
 
@@ -53,13 +53,16 @@ def sample_body(
     company_id: str = SAMPLE_COMPANY_ID,
     timestamp: datetime | str | None = None,
 ) -> bytes:
-    """The body of a request that Konvox would send for an event.
+    """The body of the request that Konvox would send for an event.
 
     Args:
         event_type: the event's name, documented or not.
-        data: the event's `data`, instead of the sample of its type.
-        company_id: whose event it is.
-        timestamp: when it happened, a `datetime` that knows its time zone or the text to send as it is; now by default.
+        data: the event's `data` instead of the sample of its type.
+        company_id: the company of the event.
+        timestamp: when it happened: a `datetime` with a time zone, or the text to send; now by default.
+
+    Raises:
+        ValueError: the timestamp has no time zone.
     """
     if timestamp is None:
         timestamp = datetime.now(UTC)
@@ -74,11 +77,11 @@ def sample_body(
 
 
 def wire_timestamp(moment: datetime) -> str:
-    """A moment as Konvox writes it: ISO 8601 in UTC with milliseconds and `Z`.
+    """A moment in Konvox's format: ISO 8601 in UTC with milliseconds and `Z`.
 
     Raises:
-        ValueError: the moment does not know its time zone.
+        ValueError: the moment has no time zone.
     """
     if moment.tzinfo is None:
-        raise ValueError("a moment without a time zone: give it one, such as datetime.now(UTC)")
+        raise ValueError("the timestamp has no time zone: give it one, as in datetime.now(UTC)")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""The command line `konvox-hooks`: finds the command, runs it, and turns how it ends into an exit code.
+"""The command line `konvox-hooks`: find the command, run it, return its exit code.
 
-Each command lives in a module of its own, which is imported only when it is run or its help is asked for: `--help` and
-a mistyped command answer at once, without aiohttp, arq, pydantic or redis.
+`main` is the entry point, and `python -m konvox_hooks` calls it too. A command's module is imported only to run the
+command or to show its help: `--help` and a mistyped command answer at once, without aiohttp, arq, pydantic or redis.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from konvox_hooks.terminal.output import PROGRAM, complain
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-_LEAVING = "konvox_hooks.service.forced_exit"
+_FORCED_EXIT = "konvox_hooks.service.forced_exit"
 
 
 class CommandEntry(NamedTuple):
-    """A command as the table knows it, without its module.
+    """What the table says about a command without importing it.
 
     Attributes:
-        module: where its click command is, under the name `command`.
+        module: the module whose `command` is the click command.
         summary: its line in `konvox-hooks --help`.
-        example: what one types, shown at the end of its own help.
+        example: an example for the end of its own help, without the program's name.
     """
 
     module: str
@@ -42,30 +42,26 @@ COMMANDS: dict[str, CommandEntry] = {
         "konvox_hooks.commands.init", "Make a first handler, its test and its settings.", "init my-hooks"
     ),
     "dev": CommandEntry(
-        "konvox_hooks.commands.dev", "Run everything, and again whenever a handler changes.", "dev --sandbox"
+        "konvox_hooks.commands.dev", "Run everything, and reload handlers that change.", "dev --sandbox"
     ),
-    "serve": CommandEntry("konvox_hooks.commands.serve", "Run receiver and worker in one process.", "serve"),
-    "receiver": CommandEntry("konvox_hooks.commands.receiver", "Take events in from Konvox.", "receiver"),
-    "worker": CommandEntry(
-        "konvox_hooks.commands.worker", "Run your handlers on the events that wait.", "worker --burst"
-    ),
+    "serve": CommandEntry("konvox_hooks.commands.serve", "Run receiver and worker on one machine.", "serve"),
+    "receiver": CommandEntry("konvox_hooks.commands.receiver", "Receive events from Konvox.", "receiver"),
+    "worker": CommandEntry("konvox_hooks.commands.worker", "Run your handlers on pending events.", "worker --burst"),
     "register": CommandEntry("konvox_hooks.commands.register", "Tell Konvox where to send events.", "register"),
     "api": CommandEntry("konvox_hooks.commands.api", "Call the Konvox API by hand.", "api campaigns list"),
-    "sandbox": CommandEntry("konvox_hooks.commands.sandbox", "Run a Konvox of your own, to try things on.", "sandbox"),
+    "sandbox": CommandEntry("konvox_hooks.commands.sandbox", "Run a local Konvox to try things with.", "sandbox"),
     "trigger": CommandEntry("konvox_hooks.commands.trigger", "Send a sample event.", "trigger contact.replied"),
-    "handlers": CommandEntry("konvox_hooks.commands.handlers", "Show what is registered for which events.", "handlers"),
-    "events": CommandEntry(
-        "konvox_hooks.commands.events", "Look at events, export and import them.", "events list --json"
-    ),
-    "dead": CommandEntry("konvox_hooks.commands.dead", "Look at dead letters, retry or drop them.", "dead list"),
+    "handlers": CommandEntry("konvox_hooks.commands.handlers", "Show which handlers want which events.", "handlers"),
+    "events": CommandEntry("konvox_hooks.commands.events", "List, export and import events.", "events list --json"),
+    "dead": CommandEntry("konvox_hooks.commands.dead", "List, retry and drop dead letters.", "dead list"),
     "replay": CommandEntry("konvox_hooks.commands.replay", "Run handlers again on past events.", "replay --help"),
     "audit": CommandEntry("konvox_hooks.commands.audit", "Prove that no event has disappeared.", "audit"),
-    "doctor": CommandEntry("konvox_hooks.commands.doctor", "Check everything, and say how to fix it.", "doctor"),
+    "doctor": CommandEntry("konvox_hooks.commands.doctor", "Check everything, and say how to fix faults.", "doctor"),
     "config": CommandEntry(
         "konvox_hooks.commands.config", "Show the settings in effect, secrets masked.", "config --json"
     ),
 }
-"""Every command, in the order in which a newcomer meets them."""
+"""Every command, in the order in which a new user needs them."""
 
 _ERROR_MODULES = frozenset(
     f"{room}.errors" for room in ("konvox", "broker", "handlers", "worker", "receiver", "konvox_hooks")
@@ -74,10 +70,10 @@ _LIBRARY_ERRORS = frozenset({("redis.exceptions", "ConnectionError"), ("redis.ex
 
 
 class CommandsOnDemand(click.Group):
-    """A group that knows its commands from a table and imports one when it is asked for."""
+    """A click group that takes its commands from `COMMANDS` and imports a command's module when it is needed."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. A reader that went away, as in `events list | head`, ends it without a word."""
+        """Run the command. If the reader of stdout has gone, as in `events list | head`, end silently."""
         try:
             outcome = super().invoke(ctx)
             sys.stdout.flush()
@@ -92,7 +88,7 @@ class CommandsOnDemand(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module; None where there is no such command."""
+        """Import the command's module; None if there is no such command."""
         del ctx
         entry = COMMANDS.get(cmd_name)
         if entry is None:
@@ -104,7 +100,7 @@ class CommandsOnDemand(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the summaries from the table, so that help imports nothing."""
+        """Write the summaries from the table, without importing any command."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
@@ -133,16 +129,16 @@ def main() -> None:
     """The entry point `konvox-hooks`."""
     try:
         exit_code = run(sys.argv[1:])
-    except Exception:  # noqa: BLE001 - shown in full, as Python would show it on its way out
+    except Exception:  # noqa: BLE001 - shown with its traceback, as Python itself would
         sys.excepthook(*sys.exc_info())
         exit_code = 1
-    if _LEAVING in sys.modules:  # only commands that run users' code load it
-        sys.modules[_LEAVING].leave(exit_code)
+    if _FORCED_EXIT in sys.modules:  # only commands that may run users' code import it
+        sys.modules[_FORCED_EXIT].exit_process(exit_code)
     sys.exit(exit_code)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code. An error that nobody foresaw comes out with its traceback."""
+    """Run one command line and return its exit code. Raises errors that are not ours."""
     try:
         outcome = program.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
@@ -160,12 +156,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _exit_code(outcome: Any) -> int:
-    # click hands back what `ctx.exit()` was given, or what the command returned.
+    # click returns the argument of `ctx.exit()`, or what the command returned.
     return outcome if isinstance(outcome, int) else 0
 
 
 def _known_error(error: BaseException) -> BaseException | None:
-    """The error to show without a traceback, or None. Recognized by name: importing the other rooms would be slow."""
+    """The error to show without a traceback, or None. It is recognised by its module: importing them would be slow."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     for kind in type(error).__mro__:
@@ -175,5 +171,5 @@ def _known_error(error: BaseException) -> BaseException | None:
 
 
 def _discard_output() -> None:
-    # Python flushes stdout once more when it ends, and would complain about the pipe that is gone.
+    # Python flushes stdout again at its end, and would report the broken pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The errors of the application. The message is what the operator reads; `exit_code` is what the shell gets."""
+"""The errors of the application. Commands raise them; `cli.run` shows the message and returns the exit code."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import ClassVar
 
 
 class CommandError(Exception):
-    """A command ends here: the message stands on stderr after `konvox-hooks: `, without a traceback."""
+    """The command ends: its message goes to stderr after `konvox-hooks: `, without a traceback.
+
+    Attributes:
+        exit_code: the exit code of the process.
+    """
 
     exit_code: ClassVar[int] = 1
 
 
-class Failed(CommandError):  # noqa: N818 - an outcome, read as "the command failed"; the exit code's own name
-    """The command was understood, and could not do what it was asked to."""
+class Failed(CommandError):  # noqa: N818 - named after its exit code: the command failed
+    """The command could not do what it was asked to do."""
 
     exit_code = 1
 
 
 class UsageError(CommandError):
-    """The command line or the configuration is wrong; nothing was done."""
+    """The command line or the configuration is wrong, and nothing was done."""
 
     exit_code = 2
 
 
 class HiddenPackageError(UsageError, ImportError):
-    """A file of the user's is found where a package of ours is meant.
+    """Python finds a file of the user instead of a package of ours.
 
     Attributes:
         name: the package's name.
@@ -42,7 +46,7 @@ class HiddenPackageError(UsageError, ImportError):
         )
 
 
-class NeedsAttention(CommandError):  # noqa: N818 - not an error: nothing is wrong, a person has something to decide
-    """Nothing went wrong, but something needs a person: dead letters that wait, an endpoint that differs."""
+class NeedsAttention(CommandError):  # noqa: N818 - named after its exit code: nothing is wrong, but a person must decide
+    """Nothing is wrong, but a person has to decide or do something, as with a webhook that differs."""
 
     exit_code = 3

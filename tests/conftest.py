@@ -1,4 +1,4 @@
-"""What all tests share: a real Valkey for each test process, a database of its own for each test, real processes."""
+"""Fixtures for all tests: a Valkey for each test process, a database for each test, real processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ hypothesis.settings.load_profile("konvox-hooks")
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """A Valkey of this test process, set up as the embedded one is."""
+    """A Valkey of this test process, with the settings of the embedded one."""
     with ValkeyServer(tmp_path_factory.mktemp("valkey"), databases=_DATABASES) as server:
         yield server
 
@@ -42,7 +42,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 @pytest.fixture
 async def server(redis_url: str) -> AsyncIterator[RedisClient]:
-    """A connection to the test's own key space."""
+    """A connection to the test's key space."""
     connection = connect(redis_url)
     yield connection
     await close(connection)
@@ -50,12 +50,12 @@ async def server(redis_url: str) -> AsyncIterator[RedisClient]:
 
 @pytest.fixture
 def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    """A Valkey that no other test uses, to be broken."""
+    """A Valkey that no other test uses, and that the test may break."""
     with ValkeyServer(tmp_path_factory.mktemp("own")) as server:
         yield server
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A data folder for an embedded server of the test's own."""
+    """A data folder for an embedded server of this test."""
     return tmp_path / "data"

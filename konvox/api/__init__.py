@@ -1,1 +1,4 @@
-"""The parts of the Konvox API client; users import `konvox.client`."""
+"""The parts of the Konvox API client. Users import `konvox.client`.
+
+`calls` has the calls of each resource, `checks` their arguments' rules, `transport` sends, `answers` reads answers.
+"""

@@ -1,4 +1,7 @@
-"""From a status and a body to an answer or an error of ours. Pure: whatever the bytes are, nothing is raised."""
+"""Turn the status and body of an answer into an `Answer` or an error. Pure; `read_answer` raises for no input.
+
+Called by `transport`; `calls` takes the records out of an answer.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,14 @@ DOCUMENTED_ERRORS: Mapping[int, type[KonvoxApiError]] = {
     429: RateLimitedError,
     500: InternalServerError,
 }
-"""The error by status: Konvox's list, and 429, which every API behind a proxy may answer."""
+"""The error of each status: Konvox's documented ones, and 429, which a proxy in front of an API may answer."""
 
 _MESSAGE_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was asked, for the errors to name."""
+    """The method and path of a call, for its errors."""
 
     method: str
     path: str
@@ -58,15 +61,15 @@ class Answer:
 
     call: Call
     status: int
-    # Not in the repr, because a webhook's answer may hold a secret and tracebacks may show variables.
+    # Not in the repr: a webhook's answer may hold a secret, and tracebacks may show local variables.
     data: Any = field(repr=False)
     total: int | None = None
 
     def record(self, model: type[RecordT], context: Mapping[str, Any] | None = None) -> RecordT:
-        """The record that `data` is.
+        """`data` as a record.
 
         Raises:
-            AnswerDoesNotFitError: it is none of this kind.
+            AnswerDoesNotFitError: it does not fit the model.
         """
         outcome = _fit(model, [self.data], context)
         if isinstance(outcome, str):
@@ -74,10 +77,10 @@ class Answer:
         return outcome[0]
 
     def records(self, model: type[RecordT], context: Mapping[str, Any] | None = None) -> tuple[RecordT, ...]:
-        """The records that `data` lists.
+        """`data` as a list of records.
 
         Raises:
-            AnswerDoesNotFitError: it is no list, or one of the records is none of this kind.
+            AnswerDoesNotFitError: it is no list, or one record does not fit the model.
         """
         if not isinstance(self.data, list):
             raise self.misfit("a list is expected in the envelope's data")
@@ -95,27 +98,27 @@ def _fit(model: type[RecordT], items: Sequence[Any], context: Mapping[str, Any] 
     try:
         return tuple(model.model_validate(item, context=context) for item in items)
     except ValidationError as error:
-        # Only our own names of fields: the values, and names below them, are the server's to choose.
+        # Only the names of our own fields: values and nested names come from the server.
         fields = sorted({str(fault["loc"][0]) for fault in error.errors(include_input=False) if fault["loc"]})
     return f"not a {model.__name__}: " + (f"missing or of another type: {', '.join(fields)}" if fields else "no object")
 
 
 def read_answer(call: Call, *, status: int, body: bytes, scrub: Callable[[str], str]) -> Answer | KonvoxApiError:
-    """Turn what came back into an answer, or into the error to raise.
+    """Turn an HTTP answer into an `Answer`, or into the error for the caller to raise.
 
     Args:
-        call: what was asked.
+        call: the call.
         status: the answer's status; any 2xx is a success.
         body: the answer's body.
-        scrub: takes the API key out of a text, should the server repeat it.
+        scrub: replaces the API key in a text; the server may have repeated it.
     """
     fields = _json_object(body)
-    said = _message(fields, scrub)
+    message = _message(fields, scrub)
     if not 200 <= status < 300:
         kind = DOCUMENTED_ERRORS.get(status, UnexpectedStatusError)
-        return call.failed(kind, said or _without_words(kind, status), status)
-    if said:
-        return call.failed(AnswerDoesNotFitError, f"an error in a success: {said}", status)
+        return call.failed(kind, message or _default_message(kind, status), status)
+    if message:
+        return call.failed(AnswerDoesNotFitError, f"an error in a success: {message}", status)
     if status == 204 or (call.method == "DELETE" and fields.get("success") is True):
         return Answer(call, status, data=None)
     if "data" not in fields:
@@ -138,12 +141,12 @@ def _message(fields: Mapping[str, Any], scrub: Callable[[str], str]) -> str:
         return ""
     if not isinstance(error, str):
         return "an error without words"
-    # Scrubbed before it is cut, or half a key could stay; printable, because it ends up on terminals.
+    # Scrubbed before it is cut, because a cut key would stay. Printable, because terminals show it.
     printable = "".join(character if character.isprintable() else " " for character in scrub(error))
     return printable[:_MESSAGE_CHARACTERS].strip() or "an error without words"
 
 
-def _without_words(kind: type[KonvoxApiError], status: int) -> str:
+def _default_message(kind: type[KonvoxApiError], status: int) -> str:
     if 300 <= status < 400:
         return (
             "a redirect, which is not followed because the request holds the API key; put the final URL in the settings"

@@ -1,4 +1,7 @@
-"""What Konvox would refuse, found before it is sent. Pure; no message holds the value, which may be a secret."""
+"""Find arguments that Konvox would refuse before they are sent. Pure; called by `calls`.
+
+Each function raises `InvalidArgumentError`. No message holds the value, which may be a secret.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _LOCAL_PART = re.compile(r"[a-z0-9-]+")
 
 
 def wire_fields(**arguments: Any) -> dict[str, Any]:
-    """The arguments under their names on the wire, without those that are None."""
+    """The arguments by their names in Konvox's JSON, without those that are None."""
     return {to_camel(name): value for name, value in arguments.items() if value is not None}
 
 
@@ -31,7 +34,7 @@ def text(argument: str, value: object) -> str:
 
 
 def path_segment(argument: str, value: object) -> str:
-    """Require an id, and make it safe as one segment of a path: `..` would lead to another call."""
+    """Require an id, and quote it as one segment of a path. `..` is refused: it would lead to another path."""
     segment = quote(_utf8(argument, text(argument, value)), safe="")
     if segment.strip(".") == "":
         raise InvalidArgumentError(f"{argument} must be the id of a record", argument=argument)
@@ -52,7 +55,7 @@ def required_one_of(argument: str, value: object, literal: Any) -> None:
 
 
 def paging(limit: object, offset: object) -> None:
-    """Require a limit that Konvox accepts, and an offset."""
+    """Require a limit that Konvox accepts, and a valid offset."""
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
         raise InvalidArgumentError(f"limit must be a whole number from 1 to {MAX_LIMIT}", argument="limit")
     if type(offset) is not int or offset < 0:
@@ -79,7 +82,7 @@ def local_part(value: object) -> None:
 
 
 def disclaimer(connection_method: str, *, accepted: bool | None) -> None:
-    """Require the disclaimer's acceptance where Konvox does."""
+    """Require that the disclaimer is accepted, where Konvox requires it."""
     if connection_method == "socialcrabs" and accepted is not True:
         message = "a socialcrabs connection needs disclaimer_accepted=True"
         raise InvalidArgumentError(message, argument="disclaimer_accepted")
@@ -94,7 +97,7 @@ def webhook_url(value: object) -> None:
 
 
 def event_names(value: object) -> tuple[str, ...]:
-    """Require a list of names of events, not one text, which would be taken apart into letters."""
+    """Require a list of event names. A single text is refused: it would be a list of letters."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError('events must be a list of names such as ["contact.replied"]', argument="events")
     names = tuple(text("events", name) for name in value)

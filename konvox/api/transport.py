@@ -1,8 +1,8 @@
-"""The edge to the network: sends one call, reads the answer, repeats what is safe to repeat.
+"""Send API calls over the network, read the answers, and retry calls that are safe to repeat.
 
-Called by the resources of the client. An error of aiohttp never gets out: some of them hold the request's headers, and
-with them the API key. That is why the errors are made inside and raised outside of the `except` blocks: even the
-implicit chain would keep them.
+Called by `calls`. No error of aiohttp leaves this module, because some hold the request's headers, and the API key in
+them. Our errors are therefore made inside an `except` block and raised outside of it: otherwise aiohttp's error would
+stay in `__context__`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ USER_AGENT = _user_agent()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where the API is and how we are let in. The key shows in no repr."""
+    """The API's URL, and the key for it. No repr shows the key."""
 
     url: URL
     key: SecretStr
@@ -64,28 +64,29 @@ class Access:
         return str(self.url.origin())
 
     def headers(self, *, with_body: bool) -> dict[str, str]:
-        """The headers of a request. To be kept in no variable: tracebacks may show the variables."""
+        """The headers of a request. Do not keep them in a variable: tracebacks may show local variables."""
         key = self.key.get_secret_value()
         credentials = {"Authorization": f"Bearer {key}"} if self.auth == "bearer" else {"X-API-Key": key}
         content = {"Content-Type": "application/json"} if with_body else {}
         return {**credentials, **content, "Accept": "application/json", "User-Agent": USER_AGENT}
 
     def timeouts(self) -> aiohttp.ClientTimeout:
-        """Half of the time is for connecting: a call that ran out of that half was surely not sent."""
+        """The time limits. Connecting may take half of the time; a call that fails within it was surely not sent."""
         return aiohttp.ClientTimeout(total=self.timeout_seconds, connect=self.timeout_seconds / 2)
 
     def scrub(self, text: str) -> str:
-        """The text without the key."""
+        """The text with the key replaced."""
         return text.replace(self.key.get_secret_value(), "[the API key]")
 
 
 def access(url: str, key: str, *, auth: AuthScheme, timeout_seconds: float) -> Access:
-    """Check where and how the API is to be reached.
+    """Check the API's URL and key. Called by `KonvoxClient` and `doctor`.
 
     Raises:
-        InvalidArgumentError: the URL is no origin (with a path at most), the key cannot be sent, the scheme is unknown.
+        InvalidArgumentError: the URL has a user, a query or a fragment; the key cannot be sent; the scheme is unknown;
+            or the time limit is not positive.
     """
-    key = key.strip()  # keys come from files and variables, with a line break at the end
+    key = key.strip()  # keys from files and variables often end in a line break
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise InvalidArgumentError("api_key must be a Konvox API key, such as kvx_live_…", argument="api_key")
     if auth not in {"bearer", "x-api-key"}:
@@ -108,21 +109,21 @@ def _api_url(text: str) -> URL:
 
 
 def may_repeat(method: Method, error: KonvoxApiError) -> bool:
-    """Whether a failed call may be made again: it may work then, and cannot have two effects."""
-    passing = (
+    """Whether to retry a failed call: the fault may be temporary, and the call cannot take effect twice."""
+    temporary = (
         isinstance(error, (ApiConnectionError, ApiTimeoutError, InternalServerError, RateLimitedError))
         or error.status in _GATEWAY_STATUSES
     )
-    return passing and (method != "POST" or surely_not_done(error))
+    return temporary and (method != "POST" or surely_without_effect(error))
 
 
-def surely_not_done(error: KonvoxApiError) -> bool:
-    """Whether a failed call had no effect for certain: it was not sent, or turned away at the door."""
+def surely_without_effect(error: KonvoxApiError) -> bool:
+    """Whether a failed call certainly had no effect: it was not sent, or refused for its rate."""
     return isinstance(error, RateLimitedError) or (isinstance(error, ApiConnectionError) and not error.maybe_sent)
 
 
 class Transport:
-    """Makes calls. Holds the session, and closes it if it is its own."""
+    """Makes calls over one session, which it closes if it made the session itself."""
 
     def __init__(self, access: Access, *, session: aiohttp.ClientSession | None, retry: CallRetries) -> None:
         self.access = access
@@ -149,24 +150,30 @@ class Transport:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Make a call, and repeat it while that is safe and may help.
+        """Make a call, and retry it while that is safe and may help.
+
+        Args:
+            method: the HTTP method.
+            path: the path below the API's URL.
+            query: the query's parameters.
+            body: the JSON object to send.
 
         Raises:
-            KonvoxApiError: the call failed; each kind of failure has its subclass.
+            KonvoxApiError: the call failed; each kind of failure has its own subclass.
         """
         call = Call(method, path)
         url = self.access.url.joinpath(path.lstrip("/"), encoded=True).with_query(query or {})
         payload = None if body is None else _json(body)
-        earlier: list[KonvoxApiError] = []  # what became of the attempts before the last
+        earlier: list[KonvoxApiError] = []  # the errors of the attempts before the last
         outcome: Answer | KonvoxApiError = await self._retrying(method, earlier)(self._attempt, call, url, payload)
         if isinstance(outcome, Answer):
             return outcome
-        if method == "DELETE" and isinstance(outcome, NotFoundError) and not all(map(surely_not_done, earlier)):
-            return Answer(call, 404, data=None)  # an earlier attempt deleted it, and its answer got lost
+        if method == "DELETE" and isinstance(outcome, NotFoundError) and not all(map(surely_without_effect, earlier)):
+            return Answer(call, 404, data=None)  # an earlier attempt deleted it, and its answer was lost
         raise outcome
 
     def _retrying(self, method: Method, earlier: list[KonvoxApiError]) -> AsyncRetrying:
-        """The loop. Errors pass through it as results, never raised: so no `RetryError` and no chain comes about."""
+        """The retry loop. Errors pass through it as results, because tenacity would wrap and chain raised ones."""
         policy = self._retry
 
         def wait(state: RetryCallState) -> float:
@@ -177,7 +184,7 @@ class Transport:
             error = _outcome(state)
             earlier.append(error)
             structlog.get_logger("konvox.api").warning(
-                "konvox.api.retry",
+                "api_call.retried",
                 method=error.method,
                 path=error.path,
                 attempt=state.attempt_number,
@@ -236,19 +243,19 @@ class Transport:
 
 
 def _outcome(state: RetryCallState) -> Any:
-    """What the last attempt returned; tenacity asks only after one."""
+    """The result of the last attempt; tenacity calls this only after one."""
     return state.outcome and state.outcome.result()
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET or a DELETE by itself: only what we know of can be counted and judged."""
+    """Prevent aiohttp from repeating a GET or DELETE itself: we could neither count nor judge those attempts."""
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         reason = type(error).__name__
-    raise aiohttp.ClientConnectionError(reason)  # which is not among those that aiohttp repeats
+    raise aiohttp.ClientConnectionError(reason)  # aiohttp does not repeat a request after this error
 
 
 def _json(body: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
-"""A Konvox of one's own: a real server that answers the documented calls and delivers events as Konvox does.
+"""The sandbox, a local Konvox: a real server that answers the documented calls and delivers events as Konvox does.
 
-Run by `konvox-hooks sandbox`, by the demo and by tests. `app` puts it together; a further resource is a module with a
-`routes` table, added to the list there.
+Run by `konvox-hooks sandbox`, `dev --sandbox`, the demo and tests. `app` puts it together. To add a resource, write a
+module with a function `routes`, and add it to the list in `app`.
 """
 
 from konvox.sandbox.app import create_sandbox, run_sandbox

@@ -1,4 +1,4 @@
-"""The sandbox put together: resources, control paths, the envelope around them, and the server."""
+"""Put the sandbox together: resources, control paths, the envelope around them, and the server."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from konvox.sandbox.auth import auth_middleware
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.delivery import deliverer_context, stop_deliveries
 from konvox.sandbox.envelope import envelope_middleware
-from konvox.sandbox.simulation import life_context
+from konvox.sandbox.simulation import simulation_context
 from konvox.sandbox.state import STATE, SandboxState, open_storage
 
 _RESOURCES = (campaigns, contacts, senders, connections, webhooks, control)
-"""Every module whose `routes(config)` the sandbox serves."""
+"""The modules whose `routes(config)` the sandbox serves."""
 
 _SHUTDOWN_SECONDS = 2.0
 
 
 def create_sandbox(config: SandboxConfig) -> web.Application:
-    """The sandbox as an aiohttp application, with nothing in it but what its state file holds."""
-    # The envelope is the outermost: a key that is refused is answered in it as well. The commit is the innermost.
+    """The sandbox as an aiohttp application, with the records of its state file, or none."""
+    # The envelope is the outermost middleware, because an answer to a refused key needs it too.
     app = web.Application(middlewares=[envelope_middleware, auth_middleware(config), _commit])
     for resource in _RESOURCES:
         app.add_routes(resource.routes(config))
-    for context in (_state_context, deliverer_context, life_context):
+    for context in (_state_context, deliverer_context, simulation_context):
         app.cleanup_ctx.append(partial(context, config=config))
     app.on_shutdown.append(stop_deliveries)
     return app
@@ -41,16 +41,16 @@ async def run_sandbox(
     """Serve the sandbox until this is cancelled.
 
     Args:
-        config: keys, waits and limits.
+        config: see `SandboxConfig`.
         host: the address to listen on.
-        port: the port to listen on; 0 for any free one.
-        on_ready: called once with the sandbox's own URL when it answers.
+        port: the port to listen on; 0 for a free one.
+        on_ready: called once with the sandbox's URL when it listens.
 
     Raises:
-        OSError: it cannot listen there.
-        StateFileError: the file for its state cannot be used.
+        OSError: the address cannot be listened on.
+        StateFileError: the state file cannot be used.
     """
-    # No access log: what is worth knowing is logged where it happens, without the callers' headers.
+    # Without an access log: the sandbox logs what matters, and no headers.
     runner = web.AppRunner(create_sandbox(config), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -64,14 +64,14 @@ async def run_sandbox(
 
 @web.middleware
 async def _commit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What is answered is in the file."""
+    """Write changes to the state file before the answer is sent."""
     response = await handler(request)
     request.app[STATE].commit()
     return response
 
 
 async def _state_context(app: web.Application, config: SandboxConfig) -> AsyncIterator[None]:
-    """Give the app its state, from its start to its end."""
+    """Keep the app's state from its start to its end."""
     if config.state_file is None:
         app[STATE] = SandboxState()
         yield

@@ -1,4 +1,4 @@
-"""Who may call the API: a key in either of two headers, with the scope to read or to do anything."""
+"""Check the API key of a request, which is in one of two headers, and its scope: to read, or to do anything."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError
 
 OWN_PATHS = "/sandbox/"
-"""What begins so is the sandbox's own, and no part of Konvox."""
+"""The start of the sandbox's own paths, which Konvox does not have."""
 
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 def auth_middleware(config: SandboxConfig) -> Middleware:
-    """Guard everything but the sandbox's own paths, which need no key."""
+    """Require a key for all paths but the sandbox's own."""
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let a request to the API through only with a key of sufficient scope."""
+    async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Pass a request to the API on only if its key has sufficient scope."""
         if not request.path.startswith(OWN_PATHS):
             _check_scope(presented_key(request), config, request.method)
         return await handler(request)
 
-    return guard
+    return check_key
 
 
 def presented_key(request: web.Request) -> str | None:
-    """The key from `Authorization: Bearer` or, where there is none, from `X-API-Key`."""
+    """The key from `Authorization: Bearer`, or else from `X-API-Key`."""
     scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
@@ -49,5 +49,5 @@ def _check_scope(key: str | None, config: SandboxConfig, method: str) -> None:
 
 
 def _same(presented: str, expected: str) -> bool:
-    # As bytes: compare_digest does not take other text than ASCII.
+    # As bytes, because compare_digest accepts ASCII text only.
     return hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), expected.encode())

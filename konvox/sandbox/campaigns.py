@@ -1,4 +1,4 @@
-"""`/api/campaigns`: list, create, get, update and delete. To activate one enrolls the contacts."""
+"""`/api/campaigns`: list, create, get, update and delete. A campaign that becomes active enrolls the contacts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError, answer, json_object, list_answer
 from konvox.sandbox.records import ACTIVE, Campaign
 from konvox.sandbox.rules import choice_faults, refuse, text_faults
-from konvox.sandbox.simulation import LIFE
+from konvox.sandbox.simulation import SIMULATION
 from konvox.sandbox.state import STATE, SandboxState, new_id, now
 
 _ATTRIBUTES = {
@@ -26,7 +26,7 @@ _ATTRIBUTES = {
 
 
 def campaign_faults(fields: Mapping[str, Any], before: Campaign | None = None) -> Iterator[str]:
-    """Each rule that a request to create a campaign breaks, or one to update it as it was before. Pure."""
+    """Each rule that a request breaks, in words: to create a campaign, or to update the one `before`. Pure."""
     update = before is not None
     if not update or "name" in fields:
         yield from text_faults(fields, "name", required=True)
@@ -52,7 +52,7 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         return list_answer([_json(state, campaign) for campaign in newest_first if status in {None, campaign.status}])
 
     async def create_campaign(request: web.Request) -> web.Response:
-        """A new campaign, a draft."""
+        """Create a campaign, as a draft."""
         fields = await json_object(request)
         refuse(campaign_faults(fields))
         moment = now()
@@ -66,14 +66,14 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         return answer(_json(request.app[STATE], _found(request)))
 
     async def update_campaign(request: web.Request) -> web.Response:
-        """Change what is given. One that becomes active enrolls the active contacts that are not in it yet."""
+        """Change the given fields. A campaign that becomes active enrolls all active contacts not yet in it."""
         fields = await json_object(request)
         before, state = _found(request), request.app[STATE]
         refuse(campaign_faults(fields, before))
         campaign = replace(before, updated_at=now(), **_values(fields))
         state.campaigns.put(campaign)
         if campaign.status == ACTIVE != before.status:
-            request.app[LIFE].activate(campaign)
+            request.app[SIMULATION].activate(campaign)
         return answer(_json(state, campaign))
 
     async def delete_campaign(request: web.Request) -> web.Response:

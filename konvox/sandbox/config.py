@@ -1,4 +1,4 @@
-"""What can be set about a sandbox. The defaults are what Konvox documents."""
+"""The configuration of a sandbox. The defaults are what Konvox documents."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class SandboxConfig:
     Attributes:
         full_key: the API key that may create, update and delete.
         read_key: the API key that may list and fetch.
-        signing_secret: signs each delivery; None, as documented, for no signature.
-        signing_scheme: how, one of `konvox.schemes.SCHEMES`.
-        signature_header: the header that holds the signature, in schemes that do not name their own.
-        secret_field: where the answer to a registration tells the secret; None for nowhere.
-        paths: where the resources are.
+        signing_secret: signs each request; None, as documented, for no signature.
+        signing_scheme: how to sign, one of `konvox.schemes.SCHEMES`.
+        signature_header: the header for the signature, in schemes that do not name their own.
+        secret_field: the field of a registration's answer that holds the secret; None for no such field.
+        paths: the resources' paths.
         company_id: the `companyId` of every event.
-        slug: the company's part of its sender addresses.
-        state_file: where the state is kept; None for in memory.
-        scenario: how replies and opt-outs come, one of `scenarios.SCENARIOS`; None for not by themselves.
-        rate: how many replies and opt-outs come in a second, on the average.
-        seed: makes a scenario the same each time; None for another each time.
-        retry_base_seconds: the wait before the first retry, which doubles with each further one.
-        retries: how often a failed delivery is tried again before it is gone.
+        slug: the company's name in its sender addresses.
+        state_file: the file that keeps the records; None to keep them in memory.
+        scenario: how replies and opt-outs come, one of `scenarios.SCENARIOS`; None for no events of themselves.
+        rate: the average number of replies and opt-outs per second.
+        seed: makes a scenario the same in each run; None for another one in each run.
+        retry_base_seconds: the wait before the first retry; it doubles with each further one.
+        retries: how often a failed request is retried before the event is lost.
         delivery_timeout_seconds: how long a receiver may take to answer.
-        concurrent_deliveries: how many requests are under way at once.
+        concurrent_deliveries: the most requests in progress at once.
     """
 
     full_key: str = field(repr=False)
@@ -57,10 +57,11 @@ class SandboxConfig:
     concurrent_deliveries: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse what could not work.
+        """Check the values.
 
         Raises:
-            ValueError: a key is empty, or both are the same; no such scheme or scenario; a secret or rate of no use.
+            ValueError: a key is empty, both keys are the same, there is no such scheme or scenario, or the secret or
+                the rate cannot be used.
         """
         if not self.full_key or not self.read_key:
             raise ValueError("a key is empty: give both the full key and the read key some text")
@@ -75,15 +76,15 @@ class SandboxConfig:
         try:
             self.signature_headers(b"{}", message_id="msg_1", moment=0)
         except (KonvoxError, ValueError):
-            # Not in the library's words, which may hold some of the secret.
-            raise ValueError(f"the signing secret is of no use for the scheme {self.signing_scheme}") from None
+            # Without the library's message, which may hold part of the secret.
+            raise ValueError(f"the signing secret cannot be used with the scheme {self.signing_scheme}") from None
 
     def backoff_seconds(self, retry: int) -> float:
         """How long to wait before a retry, from number 1. "Exponential" is documented, the figures are [inferred]."""
         return ceiling_seconds(self.retry_base_seconds, math.inf, retry, factor=RETRY_FACTOR)
 
     def signature_headers(self, body: bytes, *, message_id: str, moment: int) -> dict[str, str]:
-        """The headers that sign one attempt; none without a secret."""
+        """The headers that sign one request; none without a secret."""
         if self.signing_secret is None:
             return {}
         delivery = Delivery(body, message_id=message_id, now_seconds=moment)

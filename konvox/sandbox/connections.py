@@ -1,4 +1,4 @@
-"""`/api/connections`: list and create. What a request holds beside the documented fields is not kept: no secrets."""
+"""`/api/connections`: list and create. Undocumented fields of a request are not kept, because they may be secrets."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_connections(request: web.Request) -> web.Response:
-        """Every account on a channel."""
+        """List all connections."""
         return list_answer([connection.as_json() for connection in request.app[STATE].connections])
 
     async def create_connection(request: web.Request) -> web.Response:
-        """A new account on a channel."""
+        """Create a connection."""
         fields = await json_object(request)
         refuse(connection_faults(fields))
         connection = Connection(

@@ -33,7 +33,7 @@ def contact_faults(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def query_faults(query: Mapping[str, str]) -> Iterator[str]:
-    """Each rule that the query of a list breaks, in words. Pure."""
+    """Each rule that a list's query breaks, in words. Pure."""
     yield from choice_faults(query, "status", get_args(ContactStatus))
     yield from number_faults(query, "limit", least=1, most=MOST_LIMIT)
     yield from number_faults(query, "offset", least=0, most=MOST_OFFSET)
@@ -43,7 +43,7 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_contacts(request: web.Request) -> web.Response:
-        """One page of contacts. The oldest come first: the order is [inferred], and keeps pages from shifting."""
+        """List one page of contacts, the oldest first. The order is [inferred]; new contacts do not shift its pages."""
         refuse(query_faults(request.query))
         status = request.query.get("status")
         offset, limit = int(request.query.get("offset", 0)), int(request.query.get("limit", DEFAULT_LIMIT))
@@ -51,7 +51,7 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         return list_answer([contact.as_json() for contact in found[offset : offset + limit]], total=len(found))
 
     async def create_contact(request: web.Request) -> web.Response:
-        """A new contact, or the one that has this email already, unchanged."""
+        """Create a contact, or answer with the unchanged one that has this email already."""
         fields = await json_object(request)
         refuse(contact_faults(fields))
         state = request.app[STATE]

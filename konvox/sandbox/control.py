@@ -1,4 +1,4 @@
-"""The sandbox's own paths, which Konvox does not have: make an event happen, and see what became of it."""
+"""The sandbox's own paths, which Konvox does not have: make an event happen, and list the delivery attempts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from aiohttp import web
 from konvox.samples import sample_body
 from konvox.sandbox.auth import OWN_PATHS
 from konvox.sandbox.config import SandboxConfig
-from konvox.sandbox.delivery import DELIVERER, Delivery
+from konvox.sandbox.delivery import DELIVERER, Deliverer, Delivery
 from konvox.sandbox.envelope import answer, json_object, list_answer
 from konvox.sandbox.rules import refuse
-from konvox.sandbox.simulation import LIFE
+from konvox.sandbox.simulation import SIMULATION
 from konvox.sandbox.state import STATE
 
 FIRE_PATH = OWN_PATHS + "fire"
@@ -28,14 +28,14 @@ OPENAPI_PATH = OWN_PATHS + "openapi.json"
 FIRE_FIELDS: Mapping[str, str] = {
     "event": "the event's name",
     "data": "its data, instead of a sample",
-    "count": "how many different events; 1 if not given",
-    "copies": "how often each is delivered, with the same body; 1 if not given",
+    "count": "how many different events; 1 by default",
+    "copies": "how often each is delivered with the same body; 1 by default",
     "delay_seconds": "how long to wait before the first copy",
     "copy_delay_seconds": "how long to wait between copies, as in a late retry",
-    "shuffle": "whether events are delivered in another order than they happened in",
-    "wait": "whether to answer only when every delivery has ended, with its outcome",
+    "shuffle": "whether to deliver events in another order than they happened in",
+    "wait": "whether to answer after every delivery has ended, with the outcomes",
 }
-"""What a request to fire may hold."""
+"""The fields of a request to fire an event."""
 
 _MOST = 100_000
 _LONGEST_SECONDS = 3600
@@ -72,32 +72,16 @@ def _number_faults(fields: Mapping[str, Any]) -> Iterator[str]:
 
 def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The control paths."""
-    random = Random(config.seed)  # noqa: S311 - an order that is to be repeated, not to be secret
+    random = Random(config.seed)  # noqa: S311 - a repeatable order, no secret
 
     async def fire(request: web.Request) -> web.Response:
-        """Make an event happen, once or many times, in order or not, at once or later."""
+        """Make an event happen, once or several times, in order or not, now or later."""
         fields = await json_object(request)
         refuse(fire_faults(fields))
-        event_type, data = fields["event"], fields.get("data")
-        request.app[LIFE].apply(event_type, data or {})
-        request.app[STATE].commit()  # before anything is on its way, as everywhere
-        started = datetime.now(UTC)
-        # A millisecond apart, which makes them different events.
-        moments = [started + timedelta(milliseconds=number) for number in range(fields.get("count", 1))]
-        if fields.get("shuffle", False):
-            random.shuffle(moments)
-        later, apart = fields.get("delay_seconds", 0), fields.get("copy_delay_seconds", 0)
-        copies = [later + apart * number for number in range(fields.get("copies", 1))]
-        deliverer = request.app[DELIVERER]
-        deliveries = [
-            delivery
-            for moment in moments
-            for delivery in deliverer.fire(
-                event_type,
-                sample_body(event_type, data=data, company_id=config.company_id, timestamp=moment),
-                copies_after_seconds=copies,
-            )
-        ]
+        event_type = fields["event"]
+        request.app[SIMULATION].apply(event_type, fields.get("data") or {})
+        request.app[STATE].commit()  # as everywhere, before an event is sent
+        deliveries = _start_deliveries(request.app[DELIVERER], fields, config.company_id, random)
         result: dict[str, Any] = {"event": event_type, "deliveries": len(deliveries)}
         if not deliveries:
             result["note"] = f"no active webhook is subscribed to {event_type}: register one first"
@@ -106,18 +90,40 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
         return answer(result, status=202)
 
     async def list_deliveries(request: web.Request) -> web.Response:
-        """Every attempt so far, the oldest first."""
+        """List all attempts so far, the oldest first."""
         return list_answer([asdict(attempt) for attempt in request.app[STATE].attempts])
 
     async def openapi(_: web.Request) -> web.Response:
-        """The contract as an OpenAPI document, in no envelope."""
+        """The API as an OpenAPI document, without the envelope."""
         return web.Response(body=openapi_document(), content_type="application/json")
 
     return [web.post(FIRE_PATH, fire), web.get(DELIVERIES_PATH, list_deliveries), web.get(OPENAPI_PATH, openapi)]
 
 
+def _start_deliveries(
+    deliverer: Deliverer, fields: Mapping[str, Any], company_id: str, random: Random
+) -> list[Delivery]:
+    """Start to deliver the events that a checked request to fire asks for."""
+    event_type, started = fields["event"], datetime.now(UTC)
+    # Timestamps a millisecond apart make them different events.
+    moments = [started + timedelta(milliseconds=number) for number in range(fields.get("count", 1))]
+    if fields.get("shuffle", False):
+        random.shuffle(moments)
+    delay_seconds, interval_seconds = fields.get("delay_seconds", 0), fields.get("copy_delay_seconds", 0)
+    copies = [delay_seconds + interval_seconds * number for number in range(fields.get("copies", 1))]
+    return [
+        delivery
+        for moment in moments
+        for delivery in deliverer.fire(
+            event_type,
+            sample_body(event_type, data=fields.get("data"), company_id=company_id, timestamp=moment),
+            copies_after_seconds=copies,
+        )
+    ]
+
+
 def openapi_document() -> bytes:
-    """The OpenAPI document of the contract, which is part of the package."""
+    """The OpenAPI document of the API, a file of the package."""
     return resources.files("konvox").joinpath("openapi.json").read_bytes()
 
 

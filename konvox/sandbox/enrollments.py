@@ -1,4 +1,4 @@
-"""Who is enrolled in which campaign, and how many of them are in which state."""
+"""The enrollments: which contact is in which campaign, and how many are in which state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from konvox.sandbox.tables import Table
 
 
 class Enrollments:
-    """All enrollments; a contact stands in a campaign once."""
+    """All enrollments. A contact is in a campaign at most once."""
 
     def __init__(self, storage: Storage | None) -> None:
         self._table = Table("enrollment", Enrollment, storage)
@@ -36,11 +36,11 @@ class Enrollments:
         return [enrollment for enrollment_id in ids if (enrollment := self._table.get(enrollment_id))]
 
     def is_enrolled(self, campaign_id: str, contact_id: str) -> bool:
-        """Whether a contact is in a campaign, in whatever state."""
+        """Whether a contact is in a campaign, in any state."""
         return contact_id in self._by_campaign.get(campaign_id, {})
 
     def targets_by_state(self, campaign_id: str) -> dict[str, int]:
-        """How many of a campaign's enrollments are in each state, with the zeros."""
+        """How many of a campaign's enrollments are in each state; states without any count 0."""
         counts = self._states.get(campaign_id, Counter[str]())
         return {state: counts[state] for state in ENROLLMENT_STATES}
 
@@ -50,7 +50,7 @@ class Enrollments:
         self._index(enrollment)
 
     def move(self, enrollment: Enrollment, state: str) -> Enrollment:
-        """Bring an enrollment into another state; returns it as it is then."""
+        """Change an enrollment's state; returns the changed one."""
         counts = self._states[enrollment.campaign_id]
         counts[enrollment.state] -= 1
         counts[state] += 1
@@ -59,7 +59,7 @@ class Enrollments:
         return moved
 
     def remove_campaign(self, campaign_id: str) -> None:
-        """Forget a campaign's enrollments."""
+        """Delete a campaign's enrollments."""
         by_contact = self._by_campaign.pop(campaign_id, {})
         self._states.pop(campaign_id, None)
         for contact_id in by_contact:

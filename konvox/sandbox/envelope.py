@@ -24,7 +24,7 @@ class RefusedError(Exception):
 
     Attributes:
         status: the HTTP status.
-        message: what stands in the envelope's `error`.
+        message: the envelope's `error`.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -34,12 +34,12 @@ class RefusedError(Exception):
 
 
 def answer(data: Any, *, status: int = 200) -> web.Response:
-    """One record, or what else is no list."""
+    """An answer with one record, or with other data that is no list."""
     return _response({"data": data, "error": None}, status)
 
 
 def list_answer(records: Sequence[Any], *, total: int | None = None) -> web.Response:
-    """A list and, in `meta`, how many records there are in all."""
+    """An answer with a list, and the total number of records in `meta`."""
     return _response({"data": records, "error": None, "meta": {"total": len(records) if total is None else total}}, 200)
 
 
@@ -47,7 +47,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     """The request's body as a JSON object.
 
     Raises:
-        RefusedError: 400, it is none.
+        RefusedError: it is none; status 400.
     """
     try:
         fields = orjson.loads(await request.read())
@@ -60,7 +60,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 @web.middleware
 async def envelope_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Put whatever goes wrong, foreseen or not, into an envelope."""
+    """Answer every error, expected or not, with an envelope."""
     try:
         return await handler(request)
     except RefusedError as error:
@@ -68,8 +68,8 @@ async def envelope_middleware(request: web.Request, handler: Handler) -> web.Str
     except web.HTTPException as error:
         allow = error.headers.get("Allow")
         return _refusal(error.status, _MESSAGES.get(error.status, error.reason), {"Allow": allow} if allow else {})
-    except Exception as error:  # noqa: BLE001 - the edge: a caller gets the documented 500, whatever broke
-        _log.error("sandbox.broken", method=request.method, path=request.path, error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the outermost code: the caller gets the documented 500
+        _log.error("sandbox.request_failed", method=request.method, path=request.path, error=type(error).__name__)
         return _refusal(500, "internal error: try again in a few seconds")
 
 

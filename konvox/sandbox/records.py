@@ -1,7 +1,7 @@
-"""The records of a sandbox, and how the API answers them. Frozen: a change is a new record in place of the old.
+"""The records of a sandbox, and their form in the API's answers. Frozen: a changed record replaces the old one.
 
-What Konvox documents about its records is in part only: the fields of a request are taken to be those of the record,
-and everything else is [inferred]; what has a name or a figure stands in `konvox.inferred`.
+Konvox documents its records only in part. A record has the fields of the request that creates it; all else is
+[inferred], and the inferred names and figures are in `konvox.inferred`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from konvox import inferred
 
 ACTIVE, UNSUBSCRIBED = "active", "unsubscribed"
-"""The status of a campaign that goes on and of a contact who may be written to, and of a contact who opted out."""
+"""The status of a running campaign and of a contact who may be written to; the status of a contact who opted out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Campaign:
     updated_at: str
 
     def as_json(self, targets_by_state: Mapping[str, int]) -> dict[str, Any]:
-        """The record as the API answers it."""
+        """The record in an answer of the API."""
         return {
             "id": self.id,
             "name": self.name,
@@ -59,7 +59,7 @@ class Contact:
     created_at: str
 
     def as_json(self) -> dict[str, Any]:
-        """The record as the API answers it."""
+        """The record in an answer of the API."""
         return {
             "id": self.id,
             "email": self.email,
@@ -84,7 +84,7 @@ class SenderIdentity:
     created_at: str
 
     def as_json(self) -> dict[str, Any]:
-        """The record as the API answers it, with warmup and daily limit data."""
+        """The record in an answer of the API, with warmup and daily limit data."""
         return {
             "id": self.id,
             "localPart": self.local_part,
@@ -98,7 +98,7 @@ class SenderIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """An account on a channel; no secret of it is ever kept."""
+    """A login on a channel. Its secrets are never kept."""
 
     id: str
     name: str
@@ -108,7 +108,7 @@ class Connection:
     created_at: str
 
     def as_json(self) -> dict[str, Any]:
-        """The record as the API answers it."""
+        """The record in an answer of the API."""
         return {
             "id": self.id,
             "name": self.name,
@@ -121,7 +121,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredWebhook:
-    """An endpoint to which events are delivered. Its URL may hold a token: it is answered, and never logged."""
+    """A registration for events. Its URL may hold a token: answers contain it, logs do not."""
 
     id: str
     url: str = field(repr=False)
@@ -130,7 +130,7 @@ class RegisteredWebhook:
     created_at: str
 
     def as_json(self) -> dict[str, Any]:
-        """The record as the API answers it."""
+        """The record in an answer of the API."""
         return {
             "id": self.id,
             "url": self.url,
@@ -142,7 +142,7 @@ class RegisteredWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
-    """A contact's way through a campaign. Konvox documents no call that shows one: events and counts do."""
+    """A contact in a campaign. Konvox documents no call that returns one; it is visible in events and counts."""
 
     id: str
     campaign_id: str

@@ -1,4 +1,4 @@
-"""The kinds of rule that several resources have. Pure: fields in, each rule that they break in words."""
+"""Rules that several resources share. Pure: each function takes a request's fields and yields the broken rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from konvox.sandbox.envelope import RefusedError
 
 
 def text_faults(fields: Mapping[str, Any], name: str, *, required: bool = False) -> Iterator[str]:
-    """A text: there and not blank if it is required, and otherwise possibly missing or null."""
+    """A text: present and not blank if it is required; otherwise it may be missing or null."""
     value = fields.get(name)
     if value is None:
         if required:
@@ -39,15 +39,15 @@ def number_faults(query: Mapping[str, str], name: str, *, least: int, most: int)
 
 
 def refuse(faults: Iterator[str]) -> None:
-    """Answer 400 if there is a fault, and name them all at once.
+    """Refuse the request if there is a fault; the answer names all faults.
 
     Raises:
-        RefusedError: there is one.
+        RefusedError: there is a fault; status 400.
     """
-    if words := "; ".join(faults):
-        raise RefusedError(400, words)
+    if message := "; ".join(faults):
+        raise RefusedError(400, message)
 
 
 def _is_number(text: str) -> bool:
-    # Not int() alone: it takes white space, underscores, other scripts' digits, and text of any length.
+    # Not int() alone: it accepts white space, underscores, digits of other scripts, and any length.
     return text.isascii() and text.isdigit() and len(text) <= 18

@@ -1,6 +1,7 @@
-"""How a campaign's life goes: when something happens, and to whom what. Pure, given a source of random numbers.
+"""The scenarios: when events come, how contacts react, and how often an event is delivered. Called by `simulation`.
 
-The same seed and the same calls make the same life: who replies, who opts out, in which order, with which copies.
+Pure, given a source of random numbers. The same seed and the same calls lead to the same events, in the same order,
+with the same copies.
 """
 
 from __future__ import annotations
@@ -22,20 +23,21 @@ _SUBJECTS = (
     "Re: Following up",
 )
 UNKNOWN_EVENTS = ("message.opened", "link.clicked", "meeting.booked")
-"""Events that Konvox does not document (the event reference lists more than we know): receivers must keep them too."""
+"""Events that Konvox does not document. Its event reference may list more than we know; receivers must keep them."""
 
 Pace = Callable[[Random, float], Iterator[tuple[float, int]]]
-"""From a source of random numbers and a rate: how long to wait, and how many events come then, again and again."""
+"""Takes a source of random numbers and a rate per second; yields the seconds to wait and the number of events then."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What an enrolled contact does.
+class Reaction:
+    """How an enrolled contact reacts.
 
     Attributes:
-        kind: `unattributed` is a reply that Konvox cannot assign to a campaign; `silent` is no event at all.
-        subject: of an email reply, one of a few.
-        manual: whether an opt-out was entered by a person.
+        kind: `unattributed` is a reply that Konvox cannot assign to a campaign; `silent` is no event.
+        email: whether the contact reacts by email, rather than on LinkedIn.
+        subject: the subject of an email reply.
+        manual: whether a person entered the opt-out.
     """
 
     kind: Literal["replied", "unattributed", "opted out", "silent"]
@@ -44,8 +46,8 @@ class Fate:
     manual: bool
 
 
-def draw_fate(random: Random, channel: str) -> Fate:
-    """What a contact does in a campaign on this channel."""
+def draw_reaction(random: Random, channel: str) -> Reaction:
+    """Choose the reaction of a contact in a campaign on this channel."""
     share = random.random()
     kind: Literal["replied", "unattributed", "opted out", "silent"] = "silent"
     if share < 0.55:
@@ -55,17 +57,17 @@ def draw_fate(random: Random, channel: str) -> Fate:
     elif share < 0.85:
         kind = "opted out"
     email = channel == "email" or (channel == "multi" and random.random() < 0.5)
-    return Fate(kind, email, random.choice(_SUBJECTS), manual=random.random() < 0.2)
+    return Reaction(kind, email, random.choice(_SUBJECTS), manual=random.random() < 0.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A way of life.
+    """How events come and are delivered.
 
     Attributes:
         pace: when events come.
-        copies: after how many seconds each copy of an event is delivered; in a quiet life one, at once.
-        unknown_share: how many of the events, from 0 to 1, are of a type that Konvox does not document.
+        copies: returns the wait in seconds before each copy of an event.
+        unknown_share: the share of events, from 0 to 1, of a type that Konvox does not document.
     """
 
     pace: Pace
@@ -74,13 +76,13 @@ class Scenario:
 
 
 def steady_pace(_random: Random, rate: float) -> Iterator[tuple[float, int]]:
-    """One by one, at equal distances."""
+    """One event at a time, at equal intervals."""
     while True:
         yield 1 / rate, 1
 
 
 def burst_pace(_random: Random, rate: float) -> Iterator[tuple[float, int]]:
-    """All of it at once, then nothing for seconds, and again."""
+    """Many events at once, then none for some seconds, and so on."""
     size = max(2, round(rate * _BURST_SECONDS))
     yield 0.0, size
     while True:
@@ -88,30 +90,30 @@ def burst_pace(_random: Random, rate: float) -> Iterator[tuple[float, int]]:
 
 
 def chaos_pace(random: Random, rate: float) -> Iterator[tuple[float, int]]:
-    """One by one at any distance, and now and then many at once."""
+    """One event at a time at random intervals, and sometimes many at once."""
     while True:
         size = random.randint(5, 25) if random.random() < 0.1 else 1
         yield random.expovariate(rate / size), size
 
 
-def once_at_once(_random: Random) -> tuple[float, ...]:
-    """One copy, now."""
+def single_copy(_random: Random) -> tuple[float, ...]:
+    """One copy without a wait."""
     return (0.0,)
 
 
 def chaos_copies(random: Random) -> tuple[float, ...]:
-    """Now or late, so that a later event overtakes this one; some come again, as retries that were not needed."""
+    """One copy at once or later, when other events overtake it; sometimes further copies, like needless retries."""
     first = random.uniform(0, _CHAOS_SECONDS) if random.random() < 0.3 else 0.0
-    again = [first + random.uniform(0, _CHAOS_SECONDS)] if random.random() < 0.2 else []
+    duplicate = [first + random.uniform(0, _CHAOS_SECONDS)] if random.random() < 0.2 else []
     late = [first + random.uniform(_CHAOS_SECONDS, _LATE_SECONDS)] if random.random() < 0.1 else []
-    return (first, *again, *late)
+    return (first, *duplicate, *late)
 
 
-QUIET = Scenario(pace=steady_pace, copies=once_at_once)
+STEADY = Scenario(pace=steady_pace, copies=single_copy)
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "steady": QUIET,
-    "burst": Scenario(pace=burst_pace, copies=once_at_once),
+    "steady": STEADY,
+    "burst": Scenario(pace=burst_pace, copies=single_copy),
     "chaos": Scenario(pace=chaos_pace, copies=chaos_copies, unknown_share=0.1),
 }
-"""The ways of life by name."""
+"""The scenarios by name."""

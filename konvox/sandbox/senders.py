@@ -30,11 +30,11 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_senders(request: web.Request) -> web.Response:
-        """Every sender address."""
+        """List all sender addresses."""
         return list_answer([sender.as_json() for sender in request.app[STATE].senders])
 
     async def create_sender(request: web.Request) -> web.Response:
-        """A new sender address, unless there is one like it."""
+        """Create a sender address, unless it exists already."""
         fields = await json_object(request)
         refuse(sender_faults(fields))
         senders = request.app[STATE].senders

@@ -1,4 +1,4 @@
-"""What a sandbox remembers: one company's records, in memory or in a file too, and every attempt at a delivery."""
+"""The state of a sandbox: one company's records, in memory and optionally in a file, and all delivery attempts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ATTEMPTS_KEPT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to deliver an event: it ended with a status, or with an error before there was one."""
+    """One request to deliver an event. It ended with a status, or with an error before an answer."""
 
     webhook_id: str
     event: str
@@ -44,12 +44,12 @@ class Attempt:
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver took the event: 200 is documented, so nothing else counts."""
+        """Whether the receiver accepted the event. Konvox documents 200, and no other status counts."""
         return self.status == 200
 
 
 class SandboxState:
-    """One company's records; the attempts are never in the file."""
+    """One company's records, and the attempts, which the file never holds."""
 
     def __init__(self, storage: Storage | None = None) -> None:
         self._storage = storage
@@ -63,17 +63,17 @@ class SandboxState:
         self._contact_ids = {_same_email(contact.email): contact.id for contact in self.contacts}
 
     def add_webhook(self, *, url: str, events: Sequence[str], active: bool) -> RegisteredWebhook:
-        """Register an endpoint. The same URL may stand twice: Konvox documents no conflict for webhooks."""
+        """Register a webhook. Two may have the same URL, because Konvox documents no conflict for webhooks."""
         webhook = RegisteredWebhook(id=new_id(), url=url, events=tuple(events), active=active, created_at=now())
         self.webhooks.put(webhook)
         return webhook
 
     def subscribers(self, event_type: str) -> list[RegisteredWebhook]:
-        """The active endpoints that asked for events of this type."""
+        """The active webhooks that are subscribed to events of this type."""
         return [webhook for webhook in self.webhooks if webhook.active and event_type in webhook.events]
 
     def contact_with(self, email: str) -> Contact | None:
-        """The contact with this email. Capital letters make no difference: [inferred]."""
+        """The contact with this email, in upper or lower case, which is [inferred]."""
         return self.contacts.get(self._contact_ids.get(_same_email(email)))
 
     def add_contact(self, contact: Contact) -> None:
@@ -82,7 +82,7 @@ class SandboxState:
         self._contact_ids[_same_email(contact.email)] = contact.id
 
     def delete_campaign(self, campaign_id: str) -> None:
-        """Forget a campaign and its enrollments."""
+        """Delete a campaign and its enrollments."""
         self.campaigns.remove([campaign_id])
         self.enrollments.remove_campaign(campaign_id)
 
@@ -109,7 +109,7 @@ class SandboxState:
         ]
 
     def commit(self) -> None:
-        """Make sure of what was changed, before anybody is told."""
+        """Write all changes to the file. Called before an answer or an event is sent."""
         if self._storage:
             self._storage.commit()
 
@@ -118,10 +118,10 @@ STATE = web.AppKey("STATE", SandboxState)
 
 
 def open_storage(path: Path) -> tuple[Storage, SandboxState]:
-    """The state in a file, with what is there already.
+    """Open a state file, and load its records.
 
     Raises:
-        StateFileError: the file cannot be used; it is closed again.
+        StateFileError: the file cannot be used. It is closed again.
     """
     storage = Storage(path)
     try:
@@ -135,12 +135,12 @@ def open_storage(path: Path) -> tuple[Storage, SandboxState]:
 
 
 def new_id() -> str:
-    """An id in the style of Konvox's own: opaque, and good in a URL."""
+    """An id in the style of Konvox's: opaque, and safe in a URL."""
     return "cl" + secrets.token_hex(11)
 
 
 def now() -> str:
-    """This moment, as Konvox writes it."""
+    """This moment in Konvox's format."""
     return wire_timestamp(datetime.now(UTC))
 
 

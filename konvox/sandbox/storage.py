@@ -1,7 +1,7 @@
-"""A sandbox's records in a file: SQLite, so that whatever was answered is still there after a kill -9.
+"""A sandbox's records in an SQLite file, which keeps every answered change after a kill -9. Called by `state`.
 
-Written through: a record's change goes into the open transaction at once, and `commit` ends it before the answer goes
-out. All of it happens in the event loop's thread, because one row costs less than a change of threads.
+A change goes into the open transaction at once; `commit` ends it before the answer is sent. Everything runs in the
+event loop's thread, because writing one row takes less time than changing threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VERSION = 1
 
 
 class StateFileError(KonvoxError):
-    """The file for a sandbox's state cannot be used.
+    """The state file cannot be used.
 
     Attributes:
         path: the file.
@@ -36,11 +36,11 @@ class StateFileError(KonvoxError):
 
 
 class Storage:
-    """The file, open for one sandbox: a second one is refused."""
+    """An open state file. Only one sandbox can have it open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # The webhooks' URLs are in it, and with them their tokens: nobody else is to read it.
+        # Only the owner may read it: it holds the webhooks' URLs, and the tokens in them.
         with suppress(FileExistsError):
             self._create()
         try:
@@ -51,7 +51,7 @@ class Storage:
             self._prepare()
         except sqlite3.Error as error:
             self._connection.close()
-            raise StateFileError(path, _in_words(error)) from None
+            raise StateFileError(path, _reason(error)) from None
         except StateFileError:
             self._connection.close()
             raise
@@ -70,7 +70,7 @@ class Storage:
             raise StateFileError(self._path, f"it is damaged ({error})") from None
 
     def save(self, kind: str, record_id: str, record: Any) -> None:
-        """Write a record, a dataclass, in place of the one with its id."""
+        """Write a record, which is a dataclass. It replaces the one with the same id."""
         self._connection.execute(
             "INSERT INTO records (kind, id, fields) VALUES (?, ?, ?)"
             " ON CONFLICT (kind, id) DO UPDATE SET fields = excluded.fields",
@@ -78,17 +78,17 @@ class Storage:
         )
 
     def delete(self, kind: str, record_ids: Iterable[str]) -> None:
-        """Forget records."""
+        """Delete records."""
         self._connection.executemany(
             "DELETE FROM records WHERE kind = ? AND id = ?", [(kind, record_id) for record_id in record_ids]
         )
 
     def commit(self) -> None:
-        """End the transaction: what was written is there to stay."""
+        """End the transaction, which makes the changes durable."""
         self._connection.commit()
 
     def close(self) -> None:
-        """Commit, and give the file free."""
+        """Commit, and close the file."""
         try:
             self._connection.commit()
         finally:
@@ -109,7 +109,7 @@ class Storage:
         if tables and _pragma(self._connection, "application_id") != _APPLICATION_ID:
             raise StateFileError(self._path, "it is another program's database; choose another file")
         if tables and (version := _pragma(self._connection, "user_version")) != _VERSION:
-            raise StateFileError(self._path, f"it is of version {version}, this sandbox reads {_VERSION}")
+            raise StateFileError(self._path, f"it has version {version}, and this sandbox reads {_VERSION}")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
         execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -118,7 +118,7 @@ class Storage:
             "CREATE TABLE IF NOT EXISTS records (position INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,"
             " id TEXT NOT NULL, fields BLOB NOT NULL, UNIQUE (kind, id))"
         )
-        # In exclusive mode the lock comes with the first write and stays: a second sandbox is refused here.
+        # In exclusive mode the first write takes the lock and keeps it: this refuses a second sandbox.
         execute("BEGIN IMMEDIATE")
         self._connection.commit()
 
@@ -128,7 +128,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
-def _in_words(error: sqlite3.Error) -> str:
+def _reason(error: sqlite3.Error) -> str:
     if error.sqlite_errorcode in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return "another sandbox has it open; stop that one, or choose another file"
     if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:

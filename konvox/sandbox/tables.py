@@ -1,4 +1,4 @@
-"""Records by id, in memory and, where there is a file, in it as well."""
+"""Records by id, in memory and in the state file if there is one. Used by `state` and `enrollments`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Table(Generic[RecordT]):
     """All records of one kind, the oldest first.
 
     Args:
-        kind: what they are called in the file.
+        kind: the kind's name in the file.
         model: makes a record from its fields.
-        storage: the file, or None.
+        storage: the file; None to keep the records in memory only.
     """
 
     def __init__(self, kind: str, model: Callable[..., RecordT], storage: Storage | None) -> None:
@@ -50,18 +50,18 @@ class Table(Generic[RecordT]):
         return None if record_id is None else self._records.get(record_id)
 
     def put(self, record: RecordT) -> None:
-        """Add a record, or put it in place of the one with its id."""
+        """Add a record, or replace the one with the same id."""
         self._records[record.id] = record
         if self._storage:
             self._storage.save(self._kind, record.id, record)
 
     def remove(self, record_ids: Iterable[str]) -> None:
-        """Forget records."""
+        """Delete records."""
         gone = [record_id for record_id in record_ids if self._records.pop(record_id, None) is not None]
         if self._storage:
             self._storage.delete(self._kind, gone)
 
 
 def _fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples: every array in a record is one of ours."""
+    """The fields with lists as tuples: JSON has no tuples, and no record holds a list."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -1,4 +1,4 @@
-"""`/api/webhooks`: list and register endpoints. Konvox documents no call to change or delete one."""
+"""`/api/webhooks`: list and register webhooks. Konvox documents no call to change or delete one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 def webhook_faults(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Each rule that a request to register an endpoint breaks, in words. Pure."""
+    """Each rule that a request to register a webhook breaks, in words. Pure."""
     yield from _url_faults(fields.get("url"))
     yield from _events_faults(fields.get("events"))
     if not isinstance(fields.get("active", True), bool):
@@ -30,20 +30,20 @@ def routes(config: SandboxConfig) -> list[web.RouteDef]:
     """The calls of this resource."""
 
     async def list_webhooks(request: web.Request) -> web.Response:
-        """Every endpoint of the company."""
+        """List all webhooks of the company."""
         return list_answer([webhook.as_json() for webhook in request.app[STATE].webhooks])
 
     async def register_webhook(request: web.Request) -> web.Response:
-        """Subscribe a URL to events."""
+        """Register a URL for events."""
         fields = await json_object(request)
         refuse(webhook_faults(fields))
         webhook = request.app[STATE].add_webhook(
             url=fields["url"], events=fields["events"], active=fields.get("active", True)
         )
         _log.info("sandbox.registered", webhook_id=webhook.id, url=masked_url(webhook.url), events=webhook.events)
-        # [inferred]: a secret, if there is one, is told in this answer and in no other.
-        told = {config.secret_field: config.signing_secret} if config.secret_field and config.signing_secret else {}
-        return answer(webhook.as_json() | told, status=201)
+        # [inferred]: this answer holds the secret, if there is one, and no other answer does.
+        secret = {config.secret_field: config.signing_secret} if config.secret_field and config.signing_secret else {}
+        return answer(webhook.as_json() | secret, status=201)
 
     return [web.get(config.paths.webhooks, list_webhooks), web.post(config.paths.webhooks, register_webhook)]
 

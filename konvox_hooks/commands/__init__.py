@@ -1,1 +1,1 @@
-"""One module per command of `konvox-hooks`. Each has a `command`; `konvox_hooks.cli` imports it when it is wanted."""
+"""One module per command of `konvox-hooks`. `konvox_hooks.cli` imports it to run its click command, `command`."""

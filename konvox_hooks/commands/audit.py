@@ -1,4 +1,4 @@
-"""`konvox-hooks audit`: the ledger, and whether everything that was accepted is accounted for."""
+"""`konvox-hooks audit`: show the ledger, and prove that every accepted event is accounted for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from broker.ledger import Ledger
 from broker.redis.client import outages_as_unavailable
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
-from konvox_hooks.errors import CommandError, Failed, NeedsAttention
+from konvox_hooks.errors import Failed, NeedsAttention
 from konvox_hooks.history.open_store import open_store
 from konvox_hooks.service.receiver import SPOOL
 from konvox_hooks.terminal.formatting import example, say, shown_line, shown_time
@@ -27,21 +27,21 @@ from receiver.errors import SpoolError
 from receiver.spool import SpooledEvents, spooled_events
 
 WATCH_SECONDS: Final = 2.0
-"""How long `--watch` waits between two looks."""
+"""How long `--watch` waits between two reports."""
 
 _MOST_NAMED: Final = 10
-"""How many ids the last line names; all of them stand above it."""
+"""The most ids that the last line names; the text above it names all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was found at one moment.
+class Report:
+    """The result of one audit.
 
     Attributes:
         counts: the ledger; None while Redis is away.
-        outage: what Redis or the connection said, where there is no ledger.
-        spool: what waits in the spools of this machine; None where they cannot be read.
-        spool_fault: why they cannot.
+        outage: why Redis could not be read; empty if it was.
+        spool: the events in the spools of this machine; None if they cannot be read.
+        spool_fault: why they cannot be read.
     """
 
     counts: Ledger | None
@@ -51,10 +51,10 @@ class Look:
 
     @property
     def faults(self) -> list[str]:
-        """Why it cannot be said that everything is accounted for; empty where it can."""
+        """The reasons why the audit fails; empty if everything is accounted for."""
         faults = [f"the spool cannot be read: {self.spool_fault}"] if self.spool is None else []
         if self.counts is None:
-            return [*faults, f"Redis is away ({self.outage}): only what is spooled here could be looked at"]
+            return [*faults, f"Redis is away ({self.outage}): only the spools of this machine could be read"]
         if not self.counts.balanced:
             faults.append(f"the ledger does not balance: {'; '.join(_differences(self.counts))}")
         return faults
@@ -62,58 +62,57 @@ class Look:
 
 @click.command(epilog=example("audit", "audit --json", "audit --watch"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-@click.option("--watch", is_flag=True, help="Look again every 2 seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat the audit every 2 seconds, until Ctrl-C.")
 def command(*, as_json: bool, watch: bool) -> None:
     """Prove that no event has disappeared: accepted = delivered + dead + pending.
 
-    Pending is counted from the queue itself, and each delivery in the log is looked up where it should be, so that the
-    equation can fail. It holds at every moment, under load as well. What waits in the spools of this machine's
-    KONVOX_DATA_DIR is part of it, and shown while Redis is away too; run it where the receiver runs. Exit code 1: it
-    does not hold, or something is not where it should be, and its id is named; 3: a damaged spool waits for a person.
+    The equation holds at every moment, under load too. It is a real check: pending is counted from the queue itself,
+    and each delivery in the log is looked up in the place where it should be. Events in the spools of this machine's
+    KONVOX_DATA_DIR count too, so run it where the receiver runs. Exit code 1: the equation does not hold, or a
+    delivery is misplaced, and its id is named; 3: a damaged spool needs a person.
     """
     settings = load_settings()
     if watch:
         asyncio.run(_watch(settings, as_json=as_json))
         raise KeyboardInterrupt
-    look = asyncio.run(_look(settings))
+    report = asyncio.run(_audit(settings))
     if as_json:
-        print_json(_as_json(look))
+        print_json(_as_json(report))
     else:
-        _print(look)
-    if (ended := _conclusion(look)) is not None:
-        raise ended
+        _print(report)
+    _conclude(report)
 
 
 async def _watch(settings: Settings, *, as_json: bool) -> None:
-    """Look again and again until Ctrl-C: a page on a terminal, a line each otherwise.
+    """Repeat the audit until Ctrl-C: each report is a page on a terminal, one line otherwise.
 
-    Ctrl-C is a flag and no cancellation: redis-py may swallow one that comes while it waits for an answer.
+    Ctrl-C sets an event instead of cancelling this task: redis-py sometimes swallows a cancellation.
     """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
     on_page = sys.stdout.isatty() and not as_json
     while not stopped.is_set():
-        look = await _look(settings)
+        report = await _audit(settings)
         now = shown_time(time.time_ns() // 1_000_000)
         if on_page:
             click.clear()
             say(f"{now}, every {WATCH_SECONDS:g} s; Ctrl-C ends it\n")
-            _print(look)
-            for fault in look.faults:
+            _print(report)
+            for fault in report.faults:
                 say(f"\n{shown_line(fault)}")
         elif as_json:
-            print_json({"at": now, **_as_json(look)})
+            print_json({"at": now, **_as_json(report)})
         else:
-            say(f"{now} {_line(look)}")
+            say(f"{now} {_as_line(report)}")
         sys.stdout.flush()
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_SECONDS):
                 await stopped.wait()
 
 
-async def _look(settings: Settings) -> Look:
+async def _audit(settings: Settings) -> Report:
     try:
-        # Before Redis: what is drained in between is found there.
+        # Before Redis is read: an event that is drained in between is found there.
         spool, spool_fault = spooled_events(settings.data_dir / SPOOL), ""
     except SpoolError as error:
         spool, spool_fault = None, error.reason
@@ -124,49 +123,53 @@ async def _look(settings: Settings) -> Look:
                 retention_ms = settings.log_retention_seconds * 1000
                 counts = await audit(server, spooled=spooled, retention_ms=retention_ms)
     except BrokerUnavailableError as outage:
-        return Look(None, outage.reason, spool, spool_fault)
-    return Look(counts, "", spool, spool_fault)
+        return Report(None, outage.reason, spool, spool_fault)
+    return Report(counts, "", spool, spool_fault)
 
 
-def _conclusion(look: Look) -> CommandError | None:
-    """How the command ends; None: all is well."""
-    if look.faults:
-        return Failed("; ".join(look.faults))
-    if look.spool and look.spool.damaged:
-        return NeedsAttention(
-            f"damaged spools are kept for you to look at: {', '.join(look.spool.damaged)}; "
-            "whatever was intact in them has been taken out, or is counted above"
+def _conclude(report: Report) -> None:
+    """End the command with the exit code that follows from the report.
+
+    Raises:
+        Failed: something is not accounted for, or Redis or the spool could not be read.
+        NeedsAttention: there is a damaged spool.
+    """
+    if report.faults:
+        raise Failed("; ".join(report.faults))
+    if report.spool and report.spool.damaged:
+        raise NeedsAttention(
+            f"damaged spools are kept for you to look at: {', '.join(report.spool.damaged)}; "
+            "their intact events have been taken out, or are counted above"
         )
-    return None
 
 
-def _as_json(look: Look) -> dict[str, Any]:
-    spool = look.spool or SpooledEvents((), ())
-    counts = look.counts
-    told = asdict(counts) if counts else {}
+def _as_json(report: Report) -> dict[str, Any]:
+    spool = report.spool or SpooledEvents((), ())
+    counts = report.counts
+    fault = report.spool_fault or None
     return {
-        "redis": look.outage or "up",
-        **told,
+        "redis": report.outage or "up",
+        **(asdict(counts) if counts else {}),
         **({"balanced": counts.balanced, "difference": counts.difference} if counts else {}),
-        "spool": {"events": spool.count, "ids": spool.ids, "damaged": spool.damaged, "fault": look.spool_fault or None},
+        "spool": {"events": spool.count, "ids": spool.ids, "damaged": spool.damaged, "fault": fault},
     }
 
 
-def _print(look: Look) -> None:
-    if look.counts is not None:
-        _print_equation(look.counts)
-    spooled = look.spool.count if look.spool else 0
-    if look.counts is None:
-        say(f"spooled {spooled}: on this machine's disk, for when Redis is back")
-        for delivery in look.spool.ids if look.spool else ():
+def _print(report: Report) -> None:
+    if report.counts is not None:
+        _print_equation(report.counts)
+    spooled = report.spool.count if report.spool else 0
+    if report.counts is None:
+        say(f"spooled {spooled}: on this machine's disk, until Redis is back")
+        for delivery in report.spool.ids if report.spool else ():
             say(f"spooled {shown_line(delivery)}")
         return
-    say(f"spooled {look.counts.spooled}: part of accepted and pending, on this machine's disk and not in Redis")
-    if twice := spooled - look.counts.spooled:
-        say(f"spooled as well {twice}: in Redis already, and counted there")
-    for misplaced in look.counts.misplaced:
+    say(f"spooled {report.counts.spooled}: part of accepted and pending, on this machine's disk and not in Redis")
+    if in_both := spooled - report.counts.spooled:
+        say(f"spooled as well {in_both}: in Redis already, and counted there")
+    for misplaced in report.counts.misplaced:
         say(f"misplaced {shown_line(misplaced)}")
-    if not look.faults:
+    if not report.faults:
         say("\nEverything that was accepted is accounted for.")
 
 
@@ -180,17 +183,17 @@ def _print_equation(counts: Ledger) -> None:
         say(f"{total} {relation} {' + '.join(parts)}")
     say(f"\nduplicates {counts.duplicates}: recognised, and not part of accepted")
     say(f"dead letters {counts.dead_letters}: waiting for `konvox-hooks dead retry` or `dead drop`")
-    say(f"dropped {counts.dropped}: part of dead, thrown away by somebody")
+    say(f"dropped {counts.dropped}: part of dead, dropped by an operator")
 
 
-def _line(look: Look) -> str:
-    """All of it on one line, for a log."""
-    if look.counts is None:
-        return f"spooled={look.spool.count if look.spool else '?'} {'; '.join(look.faults)}"
-    counts = look.counts
+def _as_line(report: Report) -> str:
+    """The report on one line, for a log."""
+    if report.counts is None:
+        return f"spooled={report.spool.count if report.spool else '?'} {'; '.join(report.faults)}"
+    counts = report.counts
     names = ("accepted", "delivered", "dead", "pending", "spooled", "duplicates", "dead_letters", "dropped")
     numbers = " ".join(f"{name}={getattr(counts, name)}" for name in names)
-    return f"{numbers} {shown_line('; '.join(look.faults)) or 'balanced'}"
+    return f"{numbers} {shown_line('; '.join(report.faults)) or 'balanced'}"
 
 
 def _differences(counts: Ledger) -> list[str]:
@@ -200,5 +203,5 @@ def _differences(counts: Ledger) -> list[str]:
     if counts.misplaced:
         named = shown_line(", ".join(counts.misplaced[:_MOST_NAMED]))
         more = f" and {len(counts.misplaced) - _MOST_NAMED} more" if len(counts.misplaced) > _MOST_NAMED else ""
-        faults.append(f"{len(counts.misplaced)} not where they should be: {named}{more}")
+        faults.append(f"{len(counts.misplaced)} misplaced: {named}{more}")
     return faults

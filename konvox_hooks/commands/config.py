@@ -1,4 +1,4 @@
-"""`konvox-hooks config`: the settings in effect, where each comes from, and nothing of a secret."""
+"""`konvox-hooks config`: the settings in effect and their sources, with secrets masked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 import click
 
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE
+from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND
 from konvox_hooks.terminal.output import complain, print_json, print_table
 
 
@@ -16,14 +16,14 @@ from konvox_hooks.terminal.output import complain, print_json, print_table
 def command(*, as_json: bool) -> None:
     """Show the settings in effect, and where each comes from.
 
-    The environment is looked at before .env in the working directory; a secret may also stand in a file that
-    <VARIABLE>_FILE names. Secrets are masked. A mistyped variable is pointed out on stderr.
+    The environment takes precedence over .env in the working directory. A secret may also be in a file that
+    <VARIABLE>_FILE names. Secrets are masked. Unknown variables are reported on stderr.
     """
     for variable in unknown_variables():
-        complain(_pointed_out(variable))
+        complain(_unknown_variable(variable))
     settings = load_settings()
-    if settings.weak_tokens():
-        complain(f"warning: KONVOX_HOOK_TOKENS: {settings.weak_tokens()} can be guessed; make one: {HOW_TO_MAKE_ONE}")
+    if weak := settings.weak_tokens():
+        complain(f"warning: KONVOX_HOOK_TOKENS: {weak} can be guessed; make one: {RANDOM_TEXT_COMMAND}")
     values = settings.effective()
     if as_json:
         print_json([value._asdict() for value in values])
@@ -31,7 +31,7 @@ def command(*, as_json: bool) -> None:
         print_table(("VARIABLE", "VALUE", "SOURCE"), values)
 
 
-def _pointed_out(variable: str) -> str:
+def _unknown_variable(variable: str) -> str:
     nearest = get_close_matches(variable.upper(), sorted(known_variables()), n=1)
-    meant = f"; did you mean {nearest[0]}?" if nearest else "; deploy/env.example lists those that are"
-    return f"warning: {variable} is not a setting{meant}"
+    hint = f"did you mean {nearest[0]}?" if nearest else "deploy/env.example lists all settings"
+    return f"warning: {variable} is not a setting; {hint}"

@@ -1,4 +1,4 @@
-"""`konvox-hooks dead`: work that was given up. It stays until somebody retries it or drops it."""
+"""`konvox-hooks dead`: list, show, retry and drop dead letters. A dead letter stays until an operator does that."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from konvox_hooks.terminal.formatting import (
 from konvox_hooks.terminal.output import complain, print_json, print_table
 
 _BATCH_LETTERS = 200
-"""The most letters of one script call: bounds how long Redis is busy with it."""
+"""The most letters of one script call: limits how long it keeps Redis busy."""
 
-_EVERYTHING_HELP = "All dead letters that there are at this moment."
+_EVERYTHING_HELP = "All dead letters that exist at this moment."
 
 Change = Callable[[Server, Sequence[DeadLetter]], Awaitable[int]]
-"""Retries or drops letters; returns how many were still there."""
+"""Retries or drops letters; returns how many still existed."""
 
 
 @dataclass(slots=True)
-class Found:
-    """What is kept under the ids that were asked for.
+class Selection:
+    """The dead letters that the command line names.
 
     Attributes:
         letters: the dead letters, each once.
-        unknown: the ids under which there is none.
+        unknown: the ids that name none.
     """
 
     letters: list[DeadLetter] = field(default_factory=list)
@@ -55,19 +55,19 @@ class Found:
 
 @click.group()
 def command() -> None:
-    """Look at dead letters, retry them or drop them.
+    """List, show, retry and drop dead letters.
 
-    A dead letter is an event that a handler could not be done with in all its attempts. It is never deleted by time.
+    A dead letter is an event with a handler that failed in all its attempts. It is never deleted by time.
     """
 
 
 @command.command("list", epilog=example("dead list", "dead list --limit 1000 --json"))
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
 def list_letters(*, limit: int, as_json: bool) -> None:
-    """Show the dead letters, newest first.
+    """List the dead letters, newest first.
 
-    Which event, which handler, and why.
+    Each with its event, its handler and the reason.
     """
     letters = asyncio.run(_list(load_settings(), limit))
     if as_json:
@@ -81,13 +81,13 @@ def list_letters(*, limit: int, as_json: bool) -> None:
 @click.argument("letter_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of text.")
 def show_letters(*, letter_id: str, as_json: bool) -> None:
-    """Show a dead letter, or all those of an event.
+    """Show a dead letter, or all dead letters of an event.
 
-    The error, the traceback, and the event's body. An ID is that of a dead letter or of an event.
+    With the error, the traceback, and the event's body. ID is the id of a dead letter or of an event.
     """
     letters = _require(asyncio.run(_find(load_settings(), [letter_id]))).letters
     if as_json:
-        print_json([_in_full(letter) for letter in letters])
+        print_json([_as_full_json(letter) for letter in letters])
         return
     for position, letter in enumerate(letters):
         say("" if position == 0 else "\n" + "─" * 40 + "\n")
@@ -98,81 +98,83 @@ def show_letters(*, letter_id: str, as_json: bool) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help=_EVERYTHING_HELP)
 def retry_letters(*, ids: tuple[str, ...], everything: bool) -> None:
-    """Run given-up work again, with all its attempts before it.
+    """Retry dead letters: run their handlers again, with all attempts.
 
-    An ID is that of a dead letter, or of an event for all of its dead letters. Only the handlers that failed run again.
+    Each ID is the id of a dead letter, or of an event for all its dead letters. Only the handlers that failed run.
     """
     settings = load_settings()
-    found = _find_wanted(settings, ids, everything=everything)
-    ready = [letter for letter in found.letters if _job_of(letter) is not None]
-    say(f"retried {asyncio.run(_change(settings, ready, dead_letters.retry))} of {len(found.letters)} dead letters")
-    for letter in found.letters:
+    selection = _select(settings, ids, everything=everything)
+    letters = selection.letters
+    ready = [letter for letter in letters if _job_of(letter) is not None]
+    say(f"retried {asyncio.run(_change(settings, ready, dead_letters.retry))} of {len(letters)} dead letters")
+    for letter in letters:
         if _job_of(letter) is None:
             complain(
                 f"{shown_line(letter.id)} cannot be retried, because its job is gone; if the log still holds the "
                 f"event, `konvox-hooks replay {letter.event_id} --to queue` runs it again; then drop the letter"
             )
-    if len(ready) < len(found.letters) or found.unknown:
-        raise Failed(f"{len(found.letters) - len(ready) + len(found.unknown)} not retried")
+    if len(ready) < len(letters) or selection.unknown:
+        raise Failed(f"{len(letters) - len(ready) + len(selection.unknown)} not retried")
 
 
 @command.command("drop", epilog=example("dead drop evt_svebfsglmujflocol44g466tyr", "dead drop --all --yes"))
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help=_EVERYTHING_HELP)
-@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal to ask on.")
+@click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
 def drop_letters(*, ids: tuple[str, ...], everything: bool, yes: bool) -> None:
-    """Throw dead letters away for good. The ledger counts what was dropped.
+    """Delete dead letters for good. The ledger counts them as dropped.
 
-    An ID is that of a dead letter, or of an event for all of its dead letters.
+    Each ID is the id of a dead letter, or of an event for all its dead letters.
     """
     if not yes and not sys.stdin.isatty():
-        raise UsageError("what is dropped is gone for good, and there is no terminal to ask on: add --yes")
+        raise UsageError("dead letters would be deleted for good, and there is no terminal to ask on: add --yes")
     settings = load_settings()
-    found = _find_wanted(settings, ids, everything=everything)
-    if found.letters and not yes and not click.confirm(f"Drop {len(found.letters)} dead letters for good?", err=True):
+    selection = _select(settings, ids, everything=everything)
+    letters = selection.letters
+    if letters and not yes and not click.confirm(f"Drop {len(letters)} dead letters for good?", err=True):
         raise Failed("nothing was dropped")
     retention_ms = settings.log_retention_seconds * 1000
 
     async def drop(server: Server, letters: Sequence[DeadLetter]) -> int:
         return await dead_letters.drop(server, letters, retention_ms=retention_ms)
 
-    say(f"dropped {asyncio.run(_change(settings, found.letters, drop))} of {len(found.letters)} dead letters")
-    if found.unknown:
-        raise Failed(f"{len(found.unknown)} not dropped")
+    say(f"dropped {asyncio.run(_change(settings, letters, drop))} of {len(letters)} dead letters")
+    if selection.unknown:
+        raise Failed(f"{len(selection.unknown)} not dropped")
 
 
-def _find_wanted(settings: Settings, ids: Sequence[str], *, everything: bool) -> Found:
-    """The letters that the command line names. The ids under which there is none are told to stderr.
+def _select(settings: Settings, ids: Sequence[str], *, everything: bool) -> Selection:
+    """Find the dead letters that the command line names, and report unknown ids on stderr.
 
     Raises:
-        UsageError: it names none, or all and some.
-        Failed: there is none under any of the ids.
+        UsageError: it names none, or both ids and all.
+        Failed: all ids are unknown.
     """
     if bool(ids) == everything:
         raise UsageError("name the dead letters, or all of them with --all (see `konvox-hooks dead list`)")
     if everything:
-        return Found(asyncio.run(_list(settings, None)))
+        return Selection(asyncio.run(_list(settings, None)))
     return _require(asyncio.run(_find(settings, ids)))
 
 
-def _require(found: Found) -> Found:
-    for unknown in found.unknown:
+def _require(selection: Selection) -> Selection:
+    for unknown in selection.unknown:
         complain(f"no dead letter {shown_line(unknown)}, and none of an event with that id")
-    if not found.letters:
-        raise Failed("nothing found: `konvox-hooks dead list` shows what there is")
-    return found
+    if not selection.letters:
+        raise Failed("nothing found: `konvox-hooks dead list` shows all dead letters")
+    return selection
 
 
 async def _list(settings: Settings, limit: int | None) -> list[DeadLetter]:
     async with open_store(settings) as server:
         with outages_as_unavailable():
-            # Tracebacks are the bulk of it, and nobody who asks for all looks at them.
+            # Without tracebacks: they take most of the memory, and no listing shows them.
             return [
                 replace(letter, traceback="") async for letter in dead_letters.list_dead_letters(server, limit=limit)
             ]
 
 
-async def _find(settings: Settings, ids: Sequence[str]) -> Found:
+async def _find(settings: Settings, ids: Sequence[str]) -> Selection:
     letters: dict[str, DeadLetter] = {}
     unknown: list[str] = []
     async with open_store(settings) as server:
@@ -182,7 +184,7 @@ async def _find(settings: Settings, ids: Sequence[str]) -> Found:
                 letters |= {letter.id: letter for letter in found}
                 if not found:
                     unknown.append(wanted)
-    return Found(list(letters.values()), unknown)
+    return Selection(list(letters.values()), unknown)
 
 
 async def _change(settings: Settings, letters: Sequence[DeadLetter], change: Change) -> int:
@@ -197,7 +199,7 @@ async def _change(settings: Settings, letters: Sequence[DeadLetter], change: Cha
 
 
 def _job_of(letter: DeadLetter) -> Job | None:
-    """The job that can be tried again; None where it was removed from Redis, or is none of ours."""
+    """The job to retry; None if it was removed from Redis, or is not ours."""
     try:
         return Job.from_bytes(letter.job.encode())
     except MalformedRecordError:
@@ -222,7 +224,7 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _in_full(letter: DeadLetter) -> dict[str, Any]:
+def _as_full_json(letter: DeadLetter) -> dict[str, Any]:
     record = _record_of(letter)
     received_at = None if record is None else shown_time(record.received_at_ms)
     body = None if record is None else record.body

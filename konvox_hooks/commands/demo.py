@@ -1,4 +1,4 @@
-"""`konvox-hooks demo`: see the whole product work."""
+"""`konvox-hooks demo`: show the whole product at work."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 
 import click
 
-from konvox_hooks.demo.story import tell
+from konvox_hooks.demo.walkthrough import run_walkthrough
 from konvox_hooks.service.logging import configure_logging
 
 
 @click.command()
 def command() -> None:
-    """See events go from Konvox to handlers, fail, recover and balance, on real processes, in under a minute.
+    """Show events that go from Konvox to handlers, fail, recover and balance, on real processes, in under a minute.
 
-    Needs no account, no Redis and no settings, and leaves nothing behind. Exit code 0 only if every step was as it
-    should be.
+    It needs no account, no Redis and no settings, and removes everything at the end. Exit code 1: a step went wrong.
     """
     configure_logging("warning", "auto")
     with tempfile.TemporaryDirectory(prefix="konvox-hooks-demo-") as folder:
-        asyncio.run(tell(Path(folder)))
+        asyncio.run(run_walkthrough(Path(folder)))

@@ -1,4 +1,4 @@
-"""`konvox-hooks doctor`: is everything as it should be, and if not, how to fix it."""
+"""`konvox-hooks doctor`: check everything, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from konvox_hooks.doctor.examination import admit, examine
+from konvox_hooks.doctor.examination import examine, read_settings
 from konvox_hooks.doctor.findings import Finding, State
 from konvox_hooks.errors import Failed, NeedsAttention
 from konvox_hooks.service.logging import configure_logging
@@ -23,13 +23,13 @@ _COLOURS: Final[dict[State, str]] = {"ok": "green", "warning": "yellow", "fault"
 @click.command(epilog=example("doctor", "doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of lines.")
 def command(*, as_json: bool) -> None:
-    """Check settings, handlers, folder, Redis, the Konvox API and its key, the public URL, and what is registered.
+    """Check settings, handlers, folder, Redis, the Konvox API and its key, the public URL, and the webhooks.
 
-    One line for each: ok, warning (works, and needs a person) or fault, with what to do about it. Nothing is changed.
-    To learn what the key may do, an empty registration is sent, which Konvox must refuse: with 400 if the key has full
-    scope, with 403 if it may only read. Exit code 0: all ok; 3: warnings only; 1: a fault.
+    Each finding is one line: ok, warning (it works, and you should look) or fault, and what to do about it. Nothing is
+    changed. To find out what the key may do, an empty registration is sent, which Konvox must refuse: with 400 for a
+    full key, with 403 for a read key. Exit code 0: all ok; 3: warnings only; 1: a fault.
     """
-    subject, findings = admit()
+    subject, findings = read_settings()
     configure_logging(subject.settings.log_level, subject.settings.log_format)
     findings = [*findings, *asyncio.run(examine(subject))]
     if as_json:
@@ -48,7 +48,12 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _conclude(findings: Sequence[Finding]) -> None:
-    """Raise what the exit code follows from, unless all is well."""
+    """End the command with the exit code of the worst finding.
+
+    Raises:
+        Failed: there is a fault.
+        NeedsAttention: there is a warning.
+    """
     counts = Counter(finding.state for finding in findings)
     summary = ", ".join(
         f"{counts[state]} {state}{'' if counts[state] == 1 else 's'}" for state in ("fault", "warning") if counts[state]

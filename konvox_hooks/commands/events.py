@@ -1,4 +1,4 @@
-"""`konvox-hooks events`: what was received and what became of it, out to a file and in from one."""
+"""`konvox-hooks events`: list, show and follow the events in the log, export them to a file, import them from one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from handlers.registry import matches
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed
-from konvox_hooks.history.jsonl import Admitted, admit_all, captured_events, written_whole
+from konvox_hooks.history.jsonl import AdmissionCounts, admit_all, atomic_file, captured_events
 from konvox_hooks.history.open_store import open_store, watched_store
 from konvox_hooks.history.tail import tail
 from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import with_signals
+from konvox_hooks.service.process import on_stop_signal
 from konvox_hooks.terminal.formatting import example, say, shown_body, shown_line, shown_outcome, shown_time
 from konvox_hooks.terminal.output import print_json, print_table
 
@@ -33,26 +33,26 @@ _TYPE_HELP = "Only events of this type; * stands for any characters."
 
 @click.group()
 def command() -> None:
-    """Look at the events that were received and at what became of them, export them, import them.
+    """List received events and the outcomes of their handlers; export and import events.
 
-    The log keeps an event for KONVOX_LOG_RETENTION_SECONDS. What is still pending or dead is kept beyond that.
+    The log keeps an event for KONVOX_LOG_RETENTION_SECONDS. Pending events and dead letters are kept beyond that.
     """
 
 
 @command.command("list", epilog=example("events list", "events list --state dead --type 'enrollment.*' --json"))
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most to show.")
 @click.option("--type", "pattern", metavar="TYPE", default="*", help=_TYPE_HELP)
 @click.option(
     "--state",
     type=click.Choice(["pending", "delivered", "dead", "dropped"]),
-    help="Only events of which this has become.",
+    help="Only events in this state.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
 def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -> None:
-    """Show the events in the log, newest first.
+    """List the events in the log, newest first.
 
-    What they are, and what became of them with each handler. A replay is a line of its own, whose id is the event's
-    with a suffix.
+    Each with its state and the outcome of each handler. A replay has a line of its own: its id is the event's id with a
+    suffix.
     """
 
     def wanted(logged: LoggedEvent) -> bool:
@@ -69,10 +69,10 @@ def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -
 @click.argument("event_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def show_event(*, event_id: str, as_json: bool) -> None:
-    """Show all that is known about one event.
+    """Show everything about one event.
 
-    Its body, what its handlers made of it, its replays. With the id of a replay, as `events list` shows it, it shows
-    that replay alone.
+    With its body, the outcomes of its handlers, and its replays. The id of a replay, from `events list`, shows that
+    replay only.
     """
     first, *others = sorted(asyncio.run(_find(load_settings(), event_id)), key=lambda logged: logged.replayed)
     if as_json:
@@ -83,14 +83,14 @@ def show_event(*, event_id: str, as_json: bool) -> None:
 
 
 @command.command("tail", epilog=example("events tail", "events tail --type contact.replied --json"))
-@click.option("--last", type=click.IntRange(min=0), default=10, show_default=True, help="Begin with so many past ones.")
+@click.option("--last", type=click.IntRange(min=0), default=10, show_default=True, help="Past events to begin with.")
 @click.option("--type", "pattern", metavar="TYPE", default="*", help=_TYPE_HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 def tail_events(*, last: int, pattern: str, as_json: bool) -> None:
-    """Follow the log: the last few events, then each as it is admitted, until Ctrl-C.
+    """Follow the log: show the last few events, then each new one, until Ctrl-C.
 
-    The state is that of the moment at which an event is shown, pending as a rule. While the store is away, or `serve`
-    is not running, this waits, and goes on where it was.
+    An event's state is that of the moment when it is shown, which is pending as a rule. While Redis is away, or `serve`
+    is not running, this waits; then it continues with the next event.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
@@ -106,14 +106,14 @@ def tail_events(*, last: int, pattern: str, as_json: bool) -> None:
 def export_events(*, pattern: str, output: Path | None) -> None:
     """Write the events in the log as JSON Lines.
 
-    Oldest first, each event once. The lines can be imported again, and replayed. A file appears complete or not at all,
-    and only you can read it: events are about people.
+    Oldest first, each event once. The lines can be imported and replayed. A file appears complete or not at all, and
+    only you can read it, because events are about people.
     """
     settings = load_settings()
     if output is None:
         asyncio.run(_export(settings, pattern, sys.stdout.buffer))
         return
-    with written_whole(output) as stream:
+    with atomic_file(output) as stream:
         count = asyncio.run(_export(settings, pattern, stream))
     say(f"exported {count} to {shown_line(str(output))}")
 
@@ -121,21 +121,21 @@ def export_events(*, pattern: str, output: Path | None) -> None:
 @command.command("import", epilog=example("events import events.jsonl", "events import - < events.jsonl"))
 @click.argument("file")
 def import_events(*, file: str) -> None:
-    """Take in events from JSON Lines (- for stdin).
+    """Import events from JSON Lines (- for stdin).
 
-    They are treated as if Konvox had sent them: handlers run on those that are new. A line is what `events export`
-    writes, or just the body of a request. Events that were received within KONVOX_DEDUPE_SECONDS are recognised as
-    duplicates. Exit code 1: some lines could not be read and were left out.
+    They are handled as if Konvox had sent them: handlers run on new events. A line is one that `events export` wrote,
+    or only the body of a request. Events that were received within KONVOX_DEDUPE_SECONDS are recognised as duplicates.
+    Exit code 1: some lines could not be read and were skipped.
     """
     settings = load_settings()
-    admitted = Admitted()
+    counts = AdmissionCounts()
     with captured_events(file) as captured:
         try:
-            asyncio.run(_import(settings, map(Job.first, captured), admitted))
+            asyncio.run(_import(settings, map(Job.first, captured), counts))
         except BrokerUnavailableError as error:
-            again = "import the file again: what was accepted will be recognised as duplicates"
-            raise Failed(f"{error} (after {admitted.accepted} accepted); {again}") from None
-    say(f"accepted {admitted.accepted}, duplicates {admitted.duplicates}, faulty {captured.faulty}")
+            hint = "import the file again: the accepted events will be recognised as duplicates"
+            raise Failed(f"{error} (after {counts.accepted} accepted); {hint}") from None
+    say(f"accepted {counts.accepted}, duplicates {counts.duplicates}, faulty {captured.faulty}")
     if captured.fault:
         raise Failed(captured.fault)
 
@@ -161,15 +161,15 @@ async def _tail(
             async for logged in tail(server, wanted, last=last, stop=stop):
                 show(logged)
 
-    following = asyncio.ensure_future(follow())
+    follower = asyncio.ensure_future(follow())
 
     def end() -> None:
         stop.set()
-        following.cancel()
+        follower.cancel()
 
-    with_signals(end)
+    on_stop_signal(end)
     with suppress(asyncio.CancelledError):
-        await following
+        await follower
 
 
 def _show_json(logged: LoggedEvent) -> None:
@@ -188,8 +188,8 @@ async def _find(settings: Settings, event_id: str) -> list[LoggedEvent]:
             found = await find_events(server, event_id)
     if not found:
         raise Failed(
-            f"the log holds no event {shown_line(event_id)}: `konvox-hooks events list` shows those that it holds; "
-            "delivered ones are kept for KONVOX_LOG_RETENTION_SECONDS"
+            f"the log holds no event {shown_line(event_id)}: `konvox-hooks events list` shows all that it holds; "
+            "delivered events are kept for KONVOX_LOG_RETENTION_SECONDS"
         )
     return found
 
@@ -205,13 +205,13 @@ async def _export(settings: Settings, pattern: str, stream: BinaryIO) -> int:
     return len(written)
 
 
-async def _import(settings: Settings, jobs: Iterable[Job], admitted: Admitted) -> None:
+async def _import(settings: Settings, jobs: Iterable[Job], counts: AdmissionCounts) -> None:
     async with open_store(settings, may_be_new=True) as server:
-        await admit_all(server, settings, jobs, admitted)
+        await admit_all(server, settings, jobs, counts)
 
 
 async def _all(server: Server, *, oldest_first: bool = False) -> AsyncGenerator[LoggedEvent, None]:
-    """The log. Only its own reads count as an outage: what its reader does with a file or a pipe does not."""
+    """The events of the log. Only errors of its own reads become an outage, not errors of the caller's file or pipe."""
     with outages_as_unavailable():
         async for logged in events(server, oldest_first=oldest_first):
             yield logged

@@ -1,4 +1,4 @@
-"""`konvox-hooks handlers`: what is registered for which events, and from where."""
+"""`konvox-hooks handlers`: show which handlers want which events, and where they come from."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from konvox_hooks.terminal.output import complain, print_json, print_table
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
 def command(*, as_json: bool) -> None:
-    """Show what is registered for which events, and from where.
+    """Show which handlers want which events, and where they come from.
 
-    Loads what KONVOX_HANDLERS lists and what installed packages offer, just as a worker does: a module that does not
-    import is found here first. Documented events that no handler wants are pointed out on stderr.
+    Loads the handlers of KONVOX_HANDLERS and of installed packages, as a worker does: use it to find a module that
+    cannot be imported. Documented events that no handler wants are reported on stderr.
     """
     settings = load_settings()
-    # A module of handlers may print while it is imported; stdout is for the result.
+    # A module of handlers may print while it is imported, and stdout is for the result.
     with redirect_stdout(sys.stderr):
         registry = load(settings.handlers).registry
     if as_json:
         print_json([_as_json(handler) for handler in registry])
     else:
         print_table(("HANDLER", "EVENTS", "ATTEMPTS", "TIMEOUT", "SOURCE"), map(_as_row, registry))
-    _point_out_gaps(registry)
+    _report_unwanted_events(registry)
 
 
 def _as_json(handler: Handler) -> dict[str, object]:
@@ -50,14 +50,14 @@ def _as_row(handler: Handler) -> tuple[object, ...]:
     return handler.name, events, handler.attempts, f"{handler.timeout_seconds:g} s", handler.source
 
 
-def _point_out_gaps(registry: Registry) -> None:
+def _report_unwanted_events(registry: Registry) -> None:
     if not len(registry):
         complain(
-            "no handler is registered: events are kept, and nothing runs. "
+            "no handler is registered: events are kept, and no handler runs. "
             f"Put this into my_handlers.py and set {variable_of('handlers')}=my_handlers.py:\n\n"
             + handler_stub("contact.replied")
         )
         return
     unwanted = [event_type for event_type in EVENT_MODELS if not registry.matching(event_type)]
     if unwanted:
-        complain(f"no handler wants {', '.join(unwanted)}: such events are kept, and nothing runs")
+        complain(f"no handler wants {', '.join(unwanted)}: such events are kept, and no handler runs")

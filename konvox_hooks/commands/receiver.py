@@ -1,4 +1,4 @@
-"""`konvox-hooks receiver`: the receiver alone, for a machine of its own or several of them."""
+"""`konvox-hooks receiver`: run a receiver only, on a machine of its own or on several."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from konvox_hooks.service.receiver import run_receiver
 @process_options
 @click.option("--share-port", is_flag=True, hidden=True, help="Listen on a port that other receivers listen on too.")
 def command(*, processes: int, parent_pid: int | None, share_port: bool) -> None:
-    """Take events in from Konvox and keep them in Redis, until SIGTERM or Ctrl-C.
+    """Receive events from Konvox and keep them in Redis, until SIGTERM or Ctrl-C.
 
     It listens on KONVOX_HOST:KONVOX_PORT for Konvox, and on KONVOX_ADMIN_HOST:KONVOX_ADMIN_PORT for health and metrics.
-    With --processes, all listen on KONVOX_PORT, and the kernel spreads the connections over them; of the admin
-    listeners the first has KONVOX_ADMIN_PORT, and each other one a free port that the log names.
+    With --processes, all processes listen on KONVOX_PORT, and the kernel spreads the connections over them. The first
+    one's admin listener has KONVOX_ADMIN_PORT; each other one has a free port, which the log names.
     """
     settings = load_settings()
-    settings.require_way_in()
+    settings.require_authentication()
     redis_url = configured_redis(settings, command="receiver")
     configure_logging(settings.log_level, settings.log_format)
     if processes > 1:
         asyncio.run(run_receivers(settings, processes, parent_pid=parent_pid))
     else:
-        # Of an event's way through the receiver a quarter is the loop's, and uvloop's is in C: see docs/performance.md.
+        # asyncio's own loop would take a quarter of the receiver's time; uvloop is in C: see docs/performance.md.
         receiver = run_receiver(settings, redis_url, parent_pid=parent_pid, share_port=share_port)
         run_to_end(receiver, loop_factory=uvloop.new_event_loop)

@@ -1,4 +1,4 @@
-"""`konvox-hooks register`: subscribe the receiver to the events that the handlers want, or say what is different."""
+"""`konvox-hooks register`: register the receiver at Konvox for the events of the handlers, or say what differs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from handlers.registry import Registry
-from konvox_hooks.config.accounts import ONE_AND_ONLY, settings_of_account
+from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, settings_of_account
 from konvox_hooks.config.api_client import API_SETTINGS, missing_settings
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings, example_of, variable_of
@@ -22,12 +22,12 @@ from konvox_hooks.terminal.output import complain, print_json
 
 
 @click.command(epilog=example("register --dry-run", "register", "register --add-missing", "register --rotate"))
-@click.option("--dry-run", is_flag=True, help="Show what would be sent and what differs; check and register nothing.")
-@click.option("--events", "names", metavar="A,B", help="Subscribe to these, whatever the handlers want.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent and what differs; register nothing.")
+@click.option("--events", "names", metavar="A,B", help="Subscribe to these events instead of those of the handlers.")
 @click.option("--add-missing", is_flag=True, help="Register a second webhook for the events that the first one lacks.")
 @click.option("--rotate", is_flag=True, help="Make a new token, and register it beside the old one.")
 @click.option("--write-env", is_flag=True, help="Write a new token or signing secret to .env instead of showing it.")
-@click.option("--no-check", is_flag=True, help="Do not check first that the public URL reaches this receiver.")
+@click.option("--no-check", is_flag=True, help="Do not check first that the public URL leads to this receiver.")
 @click.option(
     "--account", "--endpoint", "account", metavar="NAME", help="Register this account of KONVOX_ACCOUNTS_FILE."
 )
@@ -35,11 +35,11 @@ from konvox_hooks.terminal.output import complain, print_json
 def command(*, names: str | None, no_check: bool, account: str | None, as_json: bool, **flags: bool) -> None:
     """Tell Konvox where to send events: to KONVOX_PUBLIC_URL, with the first of KONVOX_HOOK_TOKENS.
 
-    Subscribes to exactly the events that the loaded handlers want. What Konvox has is looked at first, so that this can
-    be run at every deploy. Before anything is registered, the public URL must prove that it leads to a receiver with
-    this token. Without token and signature, a token is made. Exit code 3: a person has something to do first.
+    Subscribes to exactly the events that the handlers want. It compares with Konvox's webhooks first, so run it at
+    every deploy. Before it registers anything, the public URL must prove that it leads to a receiver with this token.
+    Without token and signature, it makes a token. Exit code 3: a person has something to do first.
     """
-    options = Options(check=not no_check, account=account or ONE_AND_ONLY, **flags)
+    options = Options(check=not no_check, account=account or DEFAULT_ACCOUNT, **flags)
     settings = settings_of_account(load_settings(), account)
     configure_logging(settings.log_level, settings.log_format)
     request = _registration_request(settings, names, options)
@@ -48,14 +48,14 @@ def command(*, names: str | None, no_check: bool, account: str | None, as_json: 
         print_json(_as_json(result, settings, options))
     else:
         _print(result, settings, options)
-    _say_what_to_do(result, request, settings, options)
+    _print_next_steps(result, request, settings, options)
 
 
 def _registration_request(settings: Settings, names: str | None, options: Options) -> RegistrationRequest:
-    """What is to be registered.
+    """What to register.
 
     Raises:
-        UsageError: settings are missing, or there is no event to register.
+        UsageError: a setting is missing, or there is no event to register.
     """
     if settings.public_url is None or settings.api_url is None or settings.api_key is None:
         raise missing_settings(settings, (*API_SETTINGS, "public_url"), purpose="to register", account=options.account)
@@ -70,7 +70,7 @@ def _wanted(registry: Registry) -> list[str]:
     wanted = wanted_events(registry)
     if registry.has_wildcards:
         complain(
-            "note: handlers with a wildcard get the documented events that it matches "
+            "note: a handler with a wildcard gets the documented events that match it "
             f"({', '.join(matched_events(registry)) or 'none'}); name others with --events"
         )
     if not wanted:
@@ -90,8 +90,8 @@ def _named(names: str) -> list[str]:
     return events
 
 
-def _request(result: Result, settings: Settings, options: Options) -> dict[str, Any] | None:
-    """The request that a real run would send; None where there is none to show."""
+def _api_request(result: Result, settings: Settings, options: Options) -> dict[str, Any] | None:
+    """The API request that a real run would send, for `--dry-run`; None if there is none."""
     if not options.dry_run or not result.due:
         return None
     body = {"url": masked(result.plan.url), "events": list(result.due), "active": True}
@@ -99,7 +99,7 @@ def _request(result: Result, settings: Settings, options: Options) -> dict[str, 
 
 
 def _as_json(result: Result, settings: Settings, options: Options) -> dict[str, Any]:
-    """What is now: what was just registered is missing no more. `environment` is the only place with a secret in it."""
+    """The result for `--json`, with a new webhook counted as registered. Only `environment` may hold a secret."""
     plan = result.plan
     missing = [name for name in plan.missing if result.created_id is None or name not in result.due]
     return {
@@ -111,7 +111,7 @@ def _as_json(result: Result, settings: Settings, options: Options) -> dict[str, 
         "inactive": plan.inactive,
         "webhook_ids": [*plan.webhook_ids, *([result.created_id] if result.created_id else [])],
         "old_webhook_ids": list(result.old_ids),
-        "request": _request(result, settings, options),
+        "request": _api_request(result, settings, options),
         "environment": result.to_keep,
         "written": result.written,
     }
@@ -134,7 +134,7 @@ def _print(result: Result, settings: Settings, options: Options) -> None:
         lines = _differences(plan)
     for line in lines:
         click.echo(f"  {shown_line(line)}")
-    if request := _request(result, settings, options):
+    if request := _api_request(result, settings, options):
         click.echo(f"would send: {request['method']} {settings.api_url}{request['path']}")
         print_json(request["body"])
     for name, value in result.to_keep.items():
@@ -147,11 +147,11 @@ def _differences(plan: RegistrationPlan) -> list[str]:
     return lines + [f"- {name}: delivered, not wanted" for name in plan.extra]
 
 
-def _say_what_to_do(result: Result, request: RegistrationRequest, settings: Settings, options: Options) -> None:
-    """On stderr, what follows from it for a person.
+def _print_next_steps(result: Result, request: RegistrationRequest, settings: Settings, options: Options) -> None:
+    """Say on stderr what a person has to do.
 
     Raises:
-        NeedsAttention: that must be done before Konvox delivers as wanted.
+        NeedsAttention: it must be done before Konvox delivers the wanted events.
     """
     if kept := _kept(result, "signing_secrets", options):
         scheme = options.name_of("signature")
@@ -169,32 +169,32 @@ def _say_what_to_do(result: Result, request: RegistrationRequest, settings: Sett
             "it, and run `konvox-hooks register` again (or once with --no-check, if it must be registered first)"
         )
     if kept and len(request.token_choice.tokens) > 1:
-        complain(_about_rotation(kept, result.old_ids))
+        complain(_rotation_steps(kept, result.old_ids))
     elif kept:
-        complain(f"a token was made: {kept}. Start the receiver with it: until then it refuses what Konvox delivers")
+        complain(f"a token was made: {kept}. Start the receiver with it: until then it refuses Konvox's requests")
     if result.state == "differs":
-        raise NeedsAttention(_what_to_do(result.plan, may_add=bool(result.plan.missing) and not result.created_id))
+        raise NeedsAttention(_how_to_align(result.plan, may_add=bool(result.plan.missing) and not result.created_id))
 
 
 def _kept(result: Result, setting: str, options: Options) -> str:
-    """What became of a secret, in words; empty where there is none."""
+    """Where a new secret is kept, in words; empty if there is none."""
     name = options.name_of(setting)
     if name in result.written:
-        return f"{name} in {ENV_FILE} holds it now"
+        return f"{name} in {ENV_FILE} now holds it"
     if name not in result.to_keep:
         return ""
     where = (
         f"below [{options.account}] in the accounts file" if options.account else f"in its environment or {ENV_FILE}"
     )
-    return f"keep {name}, shown on stdout this once, for the receiver {where}"
+    return f"keep {name}, which stdout shows only this time, for the receiver {where}"
 
 
-def _about_rotation(kept: str, old_ids: tuple[str, ...]) -> str:
+def _rotation_steps(kept: str, old_ids: tuple[str, ...]) -> str:
     old = shown_line(", ".join(old_ids))
     meanwhile = (
-        f"until then webhook {old} goes on delivering with the old one, and nothing is lost"
+        f"until then webhook {old} still delivers with the old one, and nothing is lost"
         if old_ids
-        else "until then it refuses what Konvox delivers, because nothing is registered with the old one"
+        else "until then it refuses Konvox's requests, because nothing is registered with the old one"
     )
     ending = (
         f"delete webhook {old} in Konvox's dashboard; a day later, when no delivery is retried any more,"
@@ -205,11 +205,11 @@ def _about_rotation(kept: str, old_ids: tuple[str, ...]) -> str:
         f"a new token was made: {kept}.\n"
         f"1. Restart the receiver with it: {meanwhile}.\n"
         "2. See with `konvox-hooks doctor` that the new one reaches the receiver.\n"
-        f"3. Then {ending} take the old tokens out again, and restart."
+        f"3. Then {ending} remove the old tokens, and restart."
     )
 
 
-def _what_to_do(plan: RegistrationPlan, *, may_add: bool) -> str:
+def _how_to_align(plan: RegistrationPlan, *, may_add: bool) -> str:
     add = (
         ""
         if plan.inactive or not may_add

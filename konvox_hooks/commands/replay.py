@@ -1,4 +1,4 @@
-"""`konvox-hooks replay`: handlers run again on past events, here and now or by the workers."""
+"""`konvox-hooks replay`: run handlers again on past events, in this process or by the workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from handlers.registry import Handler, Registry, matches
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
-from konvox_hooks.history.jsonl import Admitted, admit_all, captured_events
+from konvox_hooks.history.jsonl import AdmissionCounts, admit_all, captured_events
 from konvox_hooks.history.open_store import open_store
 from konvox_hooks.service.forced_exit import run_to_end
 from konvox_hooks.service.logging import configure_logging
@@ -36,8 +36,8 @@ from worker.running.verdicts import HandlerRun
 _EVENT_ID_START = "evt_"
 _FAILED = {"failed", "unfit"}
 
-Tell = Callable[[Record, Sequence[HandlerRun]], None]
-"""Told of each event once its handlers have run."""
+OnReplayed = Callable[[Record, Sequence[HandlerRun]], None]
+"""Called for each event after its handlers have run."""
 
 
 @click.command(
@@ -48,7 +48,7 @@ Tell = Callable[[Record, Sequence[HandlerRun]], None]
     )
 )
 @click.argument("source", metavar="FILE|ID")
-@click.option("--handler", "names", metavar="NAME", multiple=True, help="Run only this handler; can be repeated.")
+@click.option("--handler", "names", metavar="NAME", multiple=True, help="Run only this handler. Can be repeated.")
 @click.option(
     "--to",
     "target",
@@ -62,11 +62,11 @@ Tell = Callable[[Record, Sequence[HandlerRun]], None]
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def command(*, source: str, names: tuple[str, ...], target: str, pattern: str, as_json: bool) -> None:
-    """Run handlers again on past events, in JSON Lines as `events export` writes them (- for stdin).
+    """Run handlers again on past events: on a file of `events export` (- for stdin), or on an event in the log.
 
-    Whatever the handlers do, they do it again: event.replayed is True, and --to local knows nothing of what ctx.once
-    has seen before. The ID of an event in the log is taken with --to queue. Exit code 1: a handler failed, or some
-    lines could not be read and were left out.
+    The effects of the handlers happen again. event.replayed is True; --to local does not know which ctx.once blocks
+    ran before. The ID of an event in the log needs --to queue. Exit code 1: a handler failed, or some lines could not
+    be read and were skipped.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
@@ -74,25 +74,25 @@ def command(*, source: str, names: tuple[str, ...], target: str, pattern: str, a
     if target == "local":
         if is_id:
             raise UsageError(
-                "an event of the log is sent to the workers: add --to queue; to run handlers on it here, "
-                "write it to a file first: konvox-hooks events export --output events.jsonl"
+                "the ID of an event needs the workers: add --to queue; to run handlers in this process, export the "
+                "event to a file first: konvox-hooks events export --output events.jsonl"
             )
-        _replay_here(settings, _handlers(settings, names), source, pattern, as_json=as_json)
+        _replay_locally(settings, _handlers(settings, names), source, pattern, as_json=as_json)
         return
     registry = _handlers(settings, names).registry if names else None
     if is_id:
-        _queue_logged(settings, registry, source, pattern, as_json=as_json)
+        _queue_logged_event(settings, registry, source, pattern, as_json=as_json)
     else:
-        _queue_captured(settings, registry, source, pattern, as_json=as_json)
+        _queue_captured_events(settings, registry, source, pattern, as_json=as_json)
 
 
 def _handlers(settings: Settings, names: Sequence[str]) -> LoadedHandlers:
-    """The handlers that are configured, or those of them that were named.
+    """The configured handlers, or those of them that `--handler` names.
 
     Raises:
-        UsageError: a name is none of theirs.
+        UsageError: no handler has one of these names.
     """
-    # A module of handlers may print while it is imported; stdout is for the result.
+    # A module of handlers may print while it is imported, and stdout is for the result.
     with redirect_stdout(sys.stderr):
         loaded = load_handlers(settings)
     unknown = [name for name in names if loaded.registry.get(name) is None]
@@ -107,14 +107,14 @@ def _handlers(settings: Settings, names: Sequence[str]) -> LoadedHandlers:
     return LoadedHandlers(Registry(chosen), lifespans)
 
 
-def _replay_here(settings: Settings, loaded: LoadedHandlers, source: str, pattern: str, *, as_json: bool) -> None:
+def _replay_locally(settings: Settings, loaded: LoadedHandlers, source: str, pattern: str, *, as_json: bool) -> None:
     stdout = sys.stdout
     events: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
 
-    def tell(record: Record, runs: Sequence[HandlerRun]) -> None:
+    def on_replayed(record: Record, runs: Sequence[HandlerRun]) -> None:
         counts["events"] += 1
-        counts.update(_ended(run) for run in runs)
+        counts.update(_outcome(run) for run in runs)
         if as_json:
             events.append(_as_json(record, runs))
             return
@@ -123,18 +123,20 @@ def _replay_here(settings: Settings, loaded: LoadedHandlers, source: str, patter
 
     with captured_events(source) as captured:
         records = (record for record in captured if matches(pattern, record.type))
-        # Handlers may print as well.
+        # Handlers may print too.
         with redirect_stdout(sys.stderr):
-            run_to_end(_run_handlers(settings, loaded, records, tell))
+            run_to_end(_run_handlers(settings, loaded, records, on_replayed))
     totals = {name: counts[name] for name in ("done", "skipped", "dropped", "failed")}
     if as_json:
         print_json({"events": events, **totals, "faulty": captured.faulty})
     else:
         say(f"{counts['events']} events: {', '.join(f'{count} {name}' for name, count in totals.items())}")
-    _end(f"{counts['failed']} runs of handlers failed" if counts["failed"] else "", captured.fault)
+    _conclude(f"{counts['failed']} attempts failed" if counts["failed"] else "", captured.fault)
 
 
-async def _run_handlers(settings: Settings, loaded: LoadedHandlers, records: Iterable[Record], tell: Tell) -> None:
+async def _run_handlers(
+    settings: Settings, loaded: LoadedHandlers, records: Iterable[Record], on_replayed: OnReplayed
+) -> None:
     gates: defaultdict[tuple[str, str], InMemoryOnce] = defaultdict(InMemoryOnce)
 
     def once_gate(job: Job, handler: Handler) -> InMemoryOnce:
@@ -144,24 +146,28 @@ async def _run_handlers(settings: Settings, loaded: LoadedHandlers, records: Ite
         dispatcher = Dispatcher(loaded.registry, make_context)
         for record in records:
             wanted = loaded.registry.matching(record.type)
-            tell(record, await dispatcher.dispatch(Job.replay(record)) if wanted else [])
+            on_replayed(record, await dispatcher.dispatch(Job.replay(record)) if wanted else [])
 
 
-def _queue_captured(settings: Settings, registry: Registry | None, source: str, pattern: str, *, as_json: bool) -> None:
+def _queue_captured_events(
+    settings: Settings, registry: Registry | None, source: str, pattern: str, *, as_json: bool
+) -> None:
     with captured_events(source) as captured:
         records = (record for record in captured if matches(pattern, record.type))
         queued = _queue(settings, _replays(records, registry))
-    _tell_queued(queued, captured.faulty, as_json=as_json)
-    _end(captured.fault)
+    _print_queued(queued, captured.faulty, as_json=as_json)
+    _conclude(captured.fault)
 
 
-def _queue_logged(settings: Settings, registry: Registry | None, event_id: str, pattern: str, *, as_json: bool) -> None:
+def _queue_logged_event(
+    settings: Settings, registry: Registry | None, event_id: str, pattern: str, *, as_json: bool
+) -> None:
     record = asyncio.run(_find(settings, event_id))
     records = [record] if matches(pattern, record.type) else []
-    _tell_queued(_queue(settings, _replays(records, registry)), 0, as_json=as_json)
+    _print_queued(_queue(settings, _replays(records, registry)), 0, as_json=as_json)
 
 
-def _tell_queued(queued: int, faulty: int, *, as_json: bool) -> None:
+def _print_queued(queued: int, faulty: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"queued": queued, "faulty": faulty})
     else:
@@ -169,7 +175,7 @@ def _tell_queued(queued: int, faulty: int, *, as_json: bool) -> None:
 
 
 def _replays(records: Iterable[Record], registry: Registry | None) -> Iterator[Job]:
-    """A delivery for each event, or for each of the named handlers that want it."""
+    """The jobs to queue: one for each event, or one for each named handler that wants it."""
     for record in records:
         if registry is None:
             yield Job.replay(record)
@@ -179,18 +185,18 @@ def _replays(records: Iterable[Record], registry: Registry | None) -> Iterator[J
 
 
 def _queue(settings: Settings, jobs: Iterable[Job]) -> int:
-    admitted = Admitted()
+    counts = AdmissionCounts()
 
     async def admit() -> None:
         async with open_store(settings) as server:
-            await admit_all(server, settings, jobs, admitted)
+            await admit_all(server, settings, jobs, counts)
 
     try:
         asyncio.run(admit())
     except BrokerUnavailableError as error:
-        done = f"{admitted.accepted} were queued before, and would run again if this were repeated as it is"
-        raise Failed(f"{error}; {done}" if admitted.accepted else str(error)) from None
-    return admitted.accepted
+        queued = f"{counts.accepted} were queued before; if you repeat this command, they run once more"
+        raise Failed(f"{error}; {queued}" if counts.accepted else str(error)) from None
+    return counts.accepted
 
 
 async def _find(settings: Settings, event_id: str) -> Record:
@@ -200,12 +206,12 @@ async def _find(settings: Settings, event_id: str) -> Record:
     if not found:
         raise Failed(
             f"there is no file {shown_line(event_id)}, and the log holds no such event: "
-            "`konvox-hooks events list` shows those that it holds"
+            "`konvox-hooks events list` shows all that it holds"
         )
     return found[0].record
 
 
-def _ended(run: HandlerRun) -> str:
+def _outcome(run: HandlerRun) -> str:
     return "failed" if run.ended in _FAILED else run.ended
 
 
@@ -213,7 +219,7 @@ def _as_json(record: Record, runs: Sequence[HandlerRun]) -> dict[str, Any]:
     handlers = [
         {
             "handler": run.handler,
-            "ended": _ended(run),
+            "outcome": _outcome(run),
             "duration_ms": round(run.duration_ms, 3),
             "error": run.error,
             "traceback": users_traceback(run.traceback),
@@ -229,13 +235,18 @@ def _print_event(record: Record, runs: Sequence[HandlerRun]) -> None:
         say("  no handler wants it")
     for run in runs:
         detail = f"  {run.error}" if run.error else f"  {run.duration_ms:.0f} ms"
-        say(shown_line(f"  {run.handler}  {_ended(run)}{detail}"))
+        say(shown_line(f"  {run.handler}  {_outcome(run)}{detail}"))
         traceback = users_traceback(run.traceback)
         if traceback:
             say(shown_block(traceback, indent=6))
 
 
-def _end(*faults: str) -> None:
-    told = "; ".join(fault for fault in faults if fault)
-    if told:
-        raise Failed(told)
+def _conclude(*faults: str) -> None:
+    """End the command with exit code 1 if there is a fault; empty texts are none.
+
+    Raises:
+        Failed: there is one.
+    """
+    message = "; ".join(fault for fault in faults if fault)
+    if message:
+        raise Failed(message)

@@ -1,4 +1,4 @@
-"""`konvox-hooks sandbox`: a Konvox on one's own machine, with the documented calls and deliveries, and a life."""
+"""`konvox-hooks sandbox`: run a local Konvox with the documented API calls and deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from konvox.schemes import DEFAULT_SCHEME, SCHEMES
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import with_signals
+from konvox_hooks.service.process import on_stop_signal
 from konvox_hooks.terminal.output import print_json
 
 _HOST = "127.0.0.1"
@@ -29,7 +29,7 @@ _NOWHERE = "none"
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Port to listen on; 0: any free one."
+    "--port", type=click.IntRange(0, 65535), default=8090, show_default=True, help="Port to listen on; 0: a free one."
 )
 @click.option("--full-key", default="kvx_live_sandbox_full", show_default=True, help="API key with full scope.")
 @click.option("--read-key", default="kvx_live_sandbox_read", show_default=True, help="API key that may only read.")
@@ -42,7 +42,7 @@ _NOWHERE = "none"
     show_default=True,
     help="Wait before the first retry; it doubles with each further one.",
 )
-@click.option("--signing-secret", help="Sign each delivery with it. Konvox documents no signature: none by default.")
+@click.option("--signing-secret", help="Sign each delivery with it. Default: no signature, as Konvox documents none.")
 @click.option(
     "--signing-scheme",
     type=click.Choice(list(SCHEMES)),
@@ -61,39 +61,39 @@ _NOWHERE = "none"
     type=click.Choice([*SECRET_FIELDS, _NOWHERE]),
     default=SECRET_FIELDS[0],
     show_default=True,
-    help="Field of a registration's answer that tells the signing secret.",
+    help="Field of a registration's answer that holds the signing secret.",
 )
 @click.option(
     "--state",
     "state_file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep everything that is created in this file, and begin with what is in it.",
+    help="Keep all records in this file, and load it at the start.",
 )
 @click.option(
     "--scenario",
     type=click.Choice(list(SCENARIOS)),
     help="Let enrolled contacts reply and opt out: evenly, in bursts, or with duplicates, reordering, late retries and"
-    " unknown events on top.",
+    " unknown events too.",
 )
 @click.option(
     "--rate",
     metavar="EVENTS_PER_SECOND",
     type=click.FloatRange(min=0, min_open=True),
-    help="Of replies and opt-outs in a scenario, on the average.  [default: 1]",
+    help="Average rate of replies and opt-outs in a scenario.  [default: 1]",
 )
-@click.option("--seed", type=int, help="Repeat a scenario: who does what, in which order.")
+@click.option("--seed", type=int, help="Makes a scenario repeatable: who does what, in which order.")
 def command(*, port: int, secret_in_response: str, rate: float | None, **options: Any) -> None:
-    """Run a Konvox of your own until SIGTERM or Ctrl-C, to try things on.
+    """Run a local Konvox to try things with, until SIGTERM or Ctrl-C.
 
-    It listens on 127.0.0.1 only, and forgets everything when it ends, unless --state names a file. Register an endpoint
-    with it by setting KONVOX_API_URL and KONVOX_API_KEY to its URL and its full key. POST to /sandbox/fire makes an
-    event happen; a campaign that becomes active enrolls the contacts, with an event for each.
+    It listens on 127.0.0.1 only, and forgets everything at its end unless --state names a file. To register your
+    receiver, set KONVOX_API_URL and KONVOX_API_KEY to its URL and full key. POST to /sandbox/fire makes an event
+    happen. A campaign that becomes active enrolls the contacts, with an event for each.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     if options["scenario"] is None and (rate is not None or options["seed"] is not None):
-        raise UsageError("--rate and --seed are about a scenario: choose one with --scenario")
+        raise UsageError("--rate and --seed need a scenario: choose one with --scenario")
     options["signing_secret"] = options["signing_secret"] or None
     options["secret_field"] = None if secret_in_response == _NOWHERE else secret_in_response
     try:
@@ -105,7 +105,7 @@ def command(*, port: int, secret_in_response: str, rate: float | None, **options
 
 async def _serve(config: SandboxConfig, port: int) -> None:
     serving = asyncio.ensure_future(run_sandbox(config, host=_HOST, port=port, on_ready=_announce))
-    with_signals(serving.cancel)
+    on_stop_signal(serving.cancel)
     try:
         with suppress(asyncio.CancelledError):
             await serving
@@ -120,7 +120,7 @@ def _announce(url: str) -> None:
         print_json({"sandbox": url, "fire": url + FIRE_PATH, "deliveries": url + DELIVERIES_PATH})
         return
     click.echo(
-        f"A Konvox of your own: {url}\n\n"
+        f"Your local Konvox: {url}\n\n"
         f"  KONVOX_API_URL={url}\n"
         f'  curl -d \'{{"event": "contact.replied"}}\' {url}{FIRE_PATH}\n'
         f"  curl {url}{DELIVERIES_PATH}\n\n"

@@ -1,4 +1,4 @@
-"""`konvox-hooks serve`: receiver and worker on one machine, with an embedded Valkey unless one is configured."""
+"""`konvox-hooks serve`: run receiver and worker on one machine, with an embedded Valkey unless Redis is configured."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from konvox_hooks.service.supervisor import Child, Supervisor
 def command() -> None:
     """Run receiver and worker, each in a process of its own, until SIGTERM or Ctrl-C.
 
-    Without KONVOX_REDIS_URL an embedded Valkey keeps the events in KONVOX_DATA_DIR. A worker that a handler takes down
-    is started again, and the events that it had in hand run again within the lease.
+    Without KONVOX_REDIS_URL an embedded Valkey keeps the events in KONVOX_DATA_DIR. A process that crashes is started
+    again. Events that were in flight in a worker that crashed run again after the lease, KONVOX_LEASE_SECONDS.
     """
     settings = load_settings()
-    settings.require_way_in()
+    settings.require_authentication()
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(_serve(settings))
 
@@ -29,7 +29,7 @@ def command() -> None:
 async def _serve(settings: Settings) -> None:
     async with redis_or_embedded(settings) as redis_url:
         environment = {} if settings.redis_url else {"KONVOX_REDIS_URL": redis_url}
-        # The worker's admin listener takes any free port: the configured one is the receiver's.
+        # The worker's admin listener takes a free port, because the receiver's has the configured one.
         receiver = Child("receiver", ["receiver"], environment)
         worker = Child("worker", ["worker"], {**environment, "KONVOX_ADMIN_PORT": "0"})
         await Supervisor([receiver, worker]).run()

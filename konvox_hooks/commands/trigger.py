@@ -1,4 +1,4 @@
-"""`konvox-hooks trigger`: a sample event, sent to the receiver as Konvox would send it."""
+"""`konvox-hooks trigger`: send a sample event to the receiver as Konvox would."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from konvox_hooks.terminal.output import print_table
 from receiver.paths import hook_path
 
 _TIMEOUT_SECONDS = 10.0
-"""What Konvox grants a receiver."""
+"""How long Konvox waits for a receiver's answer."""
 
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a listener on every address is reached
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound; the address that reaches such a listener
 
 
 class Answer(NamedTuple):
-    """One row of the result."""
+    """One row of the table: the receiver's answer to one copy."""
 
     status: int
     result: str
@@ -44,16 +44,17 @@ class Answer(NamedTuple):
 @click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="Send the same body N times.")
 @click.option(
     "--url",
-    help="Where to send it instead of KONVOX_HOST:KONVOX_PORT. An origin gets the path and the token added.",
+    help="Where to send it instead of KONVOX_HOST:KONVOX_PORT. Path and token are added to an origin.",
 )
 @click.option(
     "--account", "--endpoint", "account", metavar="NAME", help="Send it to this account of KONVOX_ACCOUNTS_FILE."
 )
 def command(*, event: str, data: str | None, copies: int, url: str | None, account: str | None) -> None:
-    """Send a sample event to the receiver, as Konvox would.
+    """Send a sample event to the receiver as Konvox would.
 
-    It goes to the path with the first of KONVOX_HOOK_TOKENS, and is signed when KONVOX_SIGNATURE is configured. Each
-    call makes a new event; --copies repeats it, as retries do. Exit code 0: each copy was answered with 200.
+    The URL holds the first of KONVOX_HOOK_TOKENS, and the request is signed if KONVOX_SIGNATURE is set. Each call makes
+    a new event; --copies repeats its request, as Konvox does in a retry. Exit code 0: the receiver answered 200 to each
+    copy.
     """
     settings = settings_of_account(load_settings(), account)
     if not event.strip():
@@ -78,7 +79,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _target(settings: Settings, url: str | None) -> str:
-    """Where to send: the URL as it is given, or the receiver's path at that origin or at the configured one."""
+    """The URL to send to: as given if it has a path, otherwise the receiver's path and token at this origin."""
     target = url or own_origin(settings)
     try:
         parts = urlsplit(target)
@@ -86,22 +87,22 @@ def _target(settings: Settings, url: str | None) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError("--url is no URL of a receiver (example: --url http://127.0.0.1:8080)")
+        raise UsageError("--url is not a receiver's URL (example: --url http://127.0.0.1:8080)")
     if parts.path.strip("/"):
         return target
-    settings.require_way_in()
+    settings.require_authentication()
     token = settings.hook_tokens[0].get_secret_value() if settings.hook_tokens else None
     return target.rstrip("/") + hook_path(token)
 
 
 def own_origin(settings: Settings) -> str:
-    """Where the receiver listens, as this machine reaches it.
+    """The origin at which this machine reaches the receiver. Called by `dev` too.
 
     Raises:
-        UsageError: it takes any free port, so nobody knows.
+        UsageError: the receiver takes a free port, which only its log names.
     """
     if settings.port == 0:
-        raise UsageError(f"{variable_of('port')} is 0, any free port: name the one that the receiver logged with --url")
+        raise UsageError(f"{variable_of('port')} is 0, a free port: pass the URL that the receiver logged with --url")
     host = _ANY_ADDRESS.get(settings.host, settings.host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
@@ -116,32 +117,32 @@ def _headers(settings: Settings, body: bytes) -> dict[str, str]:
 
 
 async def _send(target: str, body: bytes, headers: Mapping[str, str], copies: int) -> list[Answer]:
-    """Send the copies one after the other, so that the first is the one that is accepted."""
+    """Send the copies one after the other: the first is accepted, the others are duplicates."""
     own_id = event_id(parse_envelope(body))
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         try:
             return [await _send_one(session, target, body, own_id) for _ in range(copies)]
         except TimeoutError:
-            why = f"no answer within {_TIMEOUT_SECONDS:g} s"
+            reason = f"no answer within {_TIMEOUT_SECONDS:g} s"
         except aiohttp.ClientConnectorError:
-            why = "cannot connect; is it running? `konvox-hooks serve` starts one"
+            reason = "cannot connect; is the receiver running? `konvox-hooks serve` starts one"
         except (aiohttp.ClientError, OSError) as error:
-            # aiohttp's own words may quote the URL, and with it the token.
-            why = f"the request failed ({type(error).__name__})"
-    raise Failed(f"{masked(target)}: {why}")
+            # Without aiohttp's own message, which may quote the URL and its token.
+            reason = f"the request failed ({type(error).__name__})"
+    raise Failed(f"{masked(target)}: {reason}")
 
 
 async def _send_one(session: aiohttp.ClientSession, target: str, body: bytes, own_id: str) -> Answer:
     async with session.post(target, data=body, allow_redirects=False) as response:
-        said = _json_or_nothing(await response.read())
-        result = said.get("status") or said.get("error") or response.reason or ""
-        return Answer(response.status, str(result), str(said.get("id") or own_id))
+        answer = _json_object_or_empty(await response.read())
+        result = answer.get("status") or answer.get("error") or response.reason or ""
+        return Answer(response.status, str(result), str(answer.get("id") or own_id))
 
 
-def _json_or_nothing(body: bytes) -> dict[str, Any]:
+def _json_object_or_empty(body: bytes) -> dict[str, Any]:
     try:
-        said = orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return value if isinstance(value, dict) else {}

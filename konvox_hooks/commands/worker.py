@@ -1,4 +1,4 @@
-"""`konvox-hooks worker`: runs the handlers, alone on a machine or beside others."""
+"""`konvox-hooks worker`: run a worker only, on a machine of its own or on several."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from konvox_hooks.service.worker import run_worker
 @click.option("--burst", is_flag=True, help="Stop once the queue is empty, retries included.")
 @process_options
 def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
-    """Run your handlers on the events that wait, until SIGTERM or Ctrl-C.
+    """Run your handlers on pending events, until SIGTERM or Ctrl-C.
 
-    The first signal lets running handlers finish for KONVOX_STOP_SECONDS; a second one hands their events back at once.
-    With --processes, each runs KONVOX_CONCURRENCY events at a time; of the admin listeners the first has
-    KONVOX_ADMIN_PORT, and each other one a free port that the log names.
+    The first signal lets running handlers finish for KONVOX_STOP_SECONDS; a second one releases their events at once.
+    With --processes, each process runs KONVOX_CONCURRENCY events at a time. The first one's admin listener has
+    KONVOX_ADMIN_PORT; each other one has a free port, which the log names.
     """
     settings = load_settings()
     redis_url = configured_redis(settings, command="worker")
@@ -31,6 +31,6 @@ def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
     if processes > 1:
         asyncio.run(run_workers(processes, burst=burst, parent_pid=parent_pid))
     else:
-        # As in the receiver, the loop is in C: see docs/performance.md.
+        # uvloop for the same reason as in the receiver: see docs/performance.md.
         worker = run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid)
         run_to_end(worker, loop_factory=uvloop.new_event_loop)

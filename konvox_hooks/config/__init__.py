@@ -1,1 +1,1 @@
-"""The configuration: settings and where their values come from, accounts, and the API client that they describe."""
+"""The configuration: the settings and the sources of their values, the accounts, and the Konvox API client."""

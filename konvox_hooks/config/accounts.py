@@ -1,7 +1,7 @@
 """Several Konvox accounts on one receiver: the TOML file that KONVOX_ACCOUNTS_FILE names, checked like the settings.
 
-Each account is the settings once more, with its own answers to who may deliver and which API is behind it. Called by
-the roles, and by the commands that take `--account`.
+An account is a `Settings` of its own: it says who may deliver events and which API key to use. Called by receiver,
+worker and doctor, and by the commands that take `--account`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from konvox_hooks.config.settings import SECRET_FIELDS, Settings
 from konvox_hooks.config.sources import FILE_SUFFIX
 from konvox_hooks.errors import UsageError
 
-ONE_AND_ONLY: Final = ""
-"""The name of the account that the variables themselves describe."""
+DEFAULT_ACCOUNT: Final = ""
+"""The name of the account that the environment variables describe."""
 
 ACCOUNT_FIELDS: Final = (
     "api_key",
@@ -31,13 +31,13 @@ ACCOUNT_FIELDS: Final = (
     "require_token",
     "company_ids",
 )
-"""What belongs to one account alone: if others inherited it, one customer could deliver as another."""
-
-_HEADINGS: Final = ("accounts", "endpoints")
-"""What the tables of accounts may stand below; the second is its former name."""
+"""Fields that an account never inherits: otherwise one customer could deliver events as another."""
 
 SHARED_FIELDS: Final = ("api_url", "api_auth", "public_url")
-"""What an account takes from the variables unless it says otherwise."""
+"""Fields that an account takes from the environment variables unless it sets them itself."""
+
+_HEADINGS: Final = ("accounts", "endpoints")
+"""The headings that may hold the accounts' tables; the second is the former name."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -45,42 +45,46 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def load_accounts(settings: Settings) -> dict[str, Settings]:
     """The settings of each account by its name.
 
-    Without KONVOX_ACCOUNTS_FILE that is one, under the empty name. With it, the variables themselves are an account
-    of the empty name too, if they let anybody in.
+    Without KONVOX_ACCOUNTS_FILE there is one account, `DEFAULT_ACCOUNT`. With the file, the environment variables
+    describe a further account of that name if they set a token or a signature.
 
     Raises:
-        UsageError: one line for each fault in the file; none holds a secret.
+        UsageError: one line for each fault in the file; no line holds a secret.
     """
     if settings.accounts_file is None:
-        return {ONE_AND_ONLY: settings}
+        return {DEFAULT_ACCOUNT: settings}
     tables = _read(settings.accounts_file)
     accounts: dict[str, Settings] = {}
     faults: list[str] = []
     for name, table in tables.items():
         try:
-            accounts[name] = _account(settings, table)
+            accounts[name] = _account_settings(settings, table)
         except UsageError as fault:
             faults += [f"{settings.accounts_file}: [{name}] {line}" for line in str(fault).splitlines()]
     faults += [f"{settings.accounts_file}: {line}" for line in _shared_tokens(accounts)]
     if faults:
         raise UsageError("\n".join(faults))
     if settings.hook_tokens or settings.signature != "off":
-        accounts[ONE_AND_ONLY] = settings
+        accounts[DEFAULT_ACCOUNT] = settings
     return accounts
 
 
 def settings_of_account(settings: Settings, name: str | None) -> Settings:
     """The settings of one account, for a command that works for one account.
 
+    Args:
+        settings: the settings of the environment.
+        name: the account's name; None for the default account.
+
     Raises:
         UsageError: there is no account of that name, or there are several and none was named.
     """
     accounts = load_accounts(settings)
     if name is None:
-        if settings.accounts_file is not None and ONE_AND_ONLY not in accounts:
+        if settings.accounts_file is not None and DEFAULT_ACCOUNT not in accounts:
             known = ", ".join(sorted(accounts))
             raise UsageError(f"{settings.accounts_file} names the accounts: say which one with --account ({known})")
-        return accounts[ONE_AND_ONLY]
+        return accounts[DEFAULT_ACCOUNT]
     if name not in accounts:
         known = ", ".join(sorted(filter(None, accounts))) or "none: set KONVOX_ACCOUNTS_FILE"
         raise UsageError(f"--account {name}: there is no such account (there are {known})")
@@ -95,7 +99,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise UsageError(f"KONVOX_ACCOUNTS_FILE: {path} cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
-    accounts = _below_a_heading(tables)
+    accounts = _account_tables(tables)
     for name, table in accounts.items():
         if not isinstance(table, dict) or not _NAME.fullmatch(name):
             raise UsageError(f"{path}: {name!r} must be a table with a plain name (example: [accounts.acme])")
@@ -104,18 +108,18 @@ def _read(path: Path) -> Mapping[str, Any]:
     return accounts
 
 
-def _below_a_heading(tables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tables of accounts: `[accounts.acme]`, or `[acme]` where the file has no such heading."""
+def _account_tables(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The accounts' tables: `[accounts.acme]`, or `[acme]` where the file has no such heading."""
     headings = [heading for heading in _HEADINGS if heading in tables]
     if len(tables) == len(headings) == 1:
-        below = tables[headings[0]]
-        if isinstance(below, dict) and all(isinstance(table, dict) for table in below.values()):
-            return below
+        nested = tables[headings[0]]
+        if isinstance(nested, dict) and all(isinstance(table, dict) for table in nested.values()):
+            return nested
     return tables
 
 
-def _account(settings: Settings, table: Mapping[str, Any]) -> Settings:
-    own = _with_files(table)
+def _account_settings(settings: Settings, table: Mapping[str, Any]) -> Settings:
+    own = _with_secret_files(table)
     unknown = sorted(set(own) - {*ACCOUNT_FIELDS, *SHARED_FIELDS})
     if unknown:
         known = ", ".join((*ACCOUNT_FIELDS, *SHARED_FIELDS))
@@ -130,8 +134,8 @@ def _account(settings: Settings, table: Mapping[str, Any]) -> Settings:
     return account
 
 
-def _with_files(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with what stands in files: `api_key_file = "/run/secrets/acme"`."""
+def _with_secret_files(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with each `…_file` replaced by the secret that it names: `api_key_file = "/run/secrets/acme"`."""
     values: dict[str, Any] = {}
     for key, value in table.items():
         field = key.removesuffix(FILE_SUFFIX.lower())
@@ -154,5 +158,5 @@ def _shared_tokens(accounts: Mapping[str, Settings]) -> list[str]:
         for token in account.hook_tokens:
             other = owners.setdefault(token.get_secret_value(), name)
             if other != name:
-                faults.append(f"[{other}] and [{name}] share a token, so their events could not be told apart")
+                faults.append(f"[{other}] and [{name}] share a token: each account needs tokens of its own")
     return faults

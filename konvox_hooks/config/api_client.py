@@ -1,4 +1,4 @@
-"""The Konvox API as the settings describe it, for the commands that call it."""
+"""The Konvox API client that the settings describe. Called by `register`, `doctor` and `api`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import UsageError
 
 API_SETTINGS = ("api_url", "api_key")
-"""What must be set to call the API."""
+"""The settings without which the API cannot be called."""
 
 
 def missing_settings(settings: Settings, needed: Sequence[str], *, purpose: str, account: str = "") -> UsageError:
-    """The error that names, one line for each, the settings that are needed for a purpose and not set.
+    """The error for settings that are needed and not set, one line for each of them.
 
     Args:
         settings: the configuration.
-        needed: the settings.
-        purpose: what for, in words.
-        account: whose they are, where there are several: what it does not inherit is set in the file.
+        needed: the names of the settings.
+        purpose: what they are needed for, as in "to register".
+        account: the account that they belong to; empty for the environment variables.
     """
     return UsageError("\n".join(_missing(name, purpose, account) for name in needed if getattr(settings, name) is None))
 
@@ -33,15 +33,15 @@ def _missing(name: str, purpose: str, account: str) -> str:
 
 
 def konvox_client(settings: Settings, *, retry: CallRetries | None = None, account: str = "") -> KonvoxClient:
-    """The client of the company's Konvox, to be used with `async with`.
+    """An API client for `async with`.
 
     Args:
         settings: the configuration.
-        retry: how often a call is repeated, if not as usual.
-        account: the account that the settings are of, where there are several.
+        retry: how often a call is retried; the client's default if None.
+        account: the account that the settings belong to; empty for the environment variables.
 
     Raises:
-        UsageError: where the API is, or the key to it, is not set.
+        UsageError: the API's URL or key is not set.
     """
     if settings.api_url is None or settings.api_key is None:
         raise missing_settings(settings, API_SETTINGS, purpose="to call the Konvox API", account=account)

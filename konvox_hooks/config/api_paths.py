@@ -1,6 +1,6 @@
-"""Where Konvox's resources are, if our reading of its documentation is wrong: the setting that says so. Pure.
+"""The setting KONVOX_API_PATHS: the paths of the Konvox API's resources, where our reading of its documents is wrong.
 
-The faults never quote the value: a secret in the wrong variable is still a secret.
+Pure. No message quotes the value: somebody may have put a secret into the wrong variable.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Final
 from konvox.inferred import DEFAULT_PATHS, Paths
 
 RESOURCES: Final = tuple(field.name for field in fields(Paths))
-"""The resources whose path can be set, under the names that the setting gives them."""
+"""The resources whose path can be set, by the names that the setting uses."""
 
-# Segments as RFC 3986 allows them; none is empty, `.` or `..`, because then the call would go elsewhere.
+# The segments that RFC 3986 allows. None may be empty, `.` or `..`: the call would go to another path.
 _PATH: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._~!$&'()*+;=:@-]|%[0-9A-Fa-f]{2})+)+")
 
 
 def resource_paths(entries: Sequence[str]) -> Paths:
-    """The paths to use: the inferred ones but for those that entries such as `contacts=/v2/contacts` put right.
+    """The inferred paths, with those that entries such as `contacts=/v2/contacts` replace.
 
     Raises:
-        ValueError: an entry is not of this form, names no resource or one that stood before, or holds no path.
+        ValueError: an entry has another form, names an unknown resource or one twice, or holds no path.
     """
     found: dict[str, str] = {}
     for position, entry in enumerate(entries, start=1):

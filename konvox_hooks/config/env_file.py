@@ -1,7 +1,7 @@
 """Set variables in `.env` and leave the rest of it as it is. Used by `konvox-hooks register --write-env`.
 
-The file is replaced as a whole, so that it is never half written, and is read back before, so that no value changes but
-those that were to be set. A new file is for its owner only.
+The new text is read back before it is written: no other value may change. The file is replaced as a whole, and is
+never half written. Only its owner can read a new file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from dotenv.parser import Binding, parse_stream
 from konvox_hooks.errors import Failed
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/+=@~-]*")
-"""Values that need no quotes: those are read alike by dotenv, systemd, Docker and a shell."""
+"""Values without quotes, which dotenv, systemd, Docker and a shell read alike."""
 
 _NEW_FILE_MODE: Final = 0o600
 
 
 class EnvFileError(Failed):
-    """The file was not written, and is as it was. No message holds a value."""
+    """The file was not written, and is as it was before. No message holds a value."""
 
 
 def write_variables(path: Path, variables: Mapping[str, str]) -> None:
@@ -49,17 +49,17 @@ def write_variables(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def with_variables(text: str, variables: Mapping[str, str]) -> str:
-    """The text of an env file with variables set in their old place, or else at its end. Pure.
+    """The text of an env file with the variables set: in their old place, or at the end if they are new. Pure.
 
     Raises:
-        EnvFileError: the file would not be read back as it should be.
+        EnvFileError: dotenv would read another value back.
     """
     line_end = "\r\n" if "\r\n" in text else "\n"
-    left = dict(variables)
-    lines = list(_lines(text, variables, left))
-    if left and lines and not lines[-1].endswith(("\n", "\r")):
+    remaining = dict(variables)
+    lines = list(_lines(text, variables, remaining))
+    if remaining and lines and not lines[-1].endswith(("\n", "\r")):
         lines[-1] += line_end
-    lines += [_line(name, value) + line_end for name, value in left.items()]
+    lines += [_line(name, value) + line_end for name, value in remaining.items()]
     after = "".join(lines)
     if _read(after) != {**_read(text), **variables}:
         raise EnvFileError(
@@ -69,18 +69,21 @@ def with_variables(text: str, variables: Mapping[str, str]) -> str:
     return after
 
 
-def _lines(text: str, variables: Mapping[str, str], left: dict[str, str]) -> Iterator[str]:
-    """The statements of the file with the new values; takes what is set out of `left`. A second one of it goes."""
+def _lines(text: str, variables: Mapping[str, str], remaining: dict[str, str]) -> Iterator[str]:
+    """The statements of the file with the new values.
+
+    Takes each variable that it sets out of `remaining`, and drops further statements of the same variable.
+    """
     for binding in parse_stream(StringIO(text, newline="")):
         name = binding.key
         if name is None or name not in variables:
             yield binding.original.string
-        elif name in left:
-            yield _around(binding, _line(name, left.pop(name)))
+        elif name in remaining:
+            yield _replaced(binding, _line(name, remaining.pop(name)))
 
 
-def _around(binding: Binding, line: str) -> str:
-    """The new line with the blank lines before it, `export`, and the line's end of the old one."""
+def _replaced(binding: Binding, line: str) -> str:
+    """The new line in the place of the old, which keeps the blank lines before it, `export` and its line end."""
     old = binding.original.string
     leading = old[: len(old) - len(old.lstrip())]
     export = "export " if re.match(r"export\s", old.lstrip()) else ""
@@ -100,14 +103,14 @@ def _read(text: str) -> dict[str, str | None]:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    """Put a new file in the place of the old, with its mode and owner, in one step that survives a crash."""
+    """Replace the file in one step that survives a crash; the new file keeps mode and owner of the old."""
     old = target.stat() if target.exists() else None
     descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else _NEW_FILE_MODE)
             if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                with suppress(PermissionError):  # only root may give it away
+                with suppress(PermissionError):  # only root may change the owner
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
             file.write(content)
             file.flush()

@@ -1,6 +1,6 @@
-"""From the environment and `.env` to the settings, or to one line for each setting that is wrong.
+"""Read the settings from the environment and `.env`, or say in one line each which of them are wrong.
 
-Called by each command before it does anything.
+Called by each command before it does anything else.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from konvox_hooks.config.sources import FILE_SUFFIX, Source, find, read_layers
 from konvox_hooks.errors import UsageError
 
 FORMER_NAMES: Final = {"accounts_file": "endpoints_file"}
-"""Settings that are still read by the name that they had before."""
+"""Settings that are also read from the variable of their former name."""
 
 
 def load_settings(*, env_file: str | Path = ".env") -> Settings:
     """Read the environment and `.env`.
 
     Raises:
-        UsageError: one line for each setting at fault, all of them at once; no line holds a value.
+        UsageError: one line for each invalid setting, all in one message; no line holds a value.
     """
     settings, faults = examine_settings(env_file=env_file)
     if faults:
@@ -32,10 +32,10 @@ def load_settings(*, env_file: str | Path = ".env") -> Settings:
 
 
 def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[str, str]]:
-    """Read the environment and `.env` as far as they are right.
+    """Read the environment and `.env`, and use the default of each invalid setting. Called by `doctor`.
 
     Returns:
-        The settings, with the defaults for those at fault; and a line for each of these, by its name.
+        The settings; and, by its name, one line for each setting that is invalid.
 
     Raises:
         UsageError: `.env` cannot be read.
@@ -57,30 +57,30 @@ def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[s
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        # A secret whose file is at fault is missing here too: what was found first is the cause.
+        # A secret whose file cannot be read is reported as missing too; the earlier fault is the cause, and wins.
         faults = faults_by_name(error) | faults
-        # A scheme whose secrets are at fault cannot stand without them.
+        # Without valid secrets, a signature scheme would be a fault as well.
         wrong = faults.keys() | ({"signature"} if "signing_secrets" in faults else set())
         settings = Settings.model_validate({name: value for name, value in values.items() if name not in wrong})
-    settings._sources.update(sources)  # only here is it known where each value came from
+    settings._sources.update(sources)  # the only place that knows where each value came from
     return settings, {name: _line(name, faults[name]) for name in Settings.model_fields if name in faults}
 
 
 def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
-    """The KONVOX_ variables that are set and that nothing reads: mistyped, most likely."""
+    """The KONVOX_ variables that are set and that nothing reads; most likely they are mistyped."""
     known = known_variables()
     names = {name for layer in read_layers(Settings, env_file) for name in layer.variables}
     return sorted(name for name in names if name.upper().startswith(PREFIX) and name not in known)
 
 
 def known_variables() -> frozenset[str]:
-    """Every variable that is read, the `…_FILE` ones included."""
+    """Every variable that is read, with the `…_FILE` ones."""
     files = {variable_of(name) + FILE_SUFFIX for name in SECRET_FIELDS}
     return frozenset({*map(variable_of, (*Settings.model_fields, *FORMER_NAMES.values())), *files})
 
 
 def faults_by_name(error: ValidationError) -> dict[str, str]:
-    """The reason for each setting at fault, without its value."""
+    """Why each setting is invalid, by its name, without its value."""
     faults: dict[str, str] = {}
     for details in error.errors(include_input=False, include_url=False):
         faults.setdefault(str(details["loc"][0]), _reason(details))

@@ -1,6 +1,6 @@
-"""The settings: every KONVOX_ variable, its default, and what makes a value right. `config.load` reads them.
+"""The settings: every KONVOX_ variable, its default, and which values are valid. `config.load` reads them.
 
-Values come from the environment, then from `.env`, then from the defaults. A secret may also stand in a file that
+A value comes from the environment, else from `.env`, else it is the default. A secret may also be in a file that
 `<VARIABLE>_FILE` names. An empty variable counts as not set.
 """
 
@@ -23,28 +23,32 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from konvox import inferred
+from konvox.schemes import SCHEMES, SchemeName
 from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
+from konvox.urls import MASK
 from konvox_hooks.config.api_paths import resource_paths
 from konvox_hooks.config.sources import Source
-from konvox_hooks.config.urls import MASK, api_base_url, mask_redis_address, public_origin, redis_address
+from konvox_hooks.config.urls import api_base_url, mask_redis_address, public_origin, redis_address
 from konvox_hooks.errors import UsageError
 
 PREFIX: Final = "KONVOX_"
 NOT_SET: Final = "not set"
-HOW_TO_MAKE_ONE: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+RANDOM_TEXT_COMMAND: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+"""The command that makes a URL token, for messages."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _STRONG_TOKEN_CHARACTERS: Final = 16
-"""Shorter ones can be guessed: warned about, and accepted, because a URL that is registered must go on working."""
+"""A shorter token can be guessed. It causes a warning and is accepted, because a registered URL must keep working."""
 
+_SCHEMES: Final = tuple(SCHEMES)
 _API_KEY: Final = re.compile(r"[!-~]+")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def _split(value: object) -> object:
-    """The parts of a comma-separated text; line breaks separate as well, so that a secret file may hold one a line."""
+    """The parts of a comma-separated text. Line breaks separate too: a secret file may hold one secret per line."""
     if not isinstance(value, str):
         return value
     return [part.strip() for part in re.split(r"[,\n]", value) if part.strip()]
@@ -59,7 +63,7 @@ Secrets = Annotated[list[SecretStr], BeforeValidator(_split)]
 
 
 class EffectiveValue(NamedTuple):
-    """One line of `konvox-hooks config`: nothing of a secret is in it."""
+    """One line of `konvox-hooks config`. Secrets are masked."""
 
     variable: str
     value: str
@@ -67,7 +71,7 @@ class EffectiveValue(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """Every setting, checked. `load_settings` makes it; made by hand it has the defaults and what it is given."""
+    """Every setting, checked. `load_settings` makes it; the constructor takes the defaults and its arguments only."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -88,12 +92,13 @@ class Settings(BaseSettings):
     api_paths: Words = Field(
         default=[],
         examples=["contacts=/api/v2/contacts,webhooks=/api/v2/webhooks"],
-        description="paths of the API where our reading is wrong, comma-separated: resource=/path",
+        description="paths of the API's resources, where they differ from the documented ones, "
+        "comma-separated: resource=/path",
     )
     api_secret_fields: Words = Field(
         default=[],
         examples=[",".join(inferred.SECRET_FIELDS)],
-        description="fields in which a new webhook's signing secret may come, comma-separated; "
+        description="fields that may hold a new webhook's signing secret, comma-separated; "
         f"not set: {' and '.join(inferred.SECRET_FIELDS)}",
     )
     public_url: str | None = Field(
@@ -104,8 +109,8 @@ class Settings(BaseSettings):
         examples=["<what that command prints>"],
         description="URL tokens, comma-separated: the first is registered, all are accepted",
     )
-    signature: Literal["off", "hmac-sha256", "timestamped", "standard-webhooks"] = Field(
-        "off", examples=["hmac-sha256"], description="off, hmac-sha256, timestamped or standard-webhooks"
+    signature: Literal["off", SchemeName] = Field(
+        "off", examples=["hmac-sha256"], description=f"off, {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}"
     )
     signature_header: str = Field(
         inferred.SIGNATURE_HEADER,
@@ -121,7 +126,7 @@ class Settings(BaseSettings):
     require_token: bool = Field(
         default=False,
         examples=["true"],
-        description="whether a URL without a token is refused although there is a signature",
+        description="whether a request needs a URL token although it is signed",
     )
     accounts_file: Path | None = Field(
         None,
@@ -135,7 +140,7 @@ class Settings(BaseSettings):
         None,
         examples=["redis://127.0.0.1:6379/0"],
         description="redis://, rediss://, unix:// or redis+sentinel:// (docs/high-availability.md); "
-        "not set: demo, dev and serve bring their own",
+        "not set: demo, dev and serve run an embedded Valkey",
     )
     durability: Literal["fsync", "replicas", "memory"] = Field(
         "fsync", examples=["fsync"], description="what a 200 promises: fsync, replicas or memory"
@@ -143,12 +148,12 @@ class Settings(BaseSettings):
     allow_eviction: bool = Field(
         default=False,
         examples=["true"],
-        description="whether a Redis that evicts keys when it is full is warned about, and not refused",
+        description="whether a Redis that evicts keys when it is full causes a warning instead of being refused",
     )
     data_dir: Path = Field(
         Path(".konvox-hooks"),
         examples=["/var/lib/konvox-hooks"],
-        description="the spool, and the embedded server's data",
+        description="folder of the spool and of the embedded Valkey's data",
     )
     spool_max_bytes: PositiveInt = Field(
         1_073_741_824, examples=["1073741824"], description="how much the spool may take on disk while Redis is away"
@@ -170,17 +175,17 @@ class Settings(BaseSettings):
     )
     max_body_bytes: PositiveInt = Field(1_048_576, examples=["1048576"], description="largest request body")
     dedupe_seconds: PositiveInt = Field(
-        604_800, examples=["604800"], description="how long a delivery of the same event counts as a duplicate"
+        604_800, examples=["604800"], description="how long the same event counts as a duplicate"
     )
     lease_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
-        15.0, examples=["15"], description="how soon a dead worker's events run elsewhere"
+        15.0, examples=["15"], description="how soon a crashed worker's events run again elsewhere"
     )
     concurrency: PositiveInt = Field(100, examples=["100"], description="events in flight per worker")
     log_retention_seconds: PositiveInt = Field(
         604_800, examples=["604800"], description="how long delivered events stay in the log"
     )
     stop_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        20.0, examples=["20"], description="time to finish what is in flight when told to stop"
+        20.0, examples=["20"], description="time for handlers and requests to finish after SIGTERM"
     )
 
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
@@ -194,7 +199,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is passed in: `load_settings` does the reading, because it must know where each value came from."""
+        """Use the arguments only. `load_settings` reads the sources, because it records where each value came from."""
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
@@ -233,7 +238,7 @@ class Settings(BaseSettings):
             if not _TOKEN.fullmatch(token.get_secret_value()):
                 raise ValueError(
                     f"token {position} of {len(tokens)} has characters other than A-Z a-z 0-9 . _ ~ -; make one: "
-                    + HOW_TO_MAKE_ONE
+                    + RANDOM_TEXT_COMMAND
                 )
         return tokens
 
@@ -256,15 +261,15 @@ class Settings(BaseSettings):
         return secrets
 
     def konvox_paths(self) -> inferred.Paths:
-        """Where Konvox's resources are."""
+        """The paths of the Konvox API's resources."""
         return resource_paths(self.api_paths)
 
     def konvox_secret_fields(self) -> Sequence[str]:
-        """In which fields a new webhook's signing secret may come."""
+        """The fields that may hold a new webhook's signing secret."""
         return self.api_secret_fields or inferred.SECRET_FIELDS
 
-    def require_way_in(self) -> None:
-        """Make sure that Konvox, and nobody else, can deliver.
+    def require_authentication(self) -> None:
+        """Refuse a configuration in which no request could be accepted. Called before a receiver starts.
 
         Raises:
             UsageError: neither a URL token nor a signature is configured.
@@ -272,15 +277,15 @@ class Settings(BaseSettings):
         if self.accounts_file is None and not self.hook_tokens and self.signature == "off":
             raise UsageError(
                 "neither a URL token nor a signature is configured, so nobody could deliver: "
-                f"set {variable_of('hook_tokens')} to what this prints: {HOW_TO_MAKE_ONE}"
+                f"set {variable_of('hook_tokens')} to what this prints: {RANDOM_TEXT_COMMAND}"
             )
 
     def weak_tokens(self) -> int:
-        """How many of the URL tokens are short enough to be guessed."""
+        """How many URL tokens are so short that they can be guessed."""
         return sum(len(token.get_secret_value()) < _STRONG_TOKEN_CHARACTERS for token in self.hook_tokens)
 
     def effective(self) -> list[EffectiveValue]:
-        """Every setting with its value as it may be shown, and where it came from."""
+        """Every setting with its value, secrets masked, and the value's source."""
         return [
             EffectiveValue(variable_of(name), _shown(name, getattr(self, name)), self._sources.get(name, "default"))
             for name in Settings.model_fields
@@ -288,14 +293,14 @@ class Settings(BaseSettings):
 
 
 SECRET_FIELDS: Final = ("api_key", "hook_tokens", "signing_secrets", "redis_url")
-"""The settings that may also stand in a file, and that are masked wherever they are shown."""
+"""The settings that may also come from a file, and that are masked in all output."""
 
 
 def _check_standard_secret(secret: SecretStr, which: str) -> None:
     try:
         standard_key(secret.get_secret_value())
     except ValueError:
-        # The reason may quote the secret.
+        # The library's own message may quote the secret.
         raise ValueError(f"{which} is not {STANDARD_SECRET_PREFIX} and base64, as standard-webhooks has it") from None
 
 
@@ -305,7 +310,7 @@ def variable_of(name: str) -> str:
 
 
 def example_of(name: str) -> str:
-    """A right value of a setting, as one would type it."""
+    """A valid value of a setting, for messages."""
     examples = Settings.model_fields[name].examples or []
     return str(examples[0])
 

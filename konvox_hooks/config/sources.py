@@ -1,4 +1,7 @@
-"""Where the text of a setting comes from: the environment before `.env`, and for a secret a file that either names."""
+"""The sources of a setting's text: the environment, then `.env`; for a secret also a file that one of them names.
+
+Called by `config.load`; `export_env_file` is called before users' handlers are loaded.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,24 @@ Source = Literal["default", "environment", ".env", "file"]
 
 
 class Layer(NamedTuple):
-    """One place where variables stand."""
+    """One source of variables."""
 
     source: Source
     variables: Mapping[str, str | None]
 
 
 class Found(NamedTuple):
-    """A variable's text and where it stood."""
+    """A variable's text and its source."""
 
     text: str
     source: Source
 
 
 def read_layers(settings_class: type[BaseSettings], env_file: str | Path) -> list[Layer]:
-    """The places to look at, the stronger first. A `.env` that is not there is no fault.
+    """The environment and `.env`, in order of precedence. `.env` need not exist.
 
     Raises:
-        UsageError: `.env` is there and cannot be read.
+        UsageError: `.env` exists and cannot be read.
     """
     try:
         dotenv = DotEnvSettingsSource(settings_class, env_file=env_file).env_vars
@@ -46,10 +49,10 @@ def read_layers(settings_class: type[BaseSettings], env_file: str | Path) -> lis
 
 
 def find(variable: str, layers: Sequence[Layer], *, may_be_file: bool) -> Found | None:
-    """The text of a variable from the first layer that has it, or None. What is empty counts as not set.
+    """The text of a variable from the first layer that has it, or None. An empty text counts as not set.
 
     Raises:
-        ValueError: the variable and its `_FILE` are both set in one layer, or the file does not hold a value.
+        ValueError: one layer sets both the variable and its `_FILE`, or the file holds no value.
     """
     for source, variables in layers:
         text = _text(variables, variable)
@@ -64,7 +67,7 @@ def find(variable: str, layers: Sequence[Layer], *, may_be_file: bool) -> Found 
 
 
 def export_env_file(env_file: str | Path = ".env") -> None:
-    """Hand what stands in `.env` and is not ours on to the environment of the users' handlers; the environment wins."""
+    """Put the variables of `.env` that are not ours into the environment, for users' handlers. The environment wins."""
     for name, value in dotenv_values(env_file).items():
         if value is not None and not name.upper().startswith("KONVOX_"):
             os.environ.setdefault(name, value)
@@ -75,7 +78,7 @@ def _text(variables: Mapping[str, str | None], variable: str) -> str:
 
 
 def _content(variable: str, path: Path) -> str:
-    # The path is not quoted: a secret that was put here by mistake is still a secret.
+    # The message does not quote the path: somebody may have put the secret itself here.
     try:
         content = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:

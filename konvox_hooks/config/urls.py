@@ -1,30 +1,30 @@
-"""What makes a URL in the settings right. Pure: text in, the text to use or a ValueError out.
+"""Which URLs are valid in the settings. Pure: each function takes a text, and returns the text to use or raises.
 
-The faults never quote the value: a URL may hold a password, and a secret in the wrong variable is still a secret.
+No message quotes the value: a URL may hold a password, and somebody may have put a secret into the wrong variable.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
 from konvox.errors import InvalidUrlError
-from konvox.urls import check_web_url
-
-MASK: Final = "••••"
-"""What stands in the place of a secret."""
+from konvox.urls import MASK, check_web_url
 
 _DATABASE = re.compile(r"/?|/\d+")
 _REDIS_FORM = (
-    "after the scheme stand a host, a port and the number of a database; "
+    "after the scheme come a host, a port and the number of a database; "
     "a password with characters such as / # ? @ must be percent-encoded"
 )
 
 
 def public_origin(value: str) -> str:
-    """An HTTPS origin without a slash at its end; plain HTTP is for this machine only."""
+    """An HTTPS origin without a slash at its end. Plain HTTP is accepted for this machine only.
+
+    Raises:
+        ValueError: it is none.
+    """
     parts = _split_web_url(value)
     if parts.path not in {"", "/"}:
         raise ValueError("this must end after the host: konvox-hooks adds the path")
@@ -32,13 +32,21 @@ def public_origin(value: str) -> str:
 
 
 def api_base_url(value: str) -> str:
-    """A base URL without a slash at its end; plain HTTP is for this machine only."""
+    """A base URL without a slash at its end. Plain HTTP is accepted for this machine only.
+
+    Raises:
+        ValueError: it is none.
+    """
     parts = _split_web_url(value)
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def redis_address(value: str) -> str:
-    """A `redis://`, `rediss://`, `unix://` or `redis+sentinel://` URL, as it came."""
+    """A `redis://`, `rediss://`, `unix://` or `redis+sentinel://` URL, unchanged.
+
+    Raises:
+        ValueError: it is none.
+    """
     if is_sentinel_url(value):
         _refuse_white_space(value)
         parse_sentinel_url(value)
@@ -55,7 +63,7 @@ def redis_address(value: str) -> str:
 
 
 def mask_redis_address(value: str) -> str:
-    """The URL as it may be shown: without user, password and query, which can hold a password too."""
+    """The URL without user, password and query; a query can hold a password too."""
     parts = urlsplit(value)
     credentials, _, place = parts.netloc.rpartition("@")
     shown = f"{parts.scheme}://{MASK + '@' if credentials else ''}{place}{parts.path}"
@@ -74,15 +82,15 @@ def _split_web_url(value: str) -> SplitResult:
 
 def _refuse_white_space(value: str) -> None:
     if any(character.isspace() or not character.isprintable() for character in value):
-        raise ValueError("white space and control characters do not belong into a URL")
+        raise ValueError("a URL must not hold white space or control characters")
 
 
 def _split(value: str, *, otherwise: str) -> SplitResult:
     _refuse_white_space(value)
     try:
         parts = urlsplit(value)
-        _ = parts.port  # reading it is what checks it
+        _ = parts.port  # urllib checks the port when it is read
     except ValueError:
-        # The reason is left out on purpose: urllib quotes the value.
+        # Without urllib's reason, which quotes the value.
         raise ValueError(otherwise) from None
     return parts

@@ -1,6 +1,6 @@
-"""A Konvox for `konvox-hooks dev --sandbox`: a sandbox in this process, with a campaign to which people keep coming.
+"""The sandbox of `konvox-hooks dev --sandbox`: it runs in this process and delivers a stream of events.
 
-The receiver is registered with it, so that each of them is enrolled, and replies or opts out by the scenario.
+New contacts are enrolled in a campaign all the time, and reply or opt out by the scenario.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from konvox.schemes import DEFAULT_SCHEME
 from konvox_hooks.config.settings import Settings
 
 _HOST: Final = "127.0.0.1"
-_LOOK_SECONDS: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 
 logger = structlog.get_logger("konvox_hooks")
 
 
-def rehearsal_config(settings: Settings, *, scenario: str, rate: float) -> SandboxConfig:
-    """A sandbox that delivers as the receiver wants it: signed, and for its company.
+def dev_sandbox_config(settings: Settings, *, scenario: str, rate: float) -> SandboxConfig:
+    """The configuration of a sandbox whose requests the receiver accepts: with its signature, for its company.
 
     Args:
         settings: the receiver's.
-        scenario: how replies and opt-outs come.
-        rate: how many of them come in a second.
+        scenario: how replies and opt-outs come, by its name in `SCENARIOS`.
+        rate: how many of them come per second.
     """
     signed = settings.signature if settings.signature != "off" else None
     return SandboxConfig(
@@ -53,7 +53,7 @@ def rehearsal_config(settings: Settings, *, scenario: str, rate: float) -> Sandb
 
 @asynccontextmanager
 async def sandbox_running(config: SandboxConfig) -> AsyncIterator[str]:
-    """Serve a sandbox on any free port as long as the block runs; yields its URL."""
+    """Serve a sandbox on a free port as long as the block runs; yields its URL."""
     urls: asyncio.Queue[str] = asyncio.Queue()
     serving = asyncio.create_task(run_sandbox(config, host=_HOST, port=0, on_ready=urls.put_nowait))
     serving.add_done_callback(lambda _: urls.put_nowait(""))
@@ -67,25 +67,25 @@ async def sandbox_running(config: SandboxConfig) -> AsyncIterator[str]:
         await asyncio.wait({serving})
 
 
-async def generate_traffic(config: SandboxConfig, sandbox_url: str, *, receiver: str, hook: str) -> None:
-    """Register the receiver once it is up, start a campaign, and enroll somebody again and again, until cancelled.
+async def generate_traffic(config: SandboxConfig, sandbox_url: str, *, receiver: str, hook_url: str) -> None:
+    """Register the receiver once it answers, start a campaign, and enroll contacts at the rate until cancelled.
 
     Args:
         config: of the sandbox.
-        sandbox_url: where it is.
-        receiver: the origin of the receiver.
-        hook: the URL to deliver to.
+        sandbox_url: the sandbox's URL.
+        receiver: the receiver's origin.
+        hook_url: where the sandbox delivers events.
     """
     await _until_up(f"{receiver}/healthz")
     async with KonvoxClient(sandbox_url, config.full_key, paths=config.paths) as konvox:
-        await konvox.webhooks.register(url=hook, events=[*EVENT_MODELS, *UNKNOWN_EVENTS])
-        campaign = await konvox.campaigns.create(name="Rehearsal", channel="linkedin")
+        await konvox.webhooks.register(url=hook_url, events=[*EVENT_MODELS, *UNKNOWN_EVENTS])
+        campaign = await konvox.campaigns.create(name="Development", channel="linkedin")
         logger.info("sandbox.traffic_started", scenario=config.scenario, rate=config.rate)
         number = 0
         while True:
             number += 1
             await konvox.contacts.create(email=f"person{number}@example.com", first_name=f"Person {number}")
-            # Activated anew, a campaign enrolls those who came meanwhile.
+            # A campaign that becomes active again enrolls the new contacts.
             await konvox.campaigns.update(campaign.id, status="paused")
             await konvox.campaigns.update(campaign.id, status="active")
             await asyncio.sleep(1 / config.rate)
@@ -100,4 +100,4 @@ async def _until_up(url: str) -> None:
                         return
             except aiohttp.ClientError:
                 pass  # not listening yet
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)

@@ -1,1 +1,1 @@
-"""What `konvox-hooks doctor` looks at. `examination` runs the checks; each module holds those of one part."""
+"""The checks of `konvox-hooks doctor`: `examination` runs them, `findings` says what one finds, the others check."""

@@ -1,4 +1,4 @@
-"""What a check finds, and how the checks of one run share what they know."""
+"""The findings of `konvox-hooks doctor`, and the subject that its checks examine. Used by all checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handlers.registry import Registry
 from konvox_hooks.config.settings import Settings, variable_of
 
 State = Literal["ok", "warning", "fault"]
-"""`warning`: works, and needs a person; `fault`: does not work, or will lose events."""
+"""`warning`: it works, and a person should look; `fault`: it does not work, or will lose events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        check: what was looked at.
-        state: how it is.
-        message: what was found; nothing of a secret.
-        hint: what to do about it; empty where all is well.
+        check: the name of the check.
+        state: whether it is well.
+        message: what was found; it holds no secret.
+        hint: what to do about it; empty if it is well.
     """
 
     check: str
@@ -31,34 +31,34 @@ class Finding:
 
 
 def ok(check: str, message: str) -> Finding:
-    """All is well."""
+    """It is well."""
     return Finding(check, "ok", message)
 
 
 def warning(check: str, message: str, hint: str) -> Finding:
-    """Works, and needs a person."""
+    """It works, and a person should look."""
     return Finding(check, "warning", message, hint)
 
 
 def fault(check: str, message: str, hint: str) -> Finding:
-    """Does not work, or will lose events."""
+    """It does not work, or will lose events."""
     return Finding(check, "fault", message, hint)
 
 
 def not_checked(check: str, why: str, hint: str) -> Finding:
-    """Could not be looked at."""
+    """It could not be checked."""
     return warning(check, f"not checked: {why}", hint)
 
 
 @dataclass(slots=True)
 class Subject:
-    """What is examined.
+    """What the checks examine.
 
     Attributes:
-        settings: the settings, with defaults in the place of those at fault.
-        faults: a line for each setting at fault, by its name.
-        registry: the handlers, once they have been loaded.
-        account: whose settings they are, where there are several accounts.
+        settings: the settings, with the default of each invalid one.
+        faults: one line for each invalid setting, by its name.
+        registry: the handlers, once `check_handlers` has loaded them.
+        account: the account of the settings; empty for the default account.
     """
 
     settings: Settings
@@ -67,10 +67,10 @@ class Subject:
     account: str = ""
 
     def faulty(self, *names: str) -> str:
-        """Which of these settings are at fault, in words; empty for none."""
+        """The variables of those of these settings that are invalid, as one text; empty if all are valid."""
         return ", ".join(variable_of(name) for name in names if name in self.faults)
 
 
 Findings = AsyncIterator[Finding]
 Check = Callable[[Subject], Findings]
-"""Looks at one part, and yields what it finds, the first before the last can fail."""
+"""Checks one part. It yields each finding at once, and so keeps it if a later step fails."""

@@ -1,4 +1,7 @@
-"""The checks of this machine: settings, way in, handlers, names of files, data folder."""
+"""The checks of this machine: settings, authentication, handlers, names of files, data folder.
+
+Run by `examination`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Final
 
 from handlers.errors import HandlerError
 from konvox_hooks.config.load import known_variables, unknown_variables
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, variable_of
+from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, variable_of
 from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.subscriptions import load_registry
 from konvox_hooks.shadowing import hiding_files
@@ -22,42 +25,42 @@ _GIB: Final = 1024**3
 
 
 async def check_settings(subject: Subject) -> Findings:
-    """Every setting that is wrong, and every variable that nothing reads."""
+    """Check the settings: each must be valid, and each KONVOX_ variable must be a setting."""
     for name, line in subject.faults.items():
         yield fault("settings", line, f"set {variable_of(name)} right, in the environment or in .env")
     for variable in unknown_variables():
         nearest = get_close_matches(variable.upper(), sorted(known_variables()), n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "take it out; `konvox-hooks config` shows all settings"
+        hint = f"did you mean {nearest[0]}?" if nearest else "remove it; `konvox-hooks config` shows all settings"
         yield warning("settings", f"{variable} is not a setting", hint)
     if not subject.faults:
         set_by_hand = sum(value.source != "default" for value in subject.settings.effective())
         yield ok("settings", f"{set_by_hand} set, the others have their defaults")
 
 
-async def check_way_in(subject: Subject) -> Findings:
-    """Whether Konvox, and nobody else, can deliver."""
-    settings = subject.settings
+async def check_authentication(subject: Subject) -> Findings:
+    """Check that Konvox, and nobody else, can deliver events: by a URL token, a signature, or both."""
+    check, settings = "authentication", subject.settings
     if wrong := subject.faulty("hook_tokens", "signature", "signing_secrets"):
-        yield not_checked("way in", f"{wrong} is wrong", "see above")
+        yield not_checked(check, f"{wrong} is wrong", "see above")
         return
     signed = settings.signature != "off"
     if not settings.hook_tokens and not signed:
         yield fault(
-            "way in",
+            check,
             "neither a URL token nor a signature is configured, so the receiver does not start",
             f"`konvox-hooks register --write-env` makes a token, or set {variable_of('hook_tokens')} to what this "
-            f"prints: {HOW_TO_MAKE_ONE}",
+            f"prints: {RANDOM_TEXT_COMMAND}",
         )
         return
     if weak := settings.weak_tokens():
-        yield warning("way in", f"{weak} of the URL tokens can be guessed", "`konvox-hooks register --rotate`")
+        yield warning(check, f"{weak} of the URL tokens can be guessed", "`konvox-hooks register --rotate`")
     if signed and settings.hook_tokens:
-        # The plain path is open to whoever can sign, so that a registration without a token goes on working.
-        yield ok("way in", f"{_tokens(subject)}, each delivery signed ({settings.signature})")
+        # A signed request needs no token, and so a registration without a token keeps working.
+        yield ok(check, f"{_tokens(subject)}, each request signed ({settings.signature})")
     elif signed:
-        yield ok("way in", f"no URL token, each delivery signed ({settings.signature})")
+        yield ok(check, f"no URL token, each request signed ({settings.signature})")
     elif not weak:
-        yield ok("way in", f"{_tokens(subject)}, no signature")
+        yield ok(check, f"{_tokens(subject)}, no signature")
 
 
 def _tokens(subject: Subject) -> str:
@@ -66,7 +69,7 @@ def _tokens(subject: Subject) -> str:
 
 
 async def check_handlers(subject: Subject) -> Findings:
-    """Whether the handlers can be loaded; keeps them for the checks that come after."""
+    """Check that the handlers can be loaded, and keep them in the subject for later checks."""
     if wrong := subject.faulty("handlers"):
         yield not_checked("handlers", f"{wrong} is wrong", "see above")
         return
@@ -74,12 +77,12 @@ async def check_handlers(subject: Subject) -> Findings:
         registry = load_registry(subject.settings)
     except HandlerError as error:
         message = str(error).partition("\n")[0]
-        yield fault("handlers", message, "`konvox-hooks handlers` shows where; the worker does not start like this")
+        yield fault("handlers", message, "`konvox-hooks handlers` shows where; the worker does not start until then")
         return
     subject.registry = registry
     if len(registry) == 0:
         yield warning(
-            "handlers", "none is plugged in: events are only logged", f"name yours in {variable_of('handlers')}"
+            "handlers", "none is configured: events are only logged", f"name yours in {variable_of('handlers')}"
         )
         return
     names = [handler.name for handler in registry]
@@ -93,7 +96,7 @@ async def check_names(_: Subject) -> Findings:
 
 
 async def check_data_folder(subject: Subject) -> Findings:
-    """Whether the embedded server's data and the spool can be written, and how much room they have."""
+    """Check that the data of the embedded Valkey and the spool can be written, and that their disk has room."""
     if wrong := subject.faulty("data_dir"):
         yield not_checked("data folder", f"{wrong} is wrong", "see above")
         return
@@ -106,8 +109,8 @@ async def check_data_folder(subject: Subject) -> Findings:
         yield fault("data folder", f"{existing} cannot be written: {error.strerror or type(error).__name__}", hint)
         return
     free_bytes = shutil.disk_usage(existing).free
-    done = "written" if existing == folder.absolute() else "made"
-    room = f"{folder} can be {done}, {free_bytes / _GIB:.1f} GiB are free"
+    can_be = "written" if existing == folder.absolute() else "made"
+    room = f"{folder} can be {can_be}, {free_bytes / _GIB:.1f} GiB are free"
     more_room = "make room, or name a folder on another disk in KONVOX_DATA_DIR"
     if free_bytes < _FULL_BYTES:
         yield fault("data folder", room, more_room)
@@ -118,7 +121,7 @@ async def check_data_folder(subject: Subject) -> Findings:
 
 
 def _write_and_remove(folder: Path) -> None:
-    """Only a write that reaches the disk shows that one can."""
+    """Prove by a write that reaches the disk that the folder can be written."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"konvox-hooks doctor")
         file.flush()

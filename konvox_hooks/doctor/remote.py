@@ -1,4 +1,4 @@
-"""The checks of Konvox: the API and its key, whether the public URL reaches us, and what is registered."""
+"""The checks of Konvox: the API and its key, the public URL, and the registered webhooks. Run by `examination`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from konvox_hooks.registration.plan import Survey, hook_url, registered_webhooks
 from konvox_hooks.registration.reachability import ReachError, check_reach
 from konvox_hooks.registration.subscriptions import wanted_events
 
-_WAY_IN = ("hook_tokens", "signature", "signing_secrets")
+_AUTHENTICATION = ("hook_tokens", "signature", "signing_secrets")
 _ONCE = CallRetries(attempts=1)
 
 
 async def check_api(subject: Subject) -> Findings:
-    """Whether Konvox answers, what the key may do, and what is registered against what the handlers want."""
+    """Check that Konvox answers, what the key may do, and that the webhooks match the handlers."""
     settings = subject.settings
     if wrong := subject.faulty("api_url", "api_key", "api_auth", "api_paths", "api_secret_fields"):
         yield not_checked("konvox api", f"{wrong} is wrong", "see above")
@@ -43,30 +43,30 @@ async def check_api(subject: Subject) -> Findings:
         async with konvox_client(settings, retry=_ONCE) as client:
             webhooks = await registered_webhooks(client)
     except KonvoxApiError as error:
-        yield fault("konvox api", str(error), _mend_of(error))
+        yield fault("konvox api", str(error), _hint_for(error))
         return
-    yield ok("konvox api", f"answers, and takes the key; webhooks: {len(webhooks)}")
+    yield ok("konvox api", f"answers, and accepts the key; webhooks: {len(webhooks)}")
     yield await _scope(settings)
     for finding in _registration(subject, webhooks):
         yield finding
 
 
-def _mend_of(error: KonvoxApiError) -> str:
+def _hint_for(error: KonvoxApiError) -> str:
     key, url = variable_of("api_key"), variable_of("api_url")
     if isinstance(error, UnauthorizedError):
         return f"put a valid key into {key}; {variable_of('api_auth')}=x-api-key sends it in the other header"
     if isinstance(error, ForbiddenError):
-        return f"put a key into {key} that may read, or look at the plan's limits"
+        return f"put a key that may read into {key}, or look at the plan's limits"
     if isinstance(error, (NotFoundError, NotAnEnvelopeError, UnexpectedStatusError)):
         return f"set {url} to where the Konvox API is, and {variable_of('api_paths')} if its paths are others"
     return f"see whether {url} is right and can be reached from here, and try again"
 
 
 async def _scope(settings: Settings) -> Finding:
-    """What the key may do, found out without an effect.
+    """Find out what the key may do, without any effect at Konvox.
 
-    An empty registration is sent, which lacks all that Konvox requires: a full key is answered with 400, a read key
-    with 403. Should Konvox look at the body before it looks at the scope, a read key would pass for a full one.
+    This sends an empty registration, which Konvox must refuse: with 400 for a full key, with 403 for a read key. If
+    Konvox checks the body before the scope, this takes a read key for a full one.
     """
     check, hint = "konvox key", f"put a key with full scope into {variable_of('api_key')}"
     try:
@@ -74,14 +74,14 @@ async def _scope(settings: Settings) -> Finding:
     except BadRequestError:
         return ok(check, "full scope: it can register")
     except ForbiddenError as error:
-        return warning(check, f"it may read, and cannot register: {error.message}", f"{hint}, to register")
+        return warning(check, f"it may read, and not register: {error.message}", f"{hint}, to register")
     except KonvoxApiError as error:
         if error.status == 422:  # what many APIs answer where Konvox documents 400
             return ok(check, "full scope: it can register")
-        return not_checked(check, f"its scope cannot be told: {error}", "try again later")
+        return not_checked(check, f"its scope is unknown: {error}", "try again later")
     return warning(
         check,
-        "full scope; but Konvox took a registration without URL and events",
+        "full scope; but Konvox accepted a registration without URL and events",
         "look for it in Konvox's dashboard, and delete it",
     )
 
@@ -98,14 +98,14 @@ async def _send_empty_registration(settings: Settings) -> None:
 
 
 async def check_public_url(subject: Subject) -> Findings:
-    """Whether the public URL leads to a receiver with this token or signing secret."""
+    """Check that the public URL leads to a receiver with this token or signing secret."""
     check, settings = "public url", subject.settings
-    if wrong := subject.faulty("public_url", "api_url", *_WAY_IN):
+    if wrong := subject.faulty("public_url", "api_url", *_AUTHENTICATION):
         yield not_checked(check, f"{wrong} is wrong", "see above")
     elif settings.public_url is None:
         yield warning(check, f"{variable_of('public_url')} is not set", "set it to where Konvox reaches the receiver")
-    elif not _has_way_in(settings):
-        yield not_checked(check, "there is neither a token nor a signature", "see `way in`")
+    elif not _has_authentication(settings):
+        yield not_checked(check, "there is neither a token nor a signature", "see `authentication`")
     else:
         try:
             took_ms = await check_reach(settings.public_url, settings)
@@ -115,17 +115,17 @@ async def check_public_url(subject: Subject) -> Findings:
             yield ok(check, f"{settings.public_url} leads to this receiver, which answers in {took_ms:.0f} ms")
 
 
-def _has_way_in(settings: Settings) -> bool:
+def _has_authentication(settings: Settings) -> bool:
     return bool(settings.hook_tokens) or settings.signature != "off"
 
 
 def _registration(subject: Subject, webhooks: Sequence[Webhook]) -> list[Finding]:
-    """What Konvox delivers to the public URL, against what the handlers want."""
+    """Compare the events that Konvox delivers to the public URL with those that the handlers want."""
     check, settings = "registration", subject.settings
-    if wrong := subject.faulty("public_url", *_WAY_IN):
+    if wrong := subject.faulty("public_url", *_AUTHENTICATION):
         return [not_checked(check, f"{wrong} is wrong", "see above")]
-    if settings.public_url is None or not _has_way_in(settings):
-        return [not_checked(check, "the URL to register is not known", "see `public url` and `way in`")]
+    if settings.public_url is None or not _has_authentication(settings):
+        return [not_checked(check, "the URL to register is unknown", "see `public url` and `authentication`")]
     if subject.registry is None:
         return [not_checked(check, "the handlers cannot be loaded", "see `handlers`")]
     registry = subject.registry
@@ -134,7 +134,7 @@ def _registration(subject: Subject, webhooks: Sequence[Webhook]) -> list[Finding
         public_url=settings.public_url,
         urls=_accepted_urls(settings, settings.public_url),
         events=wanted_events(registry),
-        # Without handlers all events are logged, so each is is_wanted.
+        # Without handlers all events are logged, so each event is wanted.
         is_wanted=lambda name: len(registry) == 0 or bool(registry.matching(name)),
     )
     return _compare(found, registry) or [
@@ -149,7 +149,7 @@ def _accepted_urls(settings: Settings, public_url: str) -> list[str]:
 
 
 def _compare(found: Survey, registry: Registry) -> list[Finding]:
-    """A line for each difference. Pure."""
+    """One finding for each difference. Pure."""
     check, findings = "registration", []
 
     def add(message: str, hint: str) -> None:
@@ -159,13 +159,13 @@ def _compare(found: Survey, registry: Registry) -> list[Finding]:
         add("the first token's URL is not registered, or is switched off", "`konvox-hooks register`")
     for name in found.missing:
         handlers = ", ".join(handler.name for handler in registry.matching(name))
-        # The rest of a URL that is registered needs the option; a URL that is not is registered with everything.
+        # A registered URL needs the option to get further events; a new URL is registered with all of them.
         add(
             f"no subscription delivers {name}, which {handlers} wants",
             f"`konvox-hooks register{' --add-missing' if found.current else ''}`",
         )
     if found.extra:
-        add(f"no handler wants {', '.join(found.extra)}, which Konvox delivers", "take it off in Konvox's dashboard")
+        add(f"no handler wants {', '.join(found.extra)}, which Konvox delivers", "remove it in Konvox's dashboard")
     if found.doubled:
         add(
             f"{', '.join(found.doubled)} is delivered twice to one URL (the second is recognised as a duplicate)",
@@ -177,7 +177,7 @@ def _compare(found: Survey, registry: Registry) -> list[Finding]:
         add(
             f"webhook {', '.join(found.old)} still delivers with an old token",
             "once the first token's URL is registered and reaches the receiver, delete it in Konvox's dashboard; "
-            "a day later, take the old token out",
+            "a day later, remove the old token",
         )
     if found.refused:
         add(

@@ -1,4 +1,4 @@
-"""The checks of Redis or Valkey: whether it answers, keeps what it is given, and has the right time."""
+"""The checks of Redis or Valkey: does it answer, is it durable, is its clock right? Run by `examination`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENOUGH_SENTINELS: Final = 3
 
 
 async def check_store(subject: Subject) -> Findings:
-    """The configured server, or the embedded one of the data folder."""
+    """Check the configured Redis, or the embedded Valkey of the data folder."""
     settings = subject.settings
     if wrong := subject.faulty("redis_url", "data_dir"):
         yield not_checked("redis", f"{wrong} is wrong", "see above")
@@ -38,11 +38,11 @@ async def check_store(subject: Subject) -> Findings:
             latency_ms = await _latency_ms(server)
         except OUTAGES as error:
             if hint := hint_of(error):
-                yield fault("redis", f"answers, and refuses: {_said(error)}", hint)
+                yield fault("redis", f"answers, and refuses: {_message(error)}", hint)
             else:
                 yield _unreachable(error) if settings.redis_url else _no_embedded()
             return
-        yield _latency("" if settings.redis_url else "the embedded one, ", latency_ms)
+        yield _judge_latency("" if settings.redis_url else "the embedded one, ", latency_ms)
         facts = await server_facts(server)
         yield judge_version(facts)
         if facts.get("role") == "slave":
@@ -50,19 +50,19 @@ async def check_store(subject: Subject) -> Findings:
             yield fault("redis role", "this is a replica, which refuses writes", hint)
         elif refused := await _refused_write(server):
             yield refused
-        yield await _or_why_not("redis durability", _durability(server, subject, facts))
-        yield await _or_why_not("redis eviction", _eviction(server, subject, facts))
-        yield await _or_why_not("redis clock", _clock(server))
+        yield await _fault_if_refused("redis durability", _durability(server, subject, facts))
+        yield await _fault_if_refused("redis eviction", _eviction(server, subject, facts))
+        yield await _fault_if_refused("redis clock", _clock(server))
     finally:
         await close(server)
 
 
 async def _sentinels(address: SentinelAddress) -> Finding:
-    """A sentinel that is away is not noticed until the others are away as well."""
+    """Check each sentinel: otherwise nobody notices that one is away until the others are away too."""
     check, count = "redis sentinels", len(address.sentinels)
     if missing := await check_sentinels(address):
         message = f"{len(missing)} of {count} name no master {address.master}: {'; '.join(missing)}"
-        hint = f"start them, or set {variable_of('redis_url')} right"
+        hint = f"start them, or correct {variable_of('redis_url')}"
         return fault(check, message, hint) if len(missing) == count else warning(check, message, hint)
     if count < _ENOUGH_SENTINELS:
         hint = "name all of them; three on machines of their own are the least that can agree when one is gone"
@@ -73,8 +73,8 @@ async def _sentinels(address: SentinelAddress) -> Finding:
 def _unreachable(error: Exception) -> Finding:
     return fault(
         "redis",
-        f"cannot be reached: {_said(error)}",
-        f"start it, or set {variable_of('redis_url')} right; until then no event can be taken in",
+        f"cannot be reached: {_message(error)}",
+        f"start it, or correct {variable_of('redis_url')}; until then receivers spool events, and no handler runs",
     )
 
 
@@ -86,24 +86,24 @@ def _no_embedded() -> Finding:
     return ok("redis", f"{variable_of('redis_url')} is not set: `serve` brings its own, which is not running now")
 
 
-async def _or_why_not(check: str, look: Awaitable[Finding]) -> Finding:
-    """What a look finds, or that Redis did not let it: the others go on."""
+async def _fault_if_refused(check: str, finding: Awaitable[Finding]) -> Finding:
+    """The finding, or a fault if Redis refused a command; the other checks then still run."""
     try:
-        return await look
+        return await finding
     except OUTAGES as error:
-        return fault(check, f"Redis did not answer as it should: {_said(error)}", "look at its log and its ACL")
+        return fault(check, f"Redis refused a command: {_message(error)}", "look at its log and its ACL")
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
 async def _refused_write(server: Server) -> Finding | None:
-    """Where it answers and takes no writes; None where all is well."""
+    """A fault if Redis answers and refuses writes; None if it accepts them."""
     try:
         await try_write(server)
     except OUTAGES as error:
-        return fault("redis writes", f"refused: {_said(error)}", hint_of(error) or "look at its log and its ACL")
+        return fault("redis writes", f"refused: {_message(error)}", hint_of(error) or "look at its log and its ACL")
     return None
 
 
@@ -116,17 +116,17 @@ async def _latency_ms(server: Server) -> float:
     return statistics.median(times[1:])  # the first one connects
 
 
-def _latency(what: str, latency_ms: float) -> Finding:
+def _judge_latency(what: str, latency_ms: float) -> Finding:
     if latency_ms > _SLOW_MS:
         return warning("redis", f"{what}answers in {latency_ms:.1f} ms", "run it nearer to the receiver")
     return ok("redis", f"{what}answers in {latency_ms:.1f} ms")
 
 
 def judge_version(facts: Mapping[str, Any]) -> Finding:
-    """Whether the server is new enough, from what it tells about itself. Pure."""
+    """Check the server's version, from what INFO says. Pure."""
     valkey, redis = facts.get("valkey_version"), facts.get("redis_version")
     if not redis:
-        return warning("redis version", "the server does not tell it", "allow INFO to the user of the URL")
+        return warning("redis version", "the server does not say it", "allow INFO to the user of the URL")
     name = f"Valkey {valkey}" if valkey else f"Redis {redis}"
     try:
         refuse_old(facts)
@@ -169,10 +169,10 @@ async def _eviction(server: Server, subject: Subject, facts: Mapping[str, Any]) 
         unverified = await refuse_eviction(server, facts)
     except UnsafeServerError as error:
         if subject.settings.allow_eviction:
-            return warning(check, f"{error.fault}; {variable}=true lets it", hint)
+            return warning(check, f"{error.fault}; {variable}=true allows it", hint)
         return fault(check, error.fault, error.hint)
     if unverified:
-        return warning(check, "the server does not tell its policy", hint)
+        return warning(check, "the server does not say its policy", hint)
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", hint)
@@ -186,7 +186,7 @@ async def _clock(server: Server) -> Finding:
 
 
 def compare_clocks(*, here: float, there: float) -> Finding:
-    """What it means that it is that late here and at Redis. Pure."""
+    """Judge the difference between the two clocks, both in Unix seconds. Pure."""
     ahead = there - here
     if abs(ahead) <= _CLOCK_SECONDS:
         return ok("redis clock", "the same time as this machine's")

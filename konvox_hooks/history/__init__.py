@@ -1,1 +1,1 @@
-"""Past events for the commands: the store that they are in, JSON Lines to carry them, and the log as it grows."""
+"""Past events for the commands: open the store, read and write JSON Lines, follow the event log."""

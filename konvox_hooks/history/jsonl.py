@@ -1,6 +1,6 @@
-"""Captured events: read from JSON Lines and written to it, and admitted from there.
+"""Captured events: read them from JSON Lines, write them to a file, admit them to the store.
 
-Used by `events export`, `events import` and `replay`. A line is a captured request, or just a Konvox body.
+Called by `events export`, `events import` and `replay`. A line is a captured request, or only its body.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from konvox_hooks.terminal.formatting import shown_line
 from konvox_hooks.terminal.output import complain
 
 STANDARD_STREAM = "-"
-"""What stands for standard input in the place of a file."""
+"""The file name that means standard input."""
 
 BATCH_BYTES = 4 * 1024 * 1024
-"""The most text of one batch, whatever the number of events: bounds memory, and how long Redis takes over it."""
+"""The most text of one batch: limits our memory, and how long one batch keeps Redis busy."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class CapturedEvents:
-    """The events of a file, read as they are asked for. A faulty line is told to stderr, counted and left out.
+    """The events of a file, read one by one. A faulty line is reported on stderr, counted and skipped.
 
     Attributes:
         faulty: how many lines could not be read so far.
@@ -58,12 +58,12 @@ class CapturedEvents:
                 yield Record.from_line(text, now_ms=now_ms)
             except MalformedRecordError as fault:
                 self.faulty += 1
-                complain(f"{self._name}:{number}: {shown_line(str(fault))}; the line is left out")
+                complain(f"{self._name}:{number}: {shown_line(str(fault))}; the line is skipped")
 
     @property
     def fault(self) -> str:
-        """What to say at the end about faulty lines; empty where there was none."""
-        return f"{self.faulty} of the lines of {self._name} left out: fix them, see above" if self.faulty else ""
+        """The message at the end about faulty lines; empty if there was none."""
+        return f"{self.faulty} lines of {self._name} were skipped: fix them, see above" if self.faulty else ""
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def captured_events(source: str) -> Iterator[CapturedEvents]:
         yield CapturedEvents(sys.stdin.buffer, "standard input")
         return
     try:
-        stream = Path(source).open("rb")  # noqa: SIM115 - closed below: only opening it may be the user's mistake
+        stream = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening it can be the user's mistake
     except OSError as error:
         raise UsageError(f"{shown_line(source)}: cannot be read: {error.strerror or error}") from None
     with stream:
@@ -85,14 +85,14 @@ def captured_events(source: str) -> Iterator[CapturedEvents]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears complete or not at all; what was there before stays until then.
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that appears complete or not at all; an existing file stays until then. Called by `events export`.
 
-    Only its owner may read it: events are about people.
+    Only its owner can read the file: events are about people.
 
     Raises:
-        UsageError: there can be no such file.
-        Failed: it could not be written to the end.
+        UsageError: no file can be written at this path.
+        Failed: writing failed.
     """
     target = path.resolve()
     if target.exists() and not target.is_file():
@@ -114,32 +114,38 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 @dataclass(slots=True)
-class Admitted:
-    """How far an admission has come.
+class AdmissionCounts:
+    """The progress of `admit_all`.
 
     Attributes:
-        accepted: how many events were accepted.
-        duplicates: how many were recognised as already admitted.
+        accepted: the number of accepted events.
+        duplicates: the number of events that had been admitted before.
     """
 
     accepted: int = 0
     duplicates: int = 0
 
 
-async def admit_all(server: Server, settings: Settings, jobs: Iterable[Job], admitted: Admitted) -> None:
-    """Admit jobs in batches, each as durable as a receiver's, and keep `admitted` up to date.
+async def admit_all(server: Server, settings: Settings, jobs: Iterable[Job], counts: AdmissionCounts) -> None:
+    """Admit jobs in batches, as durably as a receiver does. Called by `events import` and `replay --to queue`.
+
+    Args:
+        server: Redis.
+        settings: the configuration.
+        jobs: what to admit.
+        counts: updated after each batch, and so right after an error too.
 
     Raises:
-        BrokerUnavailableError: Redis went away; the batch under way may have been taken.
-        UnsafeServerError: the server would lose events.
+        BrokerUnavailableError: Redis went away; the last batch may have been accepted.
+        UnsafeServerError: Redis would lose events.
     """
     with outages_as_unavailable():
         await refuse_eviction(server)
         policy = admission_policy(settings, await confirmation_for(server, settings.durability))
     for batch in _batches(jobs):
         accepted = sum(await admit(server, batch, policy))
-        admitted.accepted += accepted
-        admitted.duplicates += len(batch) - accepted
+        counts.accepted += accepted
+        counts.duplicates += len(batch) - accepted
 
 
 def _batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:

@@ -1,4 +1,4 @@
-"""Which Redis a command uses: the configured one, or the embedded one of the data folder. Used by every command."""
+"""Which Redis a command uses: the configured one, or the embedded Valkey of the data folder. Called by the commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def configured_redis(settings: Settings, *, command: str) -> str:
     """The URL of the configured Redis, for a role that must share it with others.
 
     Raises:
-        UsageError: none is configured.
+        UsageError: no Redis is configured; the message names `command`.
     """
     if settings.redis_url is None:
         raise UsageError(
@@ -30,7 +30,7 @@ def configured_redis(settings: Settings, *, command: str) -> str:
 
 @asynccontextmanager
 async def redis_or_embedded(settings: Settings) -> AsyncIterator[str]:
-    """The URL of the configured Redis, or of an embedded Valkey that runs as long as the block."""
+    """The URL of the configured Redis, or else of an embedded Valkey that runs as long as the block."""
     if settings.redis_url is not None:
         yield settings.redis_url.get_secret_value()
         return
@@ -40,17 +40,17 @@ async def redis_or_embedded(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIterator[Server]:
-    """A connection for a command that looks at what is kept, or changes it.
+    """A connection for a command that reads or changes the store.
 
-    Without KONVOX_REDIS_URL that is the embedded Valkey of the data folder: the one that `serve` runs at the moment, or
-    else one that is started for the command.
+    Without KONVOX_REDIS_URL it leads to the embedded Valkey of the data folder. If `serve` is not running it, it is
+    started for the command.
 
     Args:
         settings: the configuration.
-        may_be_new: whether the command brings events itself, so that the data folder may be empty.
+        may_be_new: whether the data folder may be empty, because the command brings events itself.
 
     Raises:
-        UsageError: there is no configured Redis, and nothing was ever kept in the data folder.
+        UsageError: no Redis is configured, and the data folder holds no data.
     """
     if settings.redis_url is not None or await _embedded_is_running(settings):
         async with _connected(_url(settings)) as server:
@@ -67,16 +67,16 @@ async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIt
 
 @asynccontextmanager
 async def watched_store(settings: Settings) -> AsyncIterator[Server]:
-    """A connection for a command that watches what others do: to the same store, which may be away at the moment.
+    """A connection for a command that watches the store and waits while it is away.
 
-    It never starts the embedded Valkey, or it would hold the data folder against `serve`.
+    It never starts the embedded Valkey: then `serve` could not start its own on the same data folder.
     """
     async with _connected(_url(settings)) as server:
         yield server
 
 
 def admission_policy(settings: Settings, confirmation: Confirmation = BY_REPLY) -> AdmissionPolicy:
-    """How the settings want events admitted."""
+    """How events are admitted, by the settings. Called by the receiver and by `admit_all`."""
     return AdmissionPolicy(settings.dedupe_seconds, settings.log_retention_seconds, confirmation)
 
 

@@ -1,4 +1,4 @@
-"""The log of events as it grows: the last few, then each as it is admitted. An outage of the store is waited out.
+"""Follow the event log: the last few events, then each new one. Waits while the store is away.
 
 Called by `konvox-hooks events tail`.
 """
@@ -15,19 +15,19 @@ from broker.redis.commands import Server
 from broker.redis.outage import Outage
 
 _WAIT_MS: Final = 1000
-"""How long one blocking read lasts; the connection's own time limit must be longer."""
+"""How long one blocking read lasts. It must be shorter than the connection's time limit."""
 
-Wanted = Callable[[LoggedEvent], bool]
+Filter = Callable[[LoggedEvent], bool]
 
 
-async def tail(server: Server, wanted: Wanted, *, last: int, stop: asyncio.Event) -> AsyncIterator[LoggedEvent]:
-    """The last few events in the log that are wanted, oldest first, and then those to come, until `stop` is set.
+async def tail(server: Server, wanted: Filter, *, last: int, stop: asyncio.Event) -> AsyncIterator[LoggedEvent]:
+    """Yield the last few wanted events of the log, oldest first, then each new one until `stop` is set.
 
     Args:
-        server: where the log is.
-        wanted: whether an event is of interest.
-        last: how many of the past are.
-        stop: looked at between two reads, because redis-py now and then swallows a cancellation.
+        server: Redis.
+        wanted: whether to yield an event.
+        last: how many past events to begin with.
+        stop: checked between two reads, because redis-py sometimes swallows a cancellation.
     """
     outage = Outage()
     place: str | None = None
@@ -43,13 +43,13 @@ async def tail(server: Server, wanted: Wanted, *, last: int, stop: asyncio.Event
             await outage.wait(error)
             continue
         outage.over()
-        # Not inside the `try`: what the reader does with an event, or its pipe, is no outage of the store.
+        # Outside of the `try`: an error of our caller, such as a broken pipe, is no outage of the store.
         for logged in found:
             if wanted(logged):
                 yield logged
 
 
-async def _past(server: Server, wanted: Wanted, last: int, *, up_to: str) -> list[LoggedEvent]:
+async def _past(server: Server, wanted: Filter, last: int, *, up_to: str) -> list[LoggedEvent]:
     found: list[LoggedEvent] = []
     async for logged in events(server, up_to=up_to):
         if len(found) == last:

@@ -1,7 +1,7 @@
 """The admin listener of each role: health, readiness, metrics, and a page with the ledger. Loopback by default.
 
-Started by the roles. It shows counts and nothing of any event, and asks for no password: whoever binds it to more than
-loopback puts it behind something that does.
+Started by receiver and worker. It shows counts only, nothing of an event, and asks for no password. If you bind it to
+another address than loopback, put it behind something that asks for one.
 """
 
 from __future__ import annotations
@@ -24,29 +24,35 @@ class AdminListener:
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port."""
+        """Listen; returns the port. Raises OSError if the address cannot be listened on."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stop listening, and close what is open."""
+        """Stop listening, and close the open connections."""
         await self._runner.cleanup()
 
 
 _LEDGER_TOTALS = frozenset({"accepted", "duplicates", "delivered", "dropped"})
-"""The counts of the ledger that only grow. The others fall again: a dead letter that is retried is pending."""
+"""The counts of the ledger that only grow. Others can fall: a dead letter that is retried is pending again."""
 
 Readings = Callable[[], Mapping[str, float]]
-"""The process's own counts, by metric name without `konvox_`; a name that ends in `_total` is a counter."""
-
+"""Returns the process's own counts, by metric name without `konvox_`. A name that ends in `_total` is a counter."""
 
 Ready = Callable[[], Awaitable[bool]]
-"""Whether the role does its work at the moment."""
+"""Returns whether the role does its work at the moment."""
 
 
 def admin_listener(role: str, server: Server, *, ready: Ready, readings: Readings) -> AdminListener:
-    """The admin listener of a role."""
+    """Make the admin listener of a role.
+
+    Args:
+        role: `receiver` or `worker`.
+        server: Redis, for readiness and the ledger.
+        ready: whether the role does its work.
+        readings: the role's own counts, for `/metrics`.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return _json(200, {"status": "ok", "role": role})
@@ -81,7 +87,7 @@ def admin_listener(role: str, server: Server, *, ready: Ready, readings: Reading
 
 
 async def _ledger_counts(server: Server) -> Mapping[str, int] | None:
-    """The ledger, or None while Redis is away: just then somebody looks here."""
+    """The counts of the ledger, or None while Redis is away; page and metrics must answer then too."""
     try:
         ledger: Ledger = await read_ledger(server)
     except OUTAGES:
@@ -94,7 +100,7 @@ def _ledger_metric(count: str) -> str:
 
 
 def _kind(metric: str) -> str:
-    """The type of a metric, as Prometheus' text format names it."""
+    """The type of a metric in Prometheus' text format."""
     return "counter" if metric.endswith("_total") else "gauge"
 
 
@@ -108,5 +114,5 @@ _PAGE = """<!doctype html>
 <style>body{{font:16px system-ui;margin:3rem}}th{{text-align:left;padding-right:2rem;font-weight:400}}
 td{{text-align:right;font-variant-numeric:tabular-nums}}</style>
 <h1>konvox-hooks {role}</h1><table>{rows}</table>
-<p>accepted = delivered + dead + pending. The rest is told by <code>konvox-hooks audit</code>.</p>
+<p>accepted = delivered + dead + pending. <code>konvox-hooks audit</code> proves it.</p>
 """

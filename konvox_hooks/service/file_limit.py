@@ -1,4 +1,4 @@
-"""How many files a process may have open, connections included. Raised by the receiver when it starts."""
+"""The limit on open files, which includes connections. The receiver raises it when it starts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import resource
 from receiver.listener import MOST_CONNECTIONS
 
 OTHER_FILES = 200
-"""What a receiver needs besides connections of senders: to Redis, the spool, libraries."""
+"""The files that a receiver needs besides senders' connections: Redis, the spool, libraries."""
 
 
 def allow_connections() -> int:
-    """Raise the limit as far as it is needed and allowed; returns how many connections it leaves room for.
+    """Raise the limit as far as needed and allowed; returns how many connections then fit.
 
-    Many systems let a process have 1,024 files open until it asks for more.
+    Many systems allow 1,024 open files until the process asks for more.
     """
     wanted = MOST_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""Open a listener for as long as a role runs. Used by the roles, for the public listener and for the admin listener."""
+"""Open a listener as long as a role runs. Called by receiver and worker for their public and admin listeners."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ logger = structlog.get_logger("konvox_hooks")
 
 
 class Listener(Protocol):
-    """What can be listened with."""
+    """What `listening` opens: the receiver's `PublicListener`, or an `AdminListener`."""
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError if the address cannot be listened on."""
         ...
 
     async def stop(self) -> None:
-        """Stop listening; what is under way is finished first."""
+        """Stop listening, after the requests in progress have been answered."""
         ...
 
 
 @asynccontextmanager
 async def listening(listener: Listener, host: str, port: int, *, name: str) -> AsyncIterator[int]:
-    """Listen as long as the block; yields the port, which is logged.
+    """Listen as long as the block runs; yields the port, after logging the URL.
+
+    Args:
+        listener: what to open.
+        host: the address to listen on.
+        port: the port; 0 for any free one.
+        name: the listener's name in the log, such as `receiver.admin`.
 
     Raises:
         UsageError: the address cannot be listened on.
@@ -45,6 +51,6 @@ async def listening(listener: Listener, host: str, port: int, *, name: str) -> A
 
 
 def cannot_listen(host: str, port: int, error: OSError, *, name: str) -> UsageError:
-    """What to tell about an address that cannot be listened on."""
+    """The error that says which address cannot be listened on, and which variable sets it."""
     variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
     return UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}")

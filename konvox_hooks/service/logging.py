@@ -1,7 +1,7 @@
 """Logs: readable on a terminal, one JSON object a line otherwise, always on stderr, never with a secret.
 
-Called once by each command that logs, before it does anything. What writes a log line does not put secrets into it; the
-redaction here is the second line of defence, for the day on which somebody does.
+Each command that logs calls `configure_logging` once, before it does anything else. Code that logs must not pass
+secrets; the redaction here is the second line of defence, for the day on which some code does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LARGEST_INTEGER: Final = 2**63
 def configure_logging(level: str, log_format: Literal["auto", "json", "console"]) -> None:
     """Set up structlog, and the standard library's logging below it.
 
-    Libraries are heard from WARNING on, whatever the level: arq logs the arguments of jobs at INFO, which are events.
+    Libraries log from WARNING on, at every level: arq logs the arguments of jobs at INFO, and they hold events.
     """
     structlog.configure(
         processors=_processors(readable=log_format == "console" or (log_format == "auto" and sys.stderr.isatty())),
@@ -48,16 +48,16 @@ def configure_logging(level: str, log_format: Literal["auto", "json", "console"]
         logger_factory=lambda *_: _StandardError(),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_IntoStructlog(logging.WARNING)], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_StructlogHandler(logging.WARNING)], level=logging.WARNING, force=True)
 
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Replace what looks like a secret, by its key or inside a text, and make every value plain."""
+    """Replace what looks like a secret by its key or within a text, and turn every value into a JSON type."""
     return {key: _redacted(key, value, 0) for key, value in event_dict.items()}
 
 
 class _StandardError:
-    """Writes to the stderr of the moment: a cached logger outlives a stream that a test has put in its place."""
+    """Writes to the current `sys.stderr`: a cached logger outlives the stream that a test replaces it with."""
 
     def msg(self, line: str) -> None:
         """Write one entry."""
@@ -66,8 +66,8 @@ class _StandardError:
     debug = info = warning = error = critical = exception = log = msg
 
 
-class _IntoStructlog(logging.Handler):
-    """Hands the libraries' records to structlog, so that there is one format and one redaction."""
+class _StructlogHandler(logging.Handler):
+    """Passes the libraries' log records to structlog: there is one format and one redaction."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record under one constant event name."""
@@ -84,7 +84,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
-        # A library's bad log call must not end the work; what logging itself would print here holds the arguments.
+        # A library's bad log call must not stop us. `logging` itself would print the arguments here.
         return str(record.msg)
 
 
@@ -99,9 +99,9 @@ def _processors(*, readable: bool) -> list[Processor]:
     ]
     if readable:
         colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        # `format_exc_info` has made the exception a text by now; the renderer's own way would print local variables.
+        # `format_exc_info` has turned the exception into a text; the renderer's default would print local variables.
         plain = structlog.dev.plain_traceback
-        return [*shared, _keep_to_the_line, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        return [*shared, _escape_control, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     return [*shared, _render_json]
 
 
@@ -139,8 +139,8 @@ def _redacted_text(text: str) -> str:
     return text
 
 
-def _keep_to_the_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """What came from outside can neither start a line nor speak to the terminal; tracebacks keep their lines."""
+def _escape_control(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Escape line breaks and terminal control codes, which may come from outside; tracebacks keep their lines."""
     return {
         key: _printable(value) if isinstance(value, str) and key not in {"exception", "stack"} else value
         for key, value in event_dict.items()
@@ -155,5 +155,5 @@ def _render_json(_logger: WrappedLogger, _method: str, event_dict: EventDict) ->
     try:
         return orjson.dumps(event_dict).decode()
     except TypeError:
-        # orjson refuses lone surrogates; a log line must come out whatever is in it.
+        # orjson refuses lone surrogates, and no value may prevent a log line.
         return json.dumps(event_dict)

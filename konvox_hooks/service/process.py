@@ -1,6 +1,6 @@
-"""What a process of any role needs: signals, the watch on its parent, and garbage collection that fits a service.
+"""What a process of any role needs: signal handlers, a watch on its parent, and settings of the garbage collector.
 
-Used by both roles, the supervisor, and the commands that run until they are stopped.
+Called by receiver, worker and supervisor, and by the commands that run until they are stopped.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 PARENT_CHECK_SECONDS = 1.0
-"""How often a child process looks whether its parent is still there."""
+"""How often a child process checks that its parent still runs."""
 
 GARBAGE_AFTER_ALLOCATIONS = 10_000
-"""So many more allocated than freed containers start a search for garbage; Python's default is 700."""
+"""A search for garbage starts after this many allocations of containers, frees subtracted; Python's default is 700."""
 
 
-def with_signals(stop: Callable[[], object]) -> None:
+def on_stop_signal(stop: Callable[[], object]) -> None:
     """Call `stop` on SIGTERM and on SIGINT."""
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -28,9 +28,12 @@ def with_signals(stop: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def bound_to_parent(stop: Callable[[], object], parent_pid: int | None) -> AsyncIterator[None]:
-    """Stop when the parent process is gone, however it went: a child must not outlive its supervisor.
+    """Within the block, call `stop` when the parent process is gone: a child must not outlive its supervisor.
 
-    The parent is told to us, rather than looked up: it may be gone before we get here. None: there is none to watch.
+    Args:
+        stop: called once.
+        parent_pid: the parent's id, from the parent itself: it may be gone before we could look it up. None: there is
+            no parent to watch.
     """
 
     async def watch() -> None:
@@ -48,10 +51,10 @@ async def bound_to_parent(stop: Callable[[], object], parent_pid: int | None) ->
             watcher.cancel()
 
 
-def rarely_collect_garbage() -> None:
-    """Leave out of the search for garbage what stays for ever, and search after more allocations than by default.
+def tune_garbage_collection() -> None:
+    """Exclude the objects that exist now from the search for garbage, and search less often than by default.
 
-    Each event makes some hundred objects that die by themselves; looking through all of them that often finds nothing.
+    Each event makes about a hundred objects that reference counting frees; frequent searches would find nothing.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A role in several processes, to use more than one core: `receiver --processes N` and `worker --processes N`."""
+"""One role in several processes, to use more than one core: `receiver --processes N` and `worker --processes N`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 
 
 def process_options(command: Command) -> Command:
-    """Give a role's command `--processes`, and what its supervisor tells its children."""
+    """Add `--processes` to a role's command, and the hidden option that a supervisor passes to its children."""
     processes = click.option(
         "--processes",
         type=click.IntRange(min=1),
@@ -40,10 +40,10 @@ def process_options(command: Command) -> Command:
 
 
 async def run_receivers(settings: Settings, processes: int, *, parent_pid: int | None = None) -> None:
-    """Run so many receivers on one port until SIGTERM or SIGINT.
+    """Run several receivers on one port until SIGTERM or SIGINT. Called by `receiver --processes N`.
 
     Raises:
-        UsageError: the port cannot be shared here, or is taken; or the receivers find their configuration wrong.
+        UsageError: this system cannot share ports, the port is taken, or the receivers' configuration is wrong.
     """
     async with reserved_port(settings.host, settings.port) as port:
         children = _children("receiver", ["--share-port"], processes, {"KONVOX_PORT": str(port)})
@@ -51,10 +51,12 @@ async def run_receivers(settings: Settings, processes: int, *, parent_pid: int |
 
 
 async def run_workers(processes: int, *, burst: bool = False, parent_pid: int | None = None) -> None:
-    """Run so many workers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
+    """Run several workers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
+
+    Called by `worker --processes N`.
 
     Raises:
-        UsageError: the workers find their configuration wrong.
+        UsageError: the workers' configuration is wrong.
     """
     children = _children("worker", ["--burst"] if burst else [], processes, {}, ends=burst)
     await Supervisor(children).run(parent_pid=parent_pid)
@@ -62,16 +64,16 @@ async def run_workers(processes: int, *, burst: bool = False, parent_pid: int | 
 
 @asynccontextmanager
 async def reserved_port(host: str, port: int) -> AsyncIterator[int]:
-    """Keep a port for our children as long as the block, without listening on it; yields its number.
+    """Reserve a port for our children as long as the block runs, without listening on it; yields its number.
 
     Raises:
-        UsageError: it is taken, or ports cannot be shared on this system.
+        UsageError: the port is taken, or this system cannot share ports.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise UsageError("this system does not let processes share a port: leave --processes out")
     async with AsyncExitStack() as stack:
         try:
-            # Once without sharing: another service's receivers that share this port would share our events.
+            # First without sharing, to find out whether another service uses the port: it would take half the events.
             async with _bound(host, port, share=False) as free_port:
                 pass
             await stack.enter_async_context(_bound(host, free_port, share=True))
@@ -94,7 +96,7 @@ async def _bound(host: str, port: int, *, share: bool) -> AsyncIterator[int]:
 def _children(
     role: str, arguments: list[str], processes: int, environment: Mapping[str, str], *, ends: bool = False
 ) -> list[Child]:
-    """The first has the configured port for its admin listener, each further one any free port: see the log."""
+    """The first child's admin listener has the configured port, that of each further one any free port."""
     first = Child(f"{role}-1", [role, *arguments], environment, ends)
     own_port = {**environment, "KONVOX_ADMIN_PORT": "0"}
     further = [Child(f"{role}-{number}", [role, *arguments], own_port, ends) for number in range(2, processes + 1)]

@@ -1,27 +1,30 @@
-"""The life of a receiver, from its settings to its last answer. Run by the command `receiver`.
+"""The life of a receiver, from its settings to its last answer. Run by `konvox-hooks receiver`.
 
-At the start it checks the store and takes up its spool, then it listens. A first signal stops the listener: requests
-in progress are answered, and what they brought is written. A second signal ends it at once.
+- Start: open the spool, check Redis (it may be away, but not unsafe), then listen.
+- The first SIGTERM or SIGINT: stop listening, answer the requests in progress within KONVOX_STOP_SECONDS, write their
+  events, end with exit code 0.
+- The second: end at once. A request without an answer loses nothing: Konvox sends it again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import structlog
 
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
-from konvox_hooks.config.accounts import ONE_AND_ONLY, load_accounts
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, Settings
+from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, load_accounts
+from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
 from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
 from konvox_hooks.service.listeners import listening
-from konvox_hooks.service.process import bound_to_parent, rarely_collect_garbage, with_signals
+from konvox_hooks.service.process import bound_to_parent, on_stop_signal, tune_garbage_collection
 from receiver.failover import FailoverWriter
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
@@ -29,7 +32,7 @@ from receiver.spool import Spool
 from receiver.verification import AccountPolicy
 
 SPOOL = "spool"
-"""The folder in KONVOX_DATA_DIR that takes events while Redis is away."""
+"""The folder in KONVOX_DATA_DIR that holds events while Redis is away."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -37,99 +40,92 @@ logger = structlog.get_logger("konvox_hooks")
 async def run_receiver(
     settings: Settings, redis_url: str, *, parent_pid: int | None = None, share_port: bool = False
 ) -> None:
-    """Take events in until SIGTERM or SIGINT; then answer what is under way, and end. A second signal ends it at once.
+    """Accept events until SIGTERM or SIGINT; then answer the requests in progress, and return.
 
-    Redis need not be there: events are spooled until it is, and it has been found safe.
+    Redis may be away at the start: events are spooled until it answers and is found safe.
 
     Args:
         settings: the configuration.
         redis_url: where events are kept.
-        parent_pid: the parent process, if we are to stop when it is gone.
+        parent_pid: stop when the parent is no longer this process; None: there is no parent to watch.
         share_port: whether other receivers of this user listen on the same port.
 
     Raises:
-        UnsafeServerError: Redis is there at the start, and would lose events.
+        UnsafeServerError: Redis answers at the start, and would lose events.
+        UsageError: an account is wrong, or an address cannot be listened on.
     """
     stop = asyncio.Event()
     server = connect(redis_url)
     try:
-        with_signals(_gently_then_at_once(stop))
+        on_stop_signal(_stop_then_abort(stop))
         async with bound_to_parent(stop.set, parent_pid):
-            accounts = load_accounts(settings)
-            for name, account in accounts.items():
-                if account.weak_tokens():
-                    logger.warning("token.weak", account=name, hint=HOW_TO_MAKE_ONE)
-            preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
-            write = SafeAdmission(server, admission_policy(settings), preflight)
-            async with (
-                Spool(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
-                FailoverWriter(write, spool) as failover,
-            ):
-                await failover.look()
-                if write.fault is not None:
-                    raise write.fault
-                gates = [account_policy(account, name) for name, account in accounts.items()]
-                await _receive(settings, server, gates, failover, stop, share_port=share_port)
+            await _run_until_stopped(settings, server, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
-        # Whoever had no answer yet sends again: without a 200 nothing was promised.
+        # No 200 was sent for the requests that are lost here, so Konvox sends them again.
         logger.warning("receiver.aborted")
     finally:
         await close(server)
 
 
-async def _receive(
-    settings: Settings,
-    server: Server,
-    gates: Sequence[AccountPolicy],
-    failover: FailoverWriter,
-    stop: asyncio.Event,
-    *,
-    share_port: bool,
-) -> None:
-    admission = GroupCommit(failover.write, overflow=failover.spool)
-    public = PublicListener(
-        gates,
-        admission,
-        stop_seconds=settings.stop_seconds,
-        most_connections=allow_connections(),
-        share_port=share_port,
-    )
-    counters = public.counters
+async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
+    """Start, serve until `stop` is set, then write what is still in memory."""
+    policies = _account_policies(settings)
+    preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
+    write = SafeAdmission(server, admission_policy(settings), preflight)
+    async with (
+        Spool(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
+        FailoverWriter(write, spool) as failover,
+    ):
+        await failover.look()
+        if write.fault is not None:
+            raise write.fault
+        admission = GroupCommit(failover.write, overflow=failover.spool)
+        public = PublicListener(
+            policies,
+            admission,
+            stop_seconds=settings.stop_seconds,
+            most_connections=allow_connections(),
+            share_port=share_port,
+        )
+        await _serve(settings, server, public, failover, stop)
+        await admission.drain()
+        logger.info("receiver.stopped", **asdict(public.counters))
 
-    def readings() -> dict[str, float]:
-        return {
-            "receiver_events_accepted_total": counters.accepted,
-            "receiver_events_duplicate_total": counters.duplicates,
-            "receiver_events_unavailable_total": counters.unavailable,
-            "receiver_requests_refused_total": counters.refused,
-            "receiver_requests_shed_total": counters.shed,
-            "receiver_storage_lost": int(not failover.ready),
-            "spool_events": failover.spooled_events,
-            "spool_bytes": failover.spooled_bytes,
-        }
+
+async def _serve(
+    settings: Settings, server: Server, public: PublicListener, failover: FailoverWriter, stop: asyncio.Event
+) -> None:
+    """Listen until `stop` is set. Leaving the listeners answers the requests in progress."""
 
     async def ready() -> bool:
         if failover.state == "direct":
-            await failover.look()  # where no event comes, nobody else finds out that Redis answers and takes none
-        # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
+            await failover.look()  # while no event comes, nothing else notices that Redis refuses writes
+        # Not ready while the spool is in use: an operator should look. Traffic depends on the public `/healthz` only.
         return failover.state != "spooling" and not stop.is_set()
 
-    admin = admin_listener("receiver", server, ready=ready, readings=readings)
+    admin = admin_listener("receiver", server, ready=ready, readings=partial(_readings, public, failover))
     async with (
         listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
         listening(public, settings.host, settings.port, name="receiver"),
     ):
-        rarely_collect_garbage()
+        tune_garbage_collection()
         await stop.wait()
         logger.info("receiver.stopping")
-    await admission.drain()
-    logger.info("receiver.stopped", **asdict(counters))
 
 
-def account_policy(settings: Settings, account: str = ONE_AND_ONLY) -> AccountPolicy:
-    """What the settings of an account ask of a request."""
+def _account_policies(settings: Settings) -> list[AccountPolicy]:
+    """The policy of each account, after a warning for each that has a weak token."""
+    accounts = load_accounts(settings)
+    for name, account in accounts.items():
+        if account.weak_tokens():
+            logger.warning("token.weak", account=name, hint=RANDOM_TEXT_COMMAND)
+    return [account_policy(account, name) for name, account in accounts.items()]
+
+
+def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> AccountPolicy:
+    """What a request must prove to be accepted for an account."""
     return AccountPolicy(
         account=account,
         needs_token=settings.require_token,
@@ -142,8 +138,23 @@ def account_policy(settings: Settings, account: str = ONE_AND_ONLY) -> AccountPo
     )
 
 
-def _gently_then_at_once(stop: asyncio.Event) -> Callable[[], None]:
-    """Makes a function: its first call ends the current task gently, its second cancels it, further ones do nothing."""
+def _readings(public: PublicListener, failover: FailoverWriter) -> dict[str, float]:
+    """The receiver's own counts, for the admin listener."""
+    counters = public.counters
+    return {
+        "receiver_events_accepted_total": counters.accepted,
+        "receiver_events_duplicate_total": counters.duplicates,
+        "receiver_events_unavailable_total": counters.unavailable,
+        "receiver_requests_refused_total": counters.refused,
+        "receiver_requests_shed_total": counters.shed,
+        "receiver_storage_lost": int(not failover.ready),
+        "spool_events": failover.spooled_events,
+        "spool_bytes": failover.spooled_bytes,
+    }
+
+
+def _stop_then_abort(stop: asyncio.Event) -> Callable[[], None]:
+    """The signal handler: the first call sets `stop`, the second cancels the current task, later ones do nothing."""
     task, cancelled = asyncio.current_task(), False
 
     def on_signal() -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.own_command import own_command
-from konvox_hooks.service.process import bound_to_parent, with_signals
+from konvox_hooks.service.process import bound_to_parent, on_stop_signal
 
 _CONFIGURATION_FAULT = 2
 _FIRST_PAUSE_SECONDS = 0.2
@@ -72,7 +72,7 @@ class Supervisor:
         Raises:
             UsageError: a child found its configuration wrong. It has said what; another start would not help.
         """
-        with_signals(self._stop)
+        on_stop_signal(self._stop)
         async with bound_to_parent(self._stop, parent_pid), asyncio.TaskGroup() as group:
             for child in self._children:
                 group.create_task(self._keep_running(child))

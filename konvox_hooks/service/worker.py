@@ -1,7 +1,10 @@
-"""The life of a worker, from its settings to its last settlement. Run by the command `worker`.
+"""The life of a worker, from its settings to its last settlement. Run by `konvox-hooks worker`.
 
-It loads the handlers, enters their lifespans, waits until the store is there and safe, and then claims jobs. What
-happens on SIGTERM is told in `worker.worker`.
+- Start: load the handlers, enter their lifespans, open the admin listener, wait until Redis answers and is safe, then
+  claim jobs.
+- The first SIGTERM or SIGINT: claim nothing more, and let handlers finish for KONVOX_STOP_SECONDS. The second: do not
+  wait for them. Then release the jobs that still run, leave the lifespans, end. `worker.worker` does this.
+- A handler or thread that does not end: `forced_exit` ends the process, with the same exit code.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import structlog
 
 from broker.records import Job
 from broker.redis.client import close, connect
+from broker.redis.commands import Server
 from broker.safe_admission import Preflight
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
@@ -21,7 +25,7 @@ from konvox_hooks.config.settings import Settings
 from konvox_hooks.config.sources import export_env_file
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.listeners import listening
-from konvox_hooks.service.process import bound_to_parent, rarely_collect_garbage
+from konvox_hooks.service.process import bound_to_parent, tune_garbage_collection
 from worker.config import WorkerConfig
 from worker.running.context import KonvoxAccess, handler_contexts
 from worker.running.dispatcher import Dispatcher
@@ -29,7 +33,7 @@ from worker.running.once import OnceBlocks, OnceGate
 from worker.worker import HookWorker
 
 FALLBACK_HANDLERS = ("handlers.log",)
-"""What runs where no handler is configured: the events are at least seen."""
+"""The handlers that run if none is configured: they log the events."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -41,23 +45,16 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         settings: the configuration.
         redis_url: where events are kept.
         burst: whether to end once the queue is empty.
-        parent_pid: the parent process, if we are to stop when it is gone.
+        parent_pid: stop when the parent is no longer this process; None: there is no parent to watch.
 
     Raises:
-        HandlerError: a handler module cannot be loaded.
+        HandlerError: a module of handlers cannot be loaded.
         UnsafeServerError: Redis would lose events.
+        UsageError: an account is wrong, or the admin listener's address cannot be listened on.
     """
     loaded = load_handlers(settings)
-    rarely_collect_garbage()
-    config = WorkerConfig(
-        redis_url,
-        concurrency=settings.concurrency,
-        lease_seconds=settings.lease_seconds,
-        stop_seconds=settings.stop_seconds,
-        retention_seconds=settings.log_retention_seconds,
-        once_ttl_seconds=settings.log_retention_seconds,
-        burst=burst,
-    )
+    tune_garbage_collection()
+    config = _worker_config(settings, redis_url, burst=burst)
     server = connect(redis_url)
     worker: HookWorker | None = None
 
@@ -75,31 +72,53 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         async with handler_contexts(loaded, access, once_gate, seconds_left=seconds_left) as make_context:
             dispatcher = Dispatcher(loaded.registry, make_context)
             worker = HookWorker(server, dispatcher, config, once=once)
-            readings = partial(_readings, worker, dispatcher)
-            checked = asyncio.Event()
-
-            async def ready() -> bool:
-                return checked.is_set() and worker.ready
-
-            admin = admin_listener("worker", server, ready=ready, readings=readings)
-            async with (
-                listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
-                bound_to_parent(worker.stop, parent_pid),
-            ):
-                # While it waits, health answers, and readiness is red.
-                preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
-                await preflight.wait(lambda: worker.stopping)
-                checked.set()
-                await worker.async_run()
-                await worker.close()
+            await _serve(settings, server, worker, dispatcher, parent_pid)
     finally:
         await close(server)
 
 
-def load_handlers(settings: Settings) -> LoadedHandlers:
-    """The handlers that are configured and installed, or the bundled log where there are none.
+async def _serve(
+    settings: Settings, server: Server, worker: HookWorker, dispatcher: Dispatcher, parent_pid: int | None
+) -> None:
+    """Run the worker, with its admin listener, until it has stopped."""
+    checked = asyncio.Event()
 
-    What else stands in `.env` (a handler's own secrets, such as SLACK_WEBHOOK_URL) reaches them in the environment.
+    async def ready() -> bool:
+        return checked.is_set() and worker.ready
+
+    admin = admin_listener("worker", server, ready=ready, readings=partial(_readings, worker, dispatcher))
+    async with (
+        listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
+        bound_to_parent(worker.stop, parent_pid),
+    ):
+        # While this waits for a safe Redis, the worker is healthy and not ready.
+        preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
+        await preflight.wait(lambda: worker.stopping)
+        checked.set()
+        await worker.async_run()
+        await worker.close()
+
+
+def _worker_config(settings: Settings, redis_url: str, *, burst: bool) -> WorkerConfig:
+    return WorkerConfig(
+        redis_url,
+        concurrency=settings.concurrency,
+        lease_seconds=settings.lease_seconds,
+        stop_seconds=settings.stop_seconds,
+        retention_seconds=settings.log_retention_seconds,
+        once_ttl_seconds=settings.log_retention_seconds,
+        burst=burst,
+    )
+
+
+def load_handlers(settings: Settings) -> LoadedHandlers:
+    """The handlers that are configured and installed, or `FALLBACK_HANDLERS` if there are none.
+
+    Called by `run_worker` and `replay`. Handlers find their own variables of `.env`, such as SLACK_WEBHOOK_URL, in the
+    environment.
+
+    Raises:
+        HandlerError: a module of handlers cannot be loaded.
     """
     export_env_file()
     loaded = load(settings.handlers)
@@ -110,7 +129,7 @@ def load_handlers(settings: Settings) -> LoadedHandlers:
 
 
 def konvox_access(settings: Settings) -> dict[str, KonvoxAccess]:
-    """Where handlers reach the Konvox API, by the account that their event came in by."""
+    """How handlers reach the Konvox API, by the account of their event. Called by `run_worker` and `replay`."""
     return {name: _access(account) for name, account in load_accounts(settings).items()}
 
 
@@ -125,6 +144,7 @@ def _access(settings: Settings) -> KonvoxAccess:
 
 
 def _readings(worker: HookWorker, dispatcher: Dispatcher) -> dict[str, float]:
+    """The worker's own counts, for the admin listener."""
     return {
         "worker_jobs_in_flight": worker.in_flight,
         "worker_jobs_completed_total": worker.jobs_complete,

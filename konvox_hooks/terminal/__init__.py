@@ -1,1 +1,1 @@
-"""What commands print: results, tables, and how times and bodies are shown."""
+"""What commands print: JSON, tables, texts, and the formats of times and bodies."""

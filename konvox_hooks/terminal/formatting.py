@@ -1,6 +1,7 @@
-"""How the commands about past events show them: times, bodies, tracebacks, and an example at the end of each help.
+"""How commands format times, bodies and tracebacks, and the examples at the end of their help.
 
-Pure but for `say`. What a handler or Konvox wrote is shown so that it cannot speak to the terminal.
+Called by the commands. Pure except for `say`. Text of a handler or of Konvox may hold terminal control codes: they are
+replaced.
 """
 
 from __future__ import annotations
@@ -26,34 +27,34 @@ _FRAME = re.compile(r'([ |]*)File "(?P<path>[^"]+)", line \d+')
 
 
 def example(*lines: str) -> str:
-    """The end of a command's help: what one types, without the program's name."""
+    """The examples at the end of a command's help; each line is what follows the program's name."""
     return "\b\n" + "\n".join(
         ["Examples:" if len(lines) > 1 else "Example:", *(f"  {PROGRAM} {line}" for line in lines)]
     )
 
 
 def say(text: str) -> None:
-    """Write a text and a newline to stdout. It is UTF-8, whatever the locale."""
+    """Write a text and a newline to stdout, as UTF-8 in every locale."""
     click.echo(text.encode(errors="replace"))
 
 
 def shown_time(unix_ms: int) -> str:
-    """A time as Konvox and JSON Lines write it: ISO 8601 in UTC with milliseconds."""
+    """A time in the format of Konvox and of JSON Lines: ISO 8601 in UTC with milliseconds."""
     return wire_timestamp(_EPOCH + timedelta(milliseconds=unix_ms))
 
 
 def shown_line(text: str) -> str:
-    """A text on one line."""
+    """A text on one line, with a space for each control character."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def shown_block(text: str, *, indent: int = 0) -> str:
-    """A text that keeps its lines, each of them indented."""
+    """A text of several lines, each of them indented."""
     return "\n".join(" " * indent + shown_line(line) for line in text.splitlines())
 
 
 def shown_body(body: str) -> str:
-    """A body as indented JSON, its keys in the order in which they came."""
+    """A body as indented JSON, its keys in their original order."""
     return shown_block(json.dumps(from_json(body), indent=2, ensure_ascii=False))
 
 
@@ -64,7 +65,7 @@ def shown_outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def users_traceback(text: str) -> str:
-    """A traceback without the frames of the worker, which lead to every handler. Empty where no others are left."""
+    """A traceback without the frames of the worker, which every traceback has. Empty if no other frame remains."""
     kept: list[str] = []
     dropped_indent: int | None = None
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""`konvox-hooks config` and `handlers`, as a user starts them: a process of their own."""
+"""Tests of `konvox-hooks config` and `handlers` as processes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ MODULE = [sys.executable, "-m", "konvox_hooks"]
 
 
 def konvox_hooks(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed command to its end."""
+    """Run the installed command."""
     return run([*SCRIPT, *arguments], cwd, variables)
 
 
 def run(command: list[str], cwd: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run any command to its end, with these KONVOX_ variables."""
+    """Run any command with these KONVOX_ variables."""
     return subprocess.run(
         command,
         cwd=cwd,
@@ -54,7 +54,7 @@ def run(command: list[str], cwd: Path, variables: dict[str, str]) -> subprocess.
 
 @pytest.mark.parametrize("program", [SCRIPT, MODULE])
 def test_config_shows_values_and_sources_as_a_table(tmp_path: Path, program: list[str]) -> None:
-    """Piped, it is a header and one tab-separated line for each setting; both ways to start it work."""
+    """Piped, `config` has a header and one tab-separated line for each setting, with both ways to start it."""
     (tmp_path / ".env").write_text("KONVOX_HOST=::1\n")
     done = run([*program, "config"], tmp_path, {"KONVOX_PORT": "0"})
     rows = [line.split("\t") for line in done.stdout.splitlines()]
@@ -67,7 +67,7 @@ def test_config_shows_values_and_sources_as_a_table(tmp_path: Path, program: lis
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_config_shows_no_secret(tmp_path: Path, form: list[str]) -> None:
-    """Neither stdout nor stderr holds anything of a key, a token, a secret or a password."""
+    """Neither stdout nor stderr shows any part of a key, a token, a secret or a password."""
     done = konvox_hooks("config", *form, cwd=tmp_path, **SECRETS)
     assert done.returncode == 0
     assert "redis.example" in done.stdout
@@ -75,7 +75,7 @@ def test_config_shows_no_secret(tmp_path: Path, form: list[str]) -> None:
 
 
 def test_config_as_json(tmp_path: Path) -> None:
-    """`--json` is an array of variable, value and source; a secret's file is its source."""
+    """`--json` is an array of variable, value and source; the source of a secret's file is the file."""
     (tmp_path / "key").write_text("kvx_live_0123456789\n")
     done = konvox_hooks("config", "--json", cwd=tmp_path, KONVOX_API_KEY_FILE="key")
     values = {entry.pop("variable"): entry for entry in orjson.loads(done.stdout)}
@@ -84,7 +84,7 @@ def test_config_as_json(tmp_path: Path) -> None:
 
 
 def test_faults_end_with_two_and_show_no_value(tmp_path: Path) -> None:
-    """Every fault is on stderr, none quotes a value, and stdout stays empty."""
+    """Every fault is on stderr without a value, stdout is empty, and the exit code is 2."""
     wrong = {
         **SECRETS,
         "KONVOX_HOOK_TOKENS": "too/odd",
@@ -101,7 +101,7 @@ def test_faults_end_with_two_and_show_no_value(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_variable_is_pointed_out(tmp_path: Path) -> None:
-    """It is a warning with the nearest name, not an error, and its value is not shown."""
+    """A mistyped variable is a warning with the nearest name and without its value, and no error."""
     done = konvox_hooks("config", cwd=tmp_path, KONVOX_HOOK_TOKEN="first-token-0123456789")
     assert done.returncode == 0
     assert done.stderr == (
@@ -110,7 +110,7 @@ def test_a_mistyped_variable_is_pointed_out(tmp_path: Path) -> None:
 
 
 def test_handlers_lists_what_is_registered(tmp_path: Path) -> None:
-    """Name, events and place of each handler; what a module prints does not spoil the JSON."""
+    """`handlers` lists name, events and source of each handler, and what a module prints does not go to stdout."""
     source = (
         'from handlers import on\nprint("noise")\n@on("contact.replied", attempts=3, timeout=5)\n'
         "async def tell(event, ctx):\n    ...\n"
@@ -128,7 +128,7 @@ def test_handlers_lists_what_is_registered(tmp_path: Path) -> None:
 
 
 def test_handlers_without_any_shows_one_to_paste(tmp_path: Path) -> None:
-    """With nothing registered, stderr holds a handler that can be pasted, and stdout an empty array."""
+    """Without handlers, stderr has a handler to paste, and stdout an empty array."""
     done = konvox_hooks("handlers", "--json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "[]\n")
     _, _, code = done.stderr.partition("\n\n")
@@ -137,14 +137,14 @@ def test_handlers_without_any_shows_one_to_paste(tmp_path: Path) -> None:
 
 
 def test_a_handler_that_does_not_import_is_a_wrong_configuration(tmp_path: Path) -> None:
-    """It ends with 2 and says which one it is."""
+    """A handler that cannot be imported leads to exit code 2 and a message that names it."""
     done = konvox_hooks("handlers", cwd=tmp_path, KONVOX_HANDLERS="no_such_module_here")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("konvox-hooks: no_such_module_here: ")
 
 
 def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
-    """A closed pipe ends the command without a word, with the code that a shell expects."""
+    """A closed pipe ends the command silently, with the exit code that shells expect."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -1,4 +1,4 @@
-"""The demo, as a newcomer runs it."""
+"""A test of the demo, as a new user runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.processes import OurProcess
 async def test_the_demo_tells_its_story_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every step is as it should be, in any folder; the README shows the same, and no process and no file is left."""
+    """Every step is ok in any folder, the README shows the same output, and no process and no file remains."""
     folder = make_any_folder(tmp_path / "theirs")
     before = sorted(folder.rglob("*"))
     temporary = tmp_path / "tmp"

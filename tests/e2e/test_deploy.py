@@ -1,7 +1,7 @@
-"""`deploy/` is true: what its files start is started here, an event goes through it, and it stops when told to.
+"""Tests of `deploy/`: what its files start is started here, handles an event, and stops in order.
 
-Docker and systemd themselves are not needed: commands and environment are read out of the files and run as processes of
-this machine, from a wheel that was built and installed with the Dockerfile's own commands.
+They need neither Docker nor systemd: commands and environment are read from the files and run as processes of this
+machine, from a wheel that is built and installed with the Dockerfile's own commands.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """konvox-hooks as the image has it."""
+    """konvox-hooks, installed as in the image."""
     return deploy.install_as_the_image_does(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture
 def paths(installed: Path, tmp_path: Path) -> dict[str, Path]:
-    """What stands for the paths of the files: handlers are in place, all else is empty."""
+    """The local paths in place of those in the files, with handlers in place."""
     made = {"/var/lib": tmp_path / "state", "/srv/konvox-hooks": tmp_path / "srv", "/run/secrets": tmp_path / "secrets"}
     for path in (*made.values(), made["/var/lib"] / "konvox-hooks-receiver"):
         path.mkdir()
@@ -49,7 +49,7 @@ def paths(installed: Path, tmp_path: Path) -> dict[str, Path]:
 
 
 async def test_the_image_alone_takes_an_event_to_a_handler(paths: dict[str, Path]) -> None:
-    """Without any argument it serves, with a Valkey of its own in the volume; its health check tells alive from not."""
+    """Without arguments the image serves, with a Valkey in its volume, and its health check works."""
     launch = deploy.image_launch(deploy.filled_in(KONVOX_HOOK_TOKENS=TOKEN, KONVOX_HANDLERS="./my_handlers.py"))
     machine = Machine(paths)
     async with await machine.start(launch) as serve:
@@ -64,7 +64,7 @@ async def test_the_image_alone_takes_an_event_to_a_handler(paths: dict[str, Path
 
 
 async def test_the_services_of_compose_take_an_event_to_a_handler(paths: dict[str, Path], tmp_path: Path) -> None:
-    """Valkey, receiver and worker start as compose.yaml says; the token comes from its secret."""
+    """Valkey, receiver and worker start as in compose.yaml, with the token from its secret."""
     services = deploy.compose()["services"]
     for secret in services["receiver"]["secrets"]:
         (paths["/run/secrets"] / secret).write_text(f"{TOKEN}\n")
@@ -78,7 +78,7 @@ async def test_the_services_of_compose_take_an_event_to_a_handler(paths: dict[st
 
 
 async def test_the_units_of_systemd_take_an_event_to_a_handler(paths: dict[str, Path], redis_url: str) -> None:
-    """Receiver and worker start as their units say, with `env.example` filled in as the EnvironmentFile of both."""
+    """Receiver and worker start as in their units, with `env.example` filled in as EnvironmentFile of both."""
     env_file = deploy.filled_in(
         KONVOX_HOOK_TOKENS=TOKEN, KONVOX_HANDLERS="./my_handlers.py", KONVOX_REDIS_URL=redis_url
     )
@@ -87,7 +87,7 @@ async def test_the_units_of_systemd_take_an_event_to_a_handler(paths: dict[str, 
 
 
 async def an_event_goes_through(machine: Machine, receiver: Launch, worker: Launch) -> None:
-    """Start both, deliver an event, see it in the handler, find both healthy, and stop both in order."""
+    """Start both roles, deliver an event, see it in the handler, check the health of both, and stop both."""
     async with AsyncExitStack() as running:
         taking = await running.enter_async_context(await machine.start(receiver))
         handling = await running.enter_async_context(await machine.start(worker))
@@ -121,7 +121,7 @@ def compose_valkey(folder: Path) -> Iterator[deploy.ComposeValkey]:
 
 
 async def test_the_valkey_of_compose_keeps_what_it_is_given(tmp_path: Path) -> None:
-    """With the options of compose.yaml it passes our own preflight, and a killed one has its data again."""
+    """With the options of compose.yaml Valkey passes our check of Redis, and has its data again after a kill."""
     with compose_valkey(tmp_path) as valkey:
         server = connect(valkey.url())
         try:
@@ -137,7 +137,7 @@ async def test_the_valkey_of_compose_keeps_what_it_is_given(tmp_path: Path) -> N
 
 
 def test_every_variable_is_a_setting() -> None:
-    """No file of `deploy/` names a KONVOX_ variable that nothing reads."""
+    """Every KONVOX_ variable in a file of `deploy/` is a setting."""
     files = [path for path in DEPLOY.rglob("*") if path.is_file()]
     named = {name for path in files for name in re.findall(r"\bKONVOX_\w+", path.read_text(encoding="utf-8"))}
     assert {"Dockerfile", "compose.yaml", "README.md", "konvox-hooks-worker.service"} <= {path.name for path in files}
@@ -156,14 +156,14 @@ def launches() -> dict[str, Launch]:
 
 @pytest.mark.parametrize("name", launches())
 def test_there_is_time_to_stop(name: str) -> None:
-    """Whoever stops it waits longer than it takes to finish what is in flight."""
+    """The time between SIGTERM and SIGKILL is longer than KONVOX_STOP_SECONDS."""
     launch = launches()[name]
     assert "KONVOX_STOP_SECONDS" not in launch.environment
     assert launch.stop_seconds >= Settings().stop_seconds + 5
 
 
 def test_the_image_is_built_from_the_locks_alone() -> None:
-    """Every fetched package is held to its hash, and the base has a version."""
+    """Every fetched package of the image has a hash, and the base image has a version."""
     bases = [stage[0].text.split()[0] for stage in deploy.stages()]
     assert {base.partition(":")[2] for base in bases} == {"3.11-slim-bookworm"}
     steps = [step for stage in deploy.stages() for line in stage for step in line.text.split("&&")]
@@ -177,7 +177,7 @@ def test_the_image_is_built_from_the_locks_alone() -> None:
 
 
 def test_the_locks_agree() -> None:
-    """What builds and what runs in the image are the very files that the tests run with; the build's are complete."""
+    """The image is built and runs with the locks that the tests use, and the build's locks are complete."""
     develop, runtime, build = (locked(name) for name in ("dev", "runtime", "build"))
     assert runtime.items() <= develop.items()
     assert build.items() <= develop.items()
@@ -197,7 +197,7 @@ def locked(name: str) -> dict[str, str]:
 
 
 def test_nothing_private_reaches_the_build(installed: Path) -> None:
-    """Only sources and locks do: no settings, data, secrets or history; and all that is source is in the wheel."""
+    """Only sources and locks reach the build, no settings, data, secrets or history; all sources are in the wheel."""
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     context = set(deploy.build_context())
     tops = {path.parts[0] for path in context}
@@ -209,7 +209,7 @@ def test_nothing_private_reaches_the_build(installed: Path) -> None:
 
 
 def test_nothing_runs_as_root() -> None:
-    """The image's user is a number other than 0, so is Valkey's, and the units have users of their own."""
+    """The user of the image, of Valkey and of the units is not root."""
     user, group = deploy.of_image("USER").text.split(":")
     assert int(user) > 0
     assert int(group) > 0
@@ -221,7 +221,7 @@ def test_nothing_runs_as_root() -> None:
 
 @pytest.mark.parametrize("name", ["valkey", *ROLES])
 def test_each_service_is_hardened(name: str) -> None:
-    """Read-only, without capabilities or a way to any, restarted, of a named version; the worker waits for Valkey."""
+    """Each service is read-only, without capabilities, restarted, of a fixed version; the worker waits for Valkey."""
     service = deploy.compose()["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -236,7 +236,7 @@ def test_each_service_is_hardened(name: str) -> None:
 
 
 def test_only_the_receiver_can_be_reached() -> None:
-    """Its public port is published, on loopback; the admin listeners are not, and Valkey has no way out."""
+    """Only the receiver's public port is published, on loopback; Valkey cannot reach the internet."""
     content = deploy.compose()
     published = {name: service["ports"] for name, service in content["services"].items() if "ports" in service}
     port = content["services"]["receiver"]["environment"]["KONVOX_PORT"]
@@ -247,14 +247,14 @@ def test_only_the_receiver_can_be_reached() -> None:
 
 
 def test_handlers_are_mounted_read_only_where_the_worker_looks() -> None:
-    """The folder beside compose.yaml is the image's working directory."""
+    """The folder of handlers is mounted read-only at the image's working directory."""
     [mount] = deploy.compose()["services"]["worker"]["volumes"]
     assert (mount["source"], mount["target"]) == ("./my_handlers", deploy.of_image("WORKDIR").text)
     assert mount["read_only"] is True
 
 
 def test_the_spool_outlives_the_container() -> None:
-    """The receiver's data folder, which the image gives to its user, is a volume that is declared."""
+    """The receiver's data folder is a declared volume that belongs to the image's user."""
     content = deploy.compose()
     receiver = content["services"]["receiver"]
     [mount] = receiver["volumes"]
@@ -286,13 +286,13 @@ HARDENING = {
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_unit_is_hardened(role: str) -> None:
-    """It has what keeps a service from everything that it does not need."""
+    """Each unit has the restrictions that keep it from everything it does not need."""
     unit = deploy.unit(role)
     assert {name: unit.get(name) for name in HARDENING} == HARDENING
 
 
 def test_the_units_get_along_on_one_machine() -> None:
-    """They listen on different ports, and differ in nothing else but what their roles need."""
+    """The units listen on different ports, and differ only in what their roles need."""
     default = str(Settings().admin_port)
     admin_ports = {deploy.unit_launch(role).environment.get("KONVOX_ADMIN_PORT", default) for role in ROLES}
     assert len({*admin_ports, str(Settings().port)}) == 3

@@ -1,4 +1,4 @@
-"""`konvox-hooks dev` as a process: handlers are loaded anew when they change, and no event is lost by it."""
+"""Tests of `konvox-hooks dev` as a process: handlers are reloaded when they change, and no event is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "a-token-for-the-tests-of-dev-1234"
 
 
 def source(version: str) -> str:
-    """A handler that says its version."""
+    """The source of a handler that logs its version."""
     return (
         "from handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n"
         f"    ctx.log.info('seen', version='{version}', id=event.id, kind=event.type)\n"
@@ -42,7 +42,7 @@ async def developing(folder: Path, *arguments: str, **settings: str) -> AsyncIte
 
 
 class Konvox:
-    """Delivers events to the receiver, each another."""
+    """Delivers events to the receiver, each a different one."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = f"{url}/hooks/konvox/{TOKEN}"
@@ -50,7 +50,7 @@ class Konvox:
         self.ids: list[str] = []
 
     async def deliver(self) -> str:
-        """Deliver one event; its id."""
+        """Deliver one event; returns its id."""
         body = sample_body("contact.replied", data={"contactId": f"c{len(self.ids)}", "channel": "linkedin"})
         async with self._session.post(self._url, data=body, headers={"Content-Type": "application/json"}) as answer:
             assert answer.status == 200
@@ -59,7 +59,7 @@ class Konvox:
 
 
 async def test_a_changed_handler_is_picked_up_and_no_event_is_lost(tmp_path: Path) -> None:
-    """Events come all the while: while the file is replaced, while it is broken, and while it is fixed."""
+    """Events that come while the file is replaced, broken and fixed are all handled."""
     mine = tmp_path / "mine.py"
     mine.write_text(source("one"))
     async with developing(tmp_path) as dev, aiohttp.ClientSession() as session:
@@ -68,7 +68,7 @@ async def test_a_changed_handler_is_picked_up_and_no_event_is_lost(tmp_path: Pat
         stop = asyncio.Event()
 
         async def keep_delivering() -> None:
-            """One after the other."""
+            """Deliver one event after the other."""
             while not stop.is_set():
                 await konvox.deliver()
                 await asyncio.sleep(0.02)  # the pace of a lively campaign
@@ -91,7 +91,7 @@ async def test_a_changed_handler_is_picked_up_and_no_event_is_lost(tmp_path: Pat
 
 
 async def test_a_handler_that_takes_long_is_handed_back(tmp_path: Path) -> None:
-    """A reload does not wait for it: its event runs again, with the new code."""
+    """A reload does not wait for a handler that takes long: its event is released, and runs with the new code."""
     mine = tmp_path / "mine.py"
     mine.write_text(
         "import asyncio\nfrom handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n"
@@ -105,7 +105,7 @@ async def test_a_handler_that_takes_long_is_handed_back(tmp_path: Path) -> None:
 
 
 async def test_a_sandbox_plays_konvox(tmp_path: Path) -> None:
-    """People are enrolled and reply, signed as the receiver wants it, and `ctx.konvox` knows them."""
+    """With --sandbox, contacts are enrolled and reply in signed requests, and `ctx.konvox` knows them."""
     (tmp_path / "mine.py").write_text(
         "from handlers import on\n\n\n@on('enrollment.created')\nasync def tell(event, ctx):\n"
         "    campaign = await ctx.konvox.campaigns.get(event.data.campaign_id)\n"
@@ -120,14 +120,14 @@ async def test_a_sandbox_plays_konvox(tmp_path: Path) -> None:
         "KONVOX_REQUIRE_TOKEN": "true",
     }
     async with developing(tmp_path, "--sandbox", "--rate", "20", **settings) as dev:
-        await dev.logged("enrolled", campaign="Rehearsal")
+        await dev.logged("enrolled", campaign="Development")
         await dev.logged("replied")
     assert secret not in dev.stderr
     assert "kvx_live_dev" not in dev.stderr
 
 
-async def test_what_cannot_work_is_told(tmp_path: Path) -> None:
-    """Exit code 2, and nothing is left running: no way in, and a sandbox that cannot know where to deliver."""
+async def test_what_cannot_work_is_reported(tmp_path: Path) -> None:
+    """Settings that cannot work, such as no token and no signature, lead to exit code 2, and no process remains."""
     for arguments, env, message in (
         ((), {}, "KONVOX_HOOK_TOKENS"),
         (("--sandbox",), {"KONVOX_HOOK_TOKENS": TOKEN, "KONVOX_PORT": "0"}, "KONVOX_PORT"),

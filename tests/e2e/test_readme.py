@@ -1,4 +1,4 @@
-"""The README is true: its commands are typed, in its order, in an empty folder, as a newcomer would."""
+"""Tests of the README: its commands run in order, in an empty folder, as a new user would type them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SANDBOX_KEY = "kvx_live_sandbox_full"
 
 
 def test_the_settings_table_is_that_of_the_code() -> None:
-    """Every setting stands in the README with its default and what it is."""
+    """The README's table has every setting with its default and its description."""
     assert readme.part("settings") == readme.settings_table()
 
 
 async def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
-    """Handler, settings, service, events, registration, export and replay: all of it, in the README's order."""
+    """All commands of the README work in order: handler, settings, service, events, registration, export, replay."""
     (tmp_path / "my_handlers.py").write_text(readme.file("my_handlers.py"))
     env = {"KONVOX_PORT": str(free_port()), "KONVOX_ADMIN_PORT": "0"}
     commands = readme.commands()

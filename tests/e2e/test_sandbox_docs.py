@@ -1,4 +1,4 @@
-"""docs/sandbox.md is true: its commands are typed, in its order, beside a service that runs."""
+"""Tests of docs/sandbox.md: its commands run in order, beside a running service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKEN = "a-token-for-the-tests-of-the-docs"
 
 
 def test_the_page_knows_every_option() -> None:
-    """Whoever adds an option, a scenario or a field tells of it."""
+    """The page describes every option, scenario and field."""
     page = _PAGE.read_text(encoding="utf-8")
     options = {name for option in sandbox_command.command.params for name in option.opts if name.startswith("--")}
     assert len(options) > 10
@@ -32,7 +32,7 @@ def test_the_page_knows_every_option() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl")
 async def test_every_command_of_the_page_works(tmp_path: Path) -> None:
-    """Each sandbox starts, and what is typed after it succeeds and does what the page says."""
+    """Each sandbox of the page starts, and the commands after it succeed and do what the page says."""
     port = str(free_port())
     env = {
         "KONVOX_API_URL": f"http://127.0.0.1:{port}",
@@ -64,14 +64,14 @@ def _is_up(line: dict[str, Any]) -> bool:
 
 
 async def _starts(command: str, folder: Path) -> None:
-    """A sandbox with these options comes up and ends in order."""
+    """Start a sandbox with these options, and stop it in order."""
     async with await OurProcess.start(*command.split()[1:], env={}, cwd=folder) as sandbox:
         await sandbox.said(_is_up, "its URL")
         assert await sandbox.terminate() == 0
 
 
 def _check(said: dict[str, str]) -> None:
-    """Orders were taken, duplicates and late copies delivered, and the campaign's events arrived."""
+    """The fired events, the duplicates, the late copies and the campaign's events must have arrived."""
     answers = {command: orjson.loads(output) for command, output in said.items() if command.startswith("curl")}
     assert all(answer["error"] is None for answer in answers.values())
     [thrice] = [answer["data"] for command, answer in answers.items() if '"wait": true' in command]

@@ -1,4 +1,4 @@
-"""The service as a whole, as real processes."""
+"""Tests of `serve` with real processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_an_event_goes_from_a_request_to_a_handler(tmp_path: Path) -> None
 
 
 async def test_copies_run_once_and_the_order_is_of_no_concern(tmp_path: Path) -> None:
-    """The same body four times at once, and events whose times run backwards: each is run, and none twice."""
+    """Four concurrent copies of a body run once, and events with descending times all run."""
     (tmp_path / "mine.py").write_text(
         "from handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n"
         "    with open('effects', 'a') as effects:\n        effects.write(event.id + '\\n')\n"
@@ -58,14 +58,14 @@ async def test_copies_run_once_and_the_order_is_of_no_concern(tmp_path: Path) ->
         async def send(body: bytes) -> tuple[str, str]:
             async with session.post(url, data=body, headers=headers) as answer:
                 assert answer.status == 200
-                told = await answer.json()
-                return told["id"], told["status"]
+                content = await answer.json()
+                return content["id"], content["status"]
 
-        told = await asyncio.gather(*(send(body) for body in bodies for _ in range(4)))
+        answers = await asyncio.gather(*(send(body) for body in bodies for _ in range(4)))
         await serve.logged("worker.started")
         await until(lambda: _has_lines(tmp_path / "effects", len(bodies)))
-        assert await serve.terminate() == 0  # whatever else was queued has run by then
-    accepted = [event_id for event_id, status in told if status == "accepted"]
+        assert await serve.terminate() == 0  # any other queued job has run by then
+    accepted = [event_id for event_id, status in answers if status == "accepted"]
     assert len(accepted) == len(bodies)
     assert sorted((tmp_path / "effects").read_text().split()) == sorted(accepted)
 

@@ -1,4 +1,4 @@
-"""`receiver --processes N` and `worker --processes N`, as real processes."""
+"""Tests of `receiver --processes N` and `worker --processes N` with real processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN = "a-token-for-the-tests-of-several-processes"
 
 
 def environment(redis_url: str, **more: str) -> dict[str, str]:
-    """Of either role, with ports that nobody else uses."""
+    """The environment of either role, with free ports."""
     return {
         "KONVOX_REDIS_URL": redis_url,
         "KONVOX_HOOK_TOKENS": TOKEN,
@@ -36,7 +36,7 @@ def environment(redis_url: str, **more: str) -> dict[str, str]:
 
 
 def handler(folder: Path, body: str) -> None:
-    """Plug in one handler of all events."""
+    """Configure one handler for all events."""
     (folder / "mine.py").write_text(
         f"import asyncio, os\nfrom handlers import on\n\n\n@on('*')\nasync def handle(event, ctx):\n    {body}\n"
     )
@@ -49,27 +49,27 @@ async def process_ids(supervisor: OurProcess, role: str, count: int) -> Mapping[
 
 
 async def all_ended(children: Mapping[str, int]) -> None:
-    """Wait until they have ended: their output is closed a moment earlier. Bounded by the test's own time limit."""
+    """Wait until the processes have ended, which is a little later than the end of their output."""
 
     def runs(process_id: int) -> bool:
-        """Whether it is more than an entry that this machine's init has yet to clear away."""
+        """Whether the process runs, rather than being a zombie that init has not reaped yet."""
         try:
             return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
     async def ended() -> bool:
-        """Whether none of them runs."""
+        """Whether none of the processes runs."""
         return not any(map(runs, children.values()))
 
     await until(ended)
 
 
 async def listeners(supervisor: OurProcess, listener: str, count: int) -> set[str]:
-    """The URLs of so many listeners of that name, once all are up."""
+    """The URLs of this number of listeners with this name, once all are up."""
 
     def urls() -> list[str]:
-        """Those that are up."""
+        """The URLs of the listeners that are up."""
         return [
             line["url"]
             for line in supervisor.log
@@ -81,7 +81,7 @@ async def listeners(supervisor: OurProcess, listener: str, count: int) -> set[st
 
 
 def pending_signals(process: psutil.Process) -> int:
-    """How many signals wait for a process that is suspended."""
+    """The number of signals that are pending for a suspended process."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
     return int(mask, 16).bit_count()
@@ -96,7 +96,7 @@ async def _more_pending(processes: Sequence[psutil.Process], before: Sequence[in
 
 
 async def deliver(url: str, number: int) -> None:
-    """Deliver an event over a connection of its own: it is the connections that are spread."""
+    """Deliver an event over a new connection, because the kernel spreads connections."""
     body = sample_body("contact.replied", data={"contactId": f"c{number}", "channel": "email"})
     async with (
         aiohttp.ClientSession() as session,
@@ -106,14 +106,14 @@ async def deliver(url: str, number: int) -> None:
 
 
 async def accepted_by(admin_url: str) -> float:
-    """How many events one receiver has accepted."""
+    """The number of events that one receiver has accepted."""
     async with aiohttp.ClientSession() as session, session.get(f"{admin_url}/metrics") as answer:
         counts = dict(line.split() for line in (await answer.text()).splitlines() if line[0] != "#")
         return float(counts["konvox_receiver_events_accepted_total"])
 
 
 async def test_receivers_share_one_port(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """Each of them gets connections, each has an admin listener of its own, and SIGTERM ends all."""
+    """Several receivers on one port all get connections, have admin listeners of their own, and end on SIGTERM."""
     command = ("receiver", "--processes", "3")
     async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
         [url] = await listeners(receiver, "receiver", 3)
@@ -132,7 +132,7 @@ async def test_receivers_share_one_port(server: RedisClient, redis_url: str, tmp
 
 
 async def test_a_killed_receiver_is_replaced(redis_url: str, tmp_path: Path) -> None:
-    """The others go on at the same port meanwhile, and the new one listens there as well."""
+    """While a killed receiver is replaced the others still accept events, and the new one listens on the same port."""
     command = ("receiver", "--processes", "2")
     async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
         [url] = await listeners(receiver, "receiver", 2)
@@ -148,7 +148,7 @@ async def test_a_killed_receiver_is_replaced(redis_url: str, tmp_path: Path) -> 
 
 
 async def test_the_first_has_the_configured_admin_port(redis_url: str, tmp_path: Path) -> None:
-    """Also when it has been started anew; the others have any free port."""
+    """The first process has the configured admin port, also after a restart, and the others have free ports."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -165,7 +165,7 @@ async def test_the_first_has_the_configured_admin_port(redis_url: str, tmp_path:
 @pytest.mark.parametrize("ready", ["child.started", "listener.started"])
 @pytest.mark.parametrize("role", ["receiver", "worker"])
 async def test_nothing_outlives_a_killed_supervisor(role: str, ready: str, redis_url: str, tmp_path: Path) -> None:
-    """Not even children that it has only just started."""
+    """No child outlives a killed supervisor, not even one that it has just started."""
     handler(tmp_path, "pass")
     command = (role, "--processes", "2")
     async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as supervisor:
@@ -176,14 +176,14 @@ async def test_nothing_outlives_a_killed_supervisor(role: str, ready: str, redis
 
 
 async def test_a_supervisor_stops_with_its_own_parent(redis_url: str, tmp_path: Path) -> None:
-    """`--with-parent` is for the supervisor as well, and it stops its children in order."""
+    """`--with-parent` ends a supervisor too, and it stops its children in order."""
     command = ("receiver", "--processes", "2", "--with-parent", "1")
     async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as receiver:
         assert await receiver.ended() == 0, receiver.stderr
 
 
 async def test_workers_in_burst_mode_end_together(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """With exit code 0, once the queue is empty; one that a handler takes down is started again before that."""
+    """Workers in burst mode end with exit code 0 once the queue is empty; one that crashes before is started again."""
     handler(tmp_path, "os.path.exists('down') or (open('down', 'w').close(), os._exit(13))")
     await admitted(server, 10)
     env = environment(redis_url, KONVOX_LEASE_SECONDS="1")
@@ -195,7 +195,7 @@ async def test_workers_in_burst_mode_end_together(server: RedisClient, redis_url
 
 
 async def test_a_second_signal_is_passed_on(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """The first lets handlers finish; at the second the workers hand their events back at once."""
+    """The first signal lets handlers finish, and the second makes the workers release their events at once."""
     handler(tmp_path, "ctx.log.info('ran')\n    await asyncio.Event().wait()")
     await admitted(server, 1)
     env = environment(redis_url, KONVOX_STOP_SECONDS="60")
@@ -210,7 +210,7 @@ async def test_a_second_signal_is_passed_on(server: RedisClient, redis_url: str,
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells which signals are pending")
 async def test_a_second_signal_is_not_lost_on_a_busy_child(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """A child that has not got round to the first signal when the second comes heeds both."""
+    """A busy child that gets the second signal before it has handled the first one handles both."""
     handler(tmp_path, "ctx.log.info('ran')\n    await asyncio.Event().wait()")
     await admitted(server, 1)
     env = environment(redis_url, KONVOX_STOP_SECONDS="60")
@@ -232,7 +232,7 @@ async def test_a_second_signal_is_not_lost_on_a_busy_child(server: RedisClient, 
 
 
 async def test_a_port_that_is_taken_is_a_fault(redis_url: str, tmp_path: Path) -> None:
-    """By whomever: two services must not share one port unawares."""
+    """A port that another process uses is a fault, because two services must not share one port unnoticed."""
     command = ("receiver", "--processes", "2")
     async with await OurProcess.start(*command, env=environment(redis_url), cwd=tmp_path) as first:
         [url] = await listeners(first, "receiver", 2)
@@ -244,7 +244,7 @@ async def test_a_port_that_is_taken_is_a_fault(redis_url: str, tmp_path: Path) -
 
 
 async def test_handlers_that_do_not_load_are_a_fault(redis_url: str, tmp_path: Path) -> None:
-    """Nothing keeps running, and nothing is started again and again."""
+    """If handlers cannot be loaded, everything ends, and nothing is started again."""
     (tmp_path / "mine.py").write_text("import no_such_module\n")
     async with await OurProcess.start(
         "worker", "--processes", "2", env=environment(redis_url), cwd=tmp_path

@@ -1,4 +1,4 @@
-"""Several Konvox accounts on one service, as real processes."""
+"""Tests of several Konvox accounts on one service, with real processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ signing_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
 
 
 async def test_handlers_see_by_which_endpoint_an_event_came(tmp_path: Path) -> None:
-    """A token leads to one account, a signature to the other, and each event says which it was."""
+    """A token leads to one account, a signature to another, and each event says which account received it."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     (tmp_path / "accounts.toml").write_text(_ACCOUNTS)
     env = {

@@ -1,1 +1,1 @@
-"""Helpers for tests: a Valkey to share, processes of ours, events and handlers to try things with."""
+"""Helpers for tests: a shared Valkey, our processes, events and handlers."""

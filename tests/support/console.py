@@ -1,4 +1,4 @@
-"""The console in this process: events come in, a worker runs, commands look at what became of it."""
+"""Commands in this process, with events that are received and a worker that handles them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _next_event = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended.
+    """The result of a command.
 
     Attributes:
-        exit_code: what the shell gets.
+        exit_code: the exit code.
         out: stdout.
         err: stderr.
     """
@@ -45,7 +45,7 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """The one document on stdout."""
+        """The only document on stdout."""
         return orjson.loads(self.out)
 
     @property
@@ -55,7 +55,7 @@ class Done:
 
 
 class Console:
-    """Runs commands in this process, in a folder and on a key space of the test's own."""
+    """Runs commands in this process, in a folder and on a key space of the test."""
 
     def __init__(self, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.redis_url = redis_url
@@ -63,7 +63,7 @@ class Console:
         self._capsys = capsys
 
     def __call__(self, *arguments: str) -> Done:
-        """Run one command line to its end."""
+        """Run one command line."""
         self._capsys.readouterr()
         exit_code = run(arguments)
         captured = self._capsys.readouterr()
@@ -75,14 +75,14 @@ class Console:
         self._monkeypatch.setenv(f"KONVOX_{name}", value)
 
     def plug_in(self, source: str) -> str:
-        """Make a module of handlers of it, and configure that; returns the module's name."""
+        """Make a module of handlers from this source and configure it; returns the module's name."""
         module = f"plugged_in_{next(_next_module)}"
         Path(f"{module}.py").write_text(f"from handlers import Drop, Retry, on\n\n\n{source}")
         self.setting("HANDLERS", f"./{module}.py")
         return module
 
     def receive(self, *event_types: str, **fields: Any) -> list[Record]:
-        """Let events come in, in this order, a second apart from each other. No two are the same event."""
+        """Receive events in this order, a second apart. All are different events."""
         records = [
             Record.capture(
                 sample_body(name, timestamp=_FIRST_HAPPENED + timedelta(seconds=next(_next_event)), **fields),
@@ -94,10 +94,10 @@ class Console:
         return records
 
     def admit(self, jobs: Sequence[Job]) -> list[bool]:
-        """Put jobs into the store."""
+        """Admit jobs to the store."""
 
         async def put(server: RedisClient) -> list[bool]:
-            """Put them."""
+            """Admit them."""
             return await admit(server, jobs, AdmissionPolicy())
 
         return self.in_store(put)
@@ -106,7 +106,7 @@ class Console:
         """Call an async function with a connection to the store."""
 
         async def connected() -> T:
-            """Call it."""
+            """Call the function."""
             server = connect(self.redis_url)
             try:
                 return await look(server)

@@ -1,4 +1,4 @@
-"""The files of `deploy/` as tests see them: what each would start, and how the same is started on this machine."""
+"""The files of `deploy/` for tests: what each starts, and how the same is started on this machine."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction of a Dockerfile, its lines joined."""
+    """One instruction of a Dockerfile, with its lines joined."""
 
     name: str
     text: str
 
     @property
     def words(self) -> list[str]:
-        """Its exec form."""
+        """The words of its exec form."""
         words: list[str] = json.loads(self.text)
         return words
 
@@ -78,13 +78,13 @@ def stages() -> list[list[Instruction]]:
 
 
 def of_image(name: str) -> Instruction:
-    """The instruction of that name in the last stage, which is the image."""
+    """The instruction with this name in the last stage, which is the image."""
     [instruction] = [instruction for instruction in stages()[-1] if instruction.name == name]
     return instruction
 
 
 def image_environment() -> dict[str, str]:
-    """What the image's processes find in their environment."""
+    """The environment variables of the image's processes."""
     return dict(pair.split("=", 1) for pair in shlex.split(of_image("ENV").text))
 
 
@@ -99,13 +99,13 @@ def image_launch(env_file: str = "") -> Launch:
 
 
 def health_check() -> list[str]:
-    """The command with which Docker asks a container whether it is alive."""
+    """The command with which Docker checks the health of a container."""
     _, command = of_image("HEALTHCHECK").text.split("CMD ", 1)
     return list(json.loads(command))
 
 
 def build_context() -> Iterator[Path]:
-    """The files of the project that .dockerignore lets into the build, relative to the project."""
+    """The files of the project that .dockerignore includes in the build, relative to the project."""
     rules = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     for top in sorted(PROJECT.iterdir()):
         if _let_in(top.relative_to(PROJECT), rules):
@@ -179,7 +179,7 @@ def service_launch(name: str, env_file: str = "") -> Launch:
 
 
 class ComposeValkey(ValkeyServer):
-    """The Valkey of compose.yaml with its very options, on a Unix socket and with its data in a folder."""
+    """The Valkey of compose.yaml with the same options, on a Unix socket and with its data in a folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -231,13 +231,13 @@ def unit_launch(role: str, env_file: str = "") -> Launch:
 
 
 def variables(env_file: str) -> dict[str, str]:
-    """What an environment file sets."""
+    """The variables of an environment file."""
     lines = (line for line in env_file.splitlines() if line and not line.startswith("#"))
     return dict(line.split("=", 1) for line in lines)
 
 
 def filled_in(**values: str) -> str:
-    """`env.example` as somebody fills it in: these variables set, all others as they are."""
+    """`env.example` as a user fills it in: these variables set, all others unchanged."""
     text = (DEPLOY / "env.example").read_text(encoding="utf-8")
     for name, value in values.items():
         before, found, after = text.partition(f"\n#{name}=")
@@ -260,13 +260,13 @@ class Machine:
     redis_url: str = ""
 
     def here(self, text: str) -> str:
-        """A command's word, or a variable's value, with the paths of this machine."""
+        """A word of a command, or a variable's value, with the paths of this machine."""
         for there, path in self.paths.items():
             text = re.sub(rf"(?<![\w/.-]){re.escape(there)}(?![\w-])", str(path), text)
         return text
 
     def environment(self, launch: Launch) -> dict[str, str]:
-        """The environment of a process, with ports that are free: nothing else of this machine's is in it."""
+        """The environment of a process, with free ports, and nothing else of this machine."""
         found = {name: self.here(value) for name, value in launch.environment.items()}
         found["PATH"] = found.get("PATH", "$PATH").replace("$PATH", os.environ["PATH"])
         if "//valkey:" in found.get("KONVOX_REDIS_URL", ""):
@@ -274,11 +274,11 @@ class Machine:
         return {**found, "KONVOX_PORT": "0", "KONVOX_ADMIN_PORT": "0"}
 
     async def start(self, launch: Launch) -> OurProcess:
-        """Start what a file describes."""
+        """Start the process that a file describes."""
         return OurProcess(await self._execute(launch.command, launch, self.environment(launch)))
 
     async def health(self, launch: Launch, admin_url: str) -> int:
-        """The exit code of the image's health check in the surroundings of a process."""
+        """The exit code of the image's health check in the environment of a process."""
         environment = {**self.environment(launch), "KONVOX_ADMIN_PORT": admin_url.rsplit(":", 1)[1]}
         check = await self._execute(health_check(), launch, environment)
         await check.communicate()

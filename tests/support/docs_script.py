@@ -47,28 +47,28 @@ class Konvox:
         return envelope
 
     def get(self, path: str, **query: Any) -> Any:
-        """What there is."""
+        """All records of a resource."""
         return self.call("GET", path, 200, **query)["data"]
 
     def total(self, path: str, **query: Any) -> int:
-        """How many there are in all."""
+        """The total number of records."""
         total = self.call("GET", path, 200, **query)["meta"]["total"]
         assert isinstance(total, int)
         return total
 
     def create(self, path: str, **fields: Any) -> Any:
-        """A new record. Only for campaigns is the status documented."""
+        """Create a record. Only for campaigns is the status documented."""
         return self.call("POST", path, 201, fields)["data"]
 
 
 class Server(ThreadingHTTPServer):
-    """A server that a burst does not turn away."""
+    """A server that accepts a burst of connections."""
 
     request_queue_size = 512
 
 
 class Endpoint:
-    """A webhook endpoint: answers every delivery with one status, and keeps what came."""
+    """A receiver: answers every request with one status, and keeps it."""
 
     def __init__(self, status: int) -> None:
         self.events: list[dict[str, Any]] = []
@@ -77,40 +77,40 @@ class Endpoint:
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
-            """Takes one delivery."""
+            """Takes one request."""
 
             def do_POST(self) -> None:
-                """Answer, then keep it."""
+                """Answer, then keep the request."""
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 self.send_response(status)
                 self.end_headers()
                 endpoint.keep(body)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hooks/konvox"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def keep(self, body: bytes) -> None:
-        """Keep a delivery."""
+        """Keep a request."""
         with self._came:
             self.bodies.append(body)
             self.events.append(json.loads(body))
             self._came.notify_all()
 
     def wait(self, enough: Any) -> None:
-        """Wait until what came is enough."""
+        """Wait until the received requests are enough."""
         with self._came:
             assert self._came.wait_for(enough, WAIT_SECONDS), [event["event"] for event in self.events]
 
     def tries(self) -> Counter[bytes]:
-        """How often each body came."""
+        """How often each body was received."""
         return Counter(self.bodies)
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        """The deliveries of an event."""
+        """The requests of an event."""
         return [body for body in self.events if body["event"] == event]
 
 
@@ -120,7 +120,7 @@ READER = Konvox({"X-API-Key": os.environ["KONVOX_READ_KEY"]})
 
 
 def keys() -> None:
-    """Both headers are taken; 401 without a key and with a wrong one; 403 for a read key that writes."""
+    """Both headers work; a missing and a wrong key are answered with 401, a write with a read key with 403."""
     assert BEARER.get("/api/campaigns") == BY_HEADER.get("/api/campaigns") == READER.get("/api/campaigns") == []
     for stranger in (Konvox({}), Konvox({"Authorization": "Bearer kvx_live_wrong"}), Konvox({"X-API-Key": "wrong"})):
         stranger.call("GET", "/api/campaigns", 401)
@@ -128,7 +128,7 @@ def keys() -> None:
 
 
 def senders() -> str:
-    """List and create sender identities; the local part has rules, and an address is there once."""
+    """List and create sender identities: the local part has rules, and an address exists once."""
     created = BEARER.create("/api/sender-identities", localPart="ada-1", displayName="Ada")
     assert re.fullmatch(r"ada-1@[a-z0-9-]+\.konvox\.io", created["address"]), created
     assert [sender["id"] for sender in READER.get("/api/sender-identities")] == [created["id"]]
@@ -139,7 +139,7 @@ def senders() -> str:
 
 
 def connections() -> None:
-    """List and create connections; `socialcrabs` needs the disclaimer; no secret comes back."""
+    """List and create connections: `socialcrabs` needs the disclaimer, and no secret is returned."""
     own = {"name": "Mine", "platform": "linkedin", "connectionMethod": "oauth_personal", "username": "ada"}
     BEARER.create("/api/connections", **own)
     crab = {"name": "Crab", "platform": "twitter", "connectionMethod": "socialcrabs"}
@@ -153,7 +153,7 @@ def connections() -> None:
 
 
 def contacts() -> None:
-    """Create, list by status, page; a duplicate email returns the record that is there."""
+    """Create, list by status, page; a duplicate email returns the existing record."""
     fields = {
         "email": "ada@example.com",
         "firstName": "Ada",
@@ -179,7 +179,7 @@ def contacts() -> None:
 
 
 def campaigns(sender_id: str) -> str:
-    """Create, get, list by status, update and delete; returns the id of one that is a draft."""
+    """Create, get, list by status, update and delete; returns the id of a draft."""
     spring = BEARER.create("/api/campaigns", name="Spring", channel="email", senderIdentityId=sender_id)
     assert spring["status"] == "draft"
     assert TIME.fullmatch(spring["createdAt"])
@@ -205,7 +205,7 @@ def campaigns(sender_id: str) -> str:
 
 
 def webhooks(campaign_id: str) -> None:
-    """Register endpoints, start the campaign, and take what is delivered; a failed delivery is tried four times."""
+    """Register webhooks, start the campaign, and receive its events; a failed request is tried four times."""
     good, broken = Endpoint(200), Endpoint(500)
     BEARER.call("POST", "/api/webhooks", 400, {"url": "http://your-app.com/hooks/konvox", "events": SUBSCRIBED})
     BEARER.call("POST", "/api/webhooks", 400, {"url": "https://your-app.com/hooks/konvox", "events": []})
@@ -226,7 +226,7 @@ def webhooks(campaign_id: str) -> None:
 
 
 def deliveries(good: Endpoint, campaign_id: str) -> None:
-    """Each body is as the event reference has it, and the counts of the campaign have followed."""
+    """Each body is as the event reference says, and the counts of the campaign agree."""
     for event in good.events:
         assert event.keys() == {"event", "timestamp", "companyId", "data"}, event
         assert TIME.fullmatch(event["timestamp"]), event
@@ -250,7 +250,7 @@ def deliveries(good: Endpoint, campaign_id: str) -> None:
 
 
 def main() -> None:
-    """Everything, in the order of the documentation."""
+    """Run everything, in the order of the documentation."""
     keys()
     sender_id = senders()
     connections()

@@ -1,14 +1,17 @@
-"""`konvox-hooks doctor` in this process, and what it found."""
+"""`konvox-hooks doctor` in this process: its findings, and a set-up in which everything is well."""
 
 from __future__ import annotations
 
-from tests.support.registration import Outcome, Shell
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.support.registration import TOKEN, Outcome, Shell
 
 Line = dict[str, str]
 
 
 async def examined(shell: Shell) -> tuple[Outcome, dict[str, list[Line]]]:
-    """Run the doctor; what it finds by check. Each line that is not ok has its hint."""
+    """Run the doctor; returns its findings by check. Each line that is not ok must have a hint."""
     outcome = await shell.run("doctor", "--json")
     lines: dict[str, list[Line]] = {}
     for line in outcome.json:
@@ -21,6 +24,17 @@ async def examined(shell: Shell) -> tuple[Outcome, dict[str, list[Line]]]:
 
 
 async def one(shell: Shell, check: str) -> Line:
-    """The one line of a check."""
+    """The only finding of a check."""
     [line] = (await examined(shell))[1][check]
     return line
+
+
+@asynccontextmanager
+async def healthy(shell: Shell, redis_url: str) -> AsyncIterator[str]:
+    """A set-up in which everything is well; yields the receiver's origin."""
+    shell.configure(REDIS_URL=redis_url, HOOK_TOKENS=TOKEN)
+    shell.handle("contact.replied", "enrollment.created")
+    async with shell.receiver(redis_url, tokens=(TOKEN,)) as receiver:
+        origin = f"http://127.0.0.1:{receiver.port}"
+        await shell.add("contact.replied", "enrollment.created", url=f"{origin}/hooks/konvox/{TOKEN}")
+        yield origin

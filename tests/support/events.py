@@ -1,4 +1,4 @@
-"""Events to try things with: records and jobs by number, admitted or not, and time travel for the queue."""
+"""Events for tests: records and jobs by number, admitted or not, and time travel for the queue."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ RETENTION_MS = 3_600_000
 
 
 def body_of(number: int, event_type: str = "contact.replied", **changes: Any) -> bytes:
-    """The body of an event that differs from those of other numbers."""
+    """The body of event number `number`; another number is another event."""
     data = sample_data(event_type) | {"contactId": f"clcontact{number:05}"} | changes
     return sample_body(event_type, data=data, timestamp="2026-05-20T14:32:00.000Z")
 
 
 def record_of(number: int, event_type: str = "contact.replied", **changes: Any) -> Record:
-    """The record of an event that differs from those of other numbers."""
+    """The record of an event; another number is another event."""
     return Record.capture(body_of(number, event_type, **changes), received_at_ms=RECEIVED_AT_MS)
 
 
 def job_of(number: int, event_type: str = "contact.replied", **changes: Any) -> Job:
-    """The first job of an event that differs from those of other numbers."""
+    """The first job of an event; another number is another event."""
     return Job.first(record_of(number, event_type, **changes))
 
 
@@ -60,7 +60,7 @@ async def admitted(server: RedisClient, count: int, event_type: str = "contact.r
 
 
 async def claimed(server: RedisClient, *, token: str, count: int = 100, suspect_wanted: bool = True) -> Claims:
-    """Claim what is due, for longer than any test lasts."""
+    """Claim the due jobs, for longer than a test lasts."""
     return await queue.claim(PipelinedConnection(server), ClaimRequest(count, LEASE_MS, token, suspect_wanted))
 
 
@@ -75,14 +75,14 @@ def delivered(claim: Claimed) -> Settlement:
 
 
 async def make_due(server: RedisClient, job_ids: Iterable[str]) -> None:
-    """Let leases lapse and delays end, without waiting for it."""
+    """Let leases lapse and delays end, without waiting."""
     scores = dict.fromkeys(job_ids, 1)
     if scores:
         await server.zadd(keys.QUEUE, scores, xx=True)
 
 
 async def queued_ids(server: RedisClient) -> set[str]:
-    """The ids of all jobs in the queue, leased ones included."""
+    """The ids of all jobs in the queue, leased ones too."""
     return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
 
 

@@ -1,4 +1,4 @@
-"""The receiver on a real socket, and requests to it byte for byte, those that no decent client would send included."""
+"""The receiver on a real socket, and requests to it byte by byte, also invalid ones."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body as JSON; it must say that it is."""
+        """The body as JSON; the answer must say that it is JSON."""
         assert self.header("Content-Type") == "application/json", self
         return orjson.loads(self.body)
 
     @property
     def without_date(self) -> bytes:
-        """All bytes of the answer but the line with the date."""
+        """All bytes of the answer except the date."""
         lines = self.head.split(b"\r\n")
         return b"\r\n".join(line for line in lines if not line.lower().startswith(b"date:")) + self.body
 
@@ -81,13 +81,13 @@ def http_request(
 
 
 def chunked(body: bytes, *, chunk_bytes: int = 1000) -> bytes:
-    """A body as `Transfer-Encoding: chunked` sends it."""
+    """A body in the form of `Transfer-Encoding: chunked`."""
     parts = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)]
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
 async def send(port: int, request: bytes) -> Answer:
-    """Send these bytes, and read the one answer; nothing more is sent while it is waited for."""
+    """Send these bytes, and read the only answer."""
     async with asyncio.timeout(_ANSWER_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -118,7 +118,7 @@ class RunningReceiver:
     counters: Counters
 
     async def send(self, request: bytes) -> Answer:
-        """Send a request as it is."""
+        """Send a request unchanged."""
         return await send(self.port, request)
 
     async def deliver(self, body: bytes, *, token: str | None = TOKEN, headers: Headers = ()) -> Answer:

@@ -1,4 +1,4 @@
-"""Watching the log: what was logged, and waiting for a line instead of for a time."""
+"""Watch the log: what was logged, and wait for a line instead of a time."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class LogWatch:
         self._changed = asyncio.Event()
 
     def __call__(self, _logger: Any, method: str, entry: MutableMapping[str, Any]) -> NoReturn:
-        """Take a line; called by structlog."""
+        """Record a line; called by structlog."""
         self.entries.append({**entry, "log_level": method})
         self._loop.call_soon_threadsafe(self._changed.set)
         raise structlog.DropEvent
 
     def of(self, event: str) -> list[MutableMapping[str, Any]]:
-        """The lines of an event."""
+        """The lines with this event name."""
         return [entry for entry in self.entries if entry["event"] == event]
 
     def names(self, *prefixes: str) -> list[str]:
-        """The events whose names begin with one of these, in order."""
+        """The event names that begin with one of these texts, in order."""
         return [entry["event"] for entry in self.entries if entry["event"].startswith(prefixes)]
 
     async def until(self, event: str, *, times: int = 1) -> MutableMapping[str, Any]:
-        """Wait until an event has been logged so many times; returns its line."""
+        """Wait until an event has been logged this many times; returns its last line."""
         while len(lines := self.of(event)) < times:
             self._changed.clear()
             await self._changed.wait()
@@ -46,7 +46,7 @@ class LogWatch:
 
 @contextmanager
 def watching() -> Iterator[LogWatch]:
-    """Watch the log; nothing of it is printed meanwhile."""
+    """Watch the log, and print nothing of it meanwhile."""
     # The list itself is changed, because loggers that were used before hold on to it.
     processors = structlog.get_config()["processors"]
     usual = list(processors)

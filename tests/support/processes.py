@@ -1,4 +1,4 @@
-"""Our own commands as real processes, with nothing of the developer's own settings in their environment."""
+"""Our commands as real processes, without the developer's own settings in their environment."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class OurProcess(command_process.OurProcess):
 
     @classmethod
     async def start(cls, *arguments: str, env: Mapping[str, str], cwd: Path) -> Self:
-        """Start a command with nothing of ours in its environment but `env`."""
+        """Start a command with only `env` of ours in its environment."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("KONVOX_")}
         return await super().start(*arguments, env={**clean, **env}, cwd=cwd)
 
     async def wrote_lines(self, count: int) -> None:
-        """Wait until it has written so many lines to stdout."""
+        """Wait until it has written this many lines to stdout."""
         async with asyncio.timeout(command_process.WAIT_SECONDS), self._news:
             await self._news.wait_for(lambda: self.stdout.count("\n") >= count)
 
@@ -32,7 +32,7 @@ class OurProcess(command_process.OurProcess):
 
 
 def worker_environment(redis_url: str, **more: str) -> dict[str, str]:
-    """Of a worker that runs the handlers of `mine.py` in its folder, with a short lease."""
+    """The environment of a worker with the handlers of `mine.py` in its folder, and a short lease."""
     return {
         "KONVOX_REDIS_URL": redis_url,
         "KONVOX_HANDLERS": "./mine.py",

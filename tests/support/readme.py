@@ -1,6 +1,6 @@
-"""The README as tests see it: its commands, its files, and the two parts that are made from the code.
+"""The README for tests: its commands, its files, and the two parts that are made from the code.
 
-`python -m tests.support.readme` writes those two parts anew: the settings table, and the output of the demo.
+`python -m tests.support.readme` writes those two parts again: the settings table, and the output of the demo.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def file(name: str) -> str:
 
 
 def part(name: str) -> str:
-    """A part that is made from the code."""
+    """A part of the README that is made from the code."""
     found = re.search(rf"<!-- {name} -->\n(.*?)\n?<!-- /{name} -->", text(), re.DOTALL)
     assert found is not None, f"README.md has no part {name}"
     return found[1]
@@ -52,7 +52,7 @@ def settings_table() -> str:
 
 
 def demo_block(output: str) -> str:
-    """The demo's output as the README shows it. Ids differ from run to run: one stands for all."""
+    """The demo's output as the README shows it: ids differ in each run, and one id replaces them."""
     return "```text\n" + re.sub(r"evt_[a-z2-7]{26}", "evt_" + "a" * 26, output).strip() + "\n```"
 
 
@@ -62,7 +62,7 @@ def _replace(content: str, name: str, made: str) -> str:
 
 
 def main() -> None:
-    """Write the parts anew."""
+    """Write both parts again."""
     demo = subprocess.run(own_command("demo"), capture_output=True, text=True, check=True)
     content = _replace(text(), "settings", settings_table())
     README.write_text(_replace(content, "demo", demo_block(demo.stdout)), encoding="utf-8")

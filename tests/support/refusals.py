@@ -1,4 +1,4 @@
-"""A Valkey that is there, answers, and takes no writes, for each reason that there is."""
+"""Servers that answer and refuse writes, for each reason why Redis does that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 10.0
 
 @contextmanager
 def limited_files(process_id: int, most_bytes: int) -> Iterator[None]:
-    """Let no file of a process grow beyond that: its writes fail as on a disk without room (Linux)."""
+    """Limit the size of a process's files: its writes fail as on a full disk (Linux only)."""
     before = resource.prlimit(process_id, resource.RLIMIT_FSIZE)
     resource.prlimit(process_id, resource.RLIMIT_FSIZE, (most_bytes, before[1]))
     try:
@@ -32,7 +32,7 @@ def limited_files(process_id: int, most_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def is_full(valkey: ValkeyServer) -> Iterator[None]:
-    """It is at maxmemory: OOM."""
+    """Fill it to its maxmemory: it answers OOM."""
     with redis.Redis.from_url(valkey.url()) as server:
         server.config_set("maxmemory", 1)
         try:
@@ -43,7 +43,7 @@ def is_full(valkey: ValkeyServer) -> Iterator[None]:
 
 @contextmanager
 def is_a_replica(valkey: ValkeyServer) -> Iterator[None]:
-    """It has become a replica, as in a failover: READONLY."""
+    """Turn it into a replica, as in a failover: it answers READONLY."""
     with redis.Redis.from_url(valkey.url()) as server:
         server.replicaof("127.0.0.1", 1)
         try:
@@ -54,7 +54,7 @@ def is_a_replica(valkey: ValkeyServer) -> Iterator[None]:
 
 @contextmanager
 def cannot_save(valkey: ValkeyServer) -> Iterator[None]:
-    """It cannot write its snapshot, as on a full disk (a folder stands where the file should go): MISCONF."""
+    """Prevent its snapshot, as a full disk does, by a folder in the file's place: it answers MISCONF."""
     in_the_way = valkey.folder / "dump.rdb"
     in_the_way.unlink(missing_ok=True)
     in_the_way.mkdir()
@@ -71,7 +71,7 @@ def cannot_save(valkey: ValkeyServer) -> Iterator[None]:
 
 @contextmanager
 def lacks_replicas(valkey: ValkeyServer) -> Iterator[None]:
-    """Fewer replicas follow it than it must have: NOREPLICAS."""
+    """Require more replicas than it has: it answers NOREPLICAS."""
     with redis.Redis.from_url(valkey.url()) as server:
         server.config_set("min-replicas-to-write", 1)
         try:
@@ -82,7 +82,7 @@ def lacks_replicas(valkey: ValkeyServer) -> Iterator[None]:
 
 @contextmanager
 def lacks_its_master(valkey: ValkeyServer) -> Iterator[None]:
-    """It is a replica whose master is gone, and which shows nobody its stale data: MASTERDOWN."""
+    """Make it a replica whose master is gone, and which serves no stale data: it answers MASTERDOWN."""
     with redis.Redis.from_url(valkey.url()) as server:
         server.config_set("replica-serve-stale-data", "no")
         server.replicaof("127.0.0.1", 1)
@@ -95,7 +95,7 @@ def lacks_its_master(valkey: ValkeyServer) -> Iterator[None]:
 
 @contextmanager
 def disk_is_full(valkey: ValkeyServer) -> Iterator[None]:
-    """Its append-only file cannot grow: MISCONF, or with `appendfsync always` its end."""
+    """Prevent its append-only file from growing: it answers MISCONF, or ends with `appendfsync always`."""
     assert valkey.process is not None
     with limited_files(valkey.process.pid, _append_only_bytes(valkey)):
         yield

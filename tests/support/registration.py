@@ -1,4 +1,4 @@
-"""`konvox-hooks register` and `doctor` in this process, beside a sandbox and a receiver that this process serves."""
+"""`konvox-hooks register` and `doctor` in this process, together with a sandbox and a receiver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET = "the-signing-secret-0123456789"
 
 @dataclass
 class Outcome:
-    """How a command ended."""
+    """The result of a command."""
 
     exit_code: int
     out: str
@@ -37,13 +37,13 @@ class Outcome:
 
     @property
     def json(self) -> Any:
-        """The one document on stdout."""
+        """The only document on stdout."""
         return orjson.loads(self.out)
 
 
 @dataclass
 class Shell:
-    """Runs commands in this process, beside a sandbox that this process serves."""
+    """Runs commands in this process, together with a sandbox."""
 
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
@@ -51,7 +51,7 @@ class Shell:
     folder: Path
 
     def configure(self, **variables: str | None) -> None:
-        """Set KONVOX_ variables, and take away those that are None."""
+        """Set KONVOX_ variables, and remove those that are None."""
         for name, value in variables.items():
             if value is None:
                 self.monkeypatch.delenv(f"KONVOX_{name}", raising=False)
@@ -65,11 +65,11 @@ class Shell:
         self.configure(HANDLERS="shop_hooks.py")
 
     async def register(self, *arguments: str, check: bool = False) -> Outcome:
-        """Run `konvox-hooks register` to its end; unless `check`, without a receiver to reach."""
+        """Run `konvox-hooks register`; without `check`, there need not be a receiver."""
         return await self.run("register", *arguments, *(() if check else ("--no-check",)))
 
     async def run(self, *arguments: str, may_show: str = "") -> Outcome:
-        """Run a command to its end; no secret but this one is on its output."""
+        """Run a command; only this secret may be in its output."""
         self.capsys.readouterr()  # what the sandbox logged before is none of the command's
         exit_code = await asyncio.to_thread(run, arguments)
         captured = self.capsys.readouterr()
@@ -79,7 +79,7 @@ class Shell:
         return Outcome(exit_code, captured.out, captured.err)
 
     async def known(self) -> list[Webhook]:
-        """What the sandbox has."""
+        """The webhooks of the sandbox."""
         async with KonvoxClient(self.api_url, FULL) as client:
             return [webhook async for webhook in client.webhooks.list()]
 

@@ -1,4 +1,4 @@
-"""A real Sentinel set-up for tests: a master, a replica and three sentinels, on this machine's TCP ports."""
+"""A real Sentinel set-up: a master, a replica and three sentinels, on TCP ports of this machine."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class SentinelSet:
         self._stack = ExitStack()
 
     def url(self, *, master: str = MASTER) -> str:
-        """What a client is given."""
+        """The URL for clients."""
         places = ",".join(f"{_HOST}:{port}" for port in self.sentinel_ports)
         return f"redis+sentinel://{places}/{master}?sentinel_password=s%40ntinels%3Aonly"
 
     def master_port(self) -> int:
-        """Where the first sentinel says that the master is."""
+        """The port of the master, according to the first sentinel."""
         with self.sentinel() as sentinel:
             return int(sentinel.sentinel_master(MASTER)["port"])
 
@@ -60,16 +60,16 @@ class SentinelSet:
         return redis.Redis(host=_HOST, port=self.sentinel_ports[0], password=PASSWORD)
 
     def sentinel_url(self) -> str:
-        """The same for whoever makes a client of its own."""
+        """The URL of the first sentinel, for other clients."""
         return f"redis://:s%40ntinels%3Aonly@{_HOST}:{self.sentinel_ports[0]}"
 
     def start_as_replica(self, port: int, *, of: int) -> None:
-        """Start a server that was killed, as a replica of the other one."""
+        """Start a killed server again, as a replica of the other one."""
         self.servers[port].start()
         self._follow(port, of)
 
     def swap(self) -> None:
-        """Let the two servers change places, by hand, so that nobody drops the clients' connections."""
+        """Exchange the roles of the two servers, without Sentinel and without dropping clients."""
         old = self.master_port()
         (new,) = set(self.servers) - {old}
         with redis.Redis(host=_HOST, port=new) as client:
@@ -82,7 +82,7 @@ class SentinelSet:
         self._follow(old, new)
 
     def drop_clients(self, port: int) -> None:
-        """What Sentinel does where it makes a master a replica: those that only listen would not notice."""
+        """Drop a server's clients, as Sentinel does with a new replica; clients that only listen would not notice."""
         with redis.Redis(host=_HOST, port=port) as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 

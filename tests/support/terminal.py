@@ -1,4 +1,4 @@
-"""Commands as the docs show them, typed into a shell."""
+"""Commands of the docs, typed into a shell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 async def type_command(command: str, env: Mapping[str, str], folder: Path) -> str:
-    """Type a command into a shell, and expect it to succeed; returns what it wrote to stdout."""
+    """Run a command in a shell; it must succeed. Returns its stdout."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_shell(
         command,
@@ -26,7 +26,7 @@ async def type_command(command: str, env: Mapping[str, str], folder: Path) -> st
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A real Valkey for tests: started once per test process, or by a test that wants to break it."""
+"""A real Valkey for tests: shared by a test process, or for a test that breaks it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ValkeyServer:
         return f"unix://{self.folder}/v.sock?db={database}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Its data are those of the last time."""
+        """Start it with its earlier data, and wait until it answers."""
         arguments = [part for name, value in self._settings.items() for part in (f"--{name}", value)]
         with (self.folder / "valkey.log").open("ab") as log:
             # Signals as Python has them: a write beyond RLIMIT_FSIZE is to fail, rather than to end the process.
@@ -61,7 +61,7 @@ class ValkeyServer:
                     return
 
     def kill(self) -> None:
-        """End it without a chance to say goodbye."""
+        """End it with SIGKILL."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()

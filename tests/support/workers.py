@@ -1,4 +1,4 @@
-"""Workers to try things with: handlers from plain functions, and a worker that runs in the test's own event loop."""
+"""Workers for tests: handlers from plain functions, and a worker that runs in the test's event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.worker import HookWorker
 
 
 def handler(function: Callable[..., Any], *patterns: str, **options: Any) -> Handler:
-    """A handler as the loader would make it, for every event unless told otherwise, and with a short backoff."""
+    """A handler like one of the loader, for every event by default, with a short backoff."""
     usual: dict[str, Any] = {
         "name": function.__name__,
         "is_async": inspect.iscoroutinefunction(function),
@@ -39,7 +39,7 @@ def context_of(job: Job, _handler: Handler) -> Context:
 
 
 def dispatcher_of(*handlers: Handler, make: ContextFactory = context_of) -> Dispatcher:
-    """What runs these handlers."""
+    """A dispatcher of these handlers."""
     return Dispatcher(Registry(handlers), make)
 
 
@@ -59,7 +59,7 @@ def worker_of(redis_url: str, *handlers: Handler, make: ContextFactory = context
 
 
 async def run_burst(redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any) -> HookWorker:
-    """Run a worker until nothing is left in the queue; returns it, with its counts."""
+    """Run a worker until the queue is empty; returns it, with its counts."""
     worker = worker_of(redis_url, *handlers, make=make, burst=True, **config)
     try:
         await worker.async_run()
@@ -72,7 +72,7 @@ async def run_burst(redis_url: str, *handlers: Handler, make: ContextFactory = c
 async def running(
     redis_url: str, *handlers: Handler, make: ContextFactory = context_of, **config: Any
 ) -> AsyncIterator[HookWorker]:
-    """A worker that runs beside the block, and is stopped at its end: gracefully, so that all it ran is settled."""
+    """A worker that runs during the block; at its end it stops gracefully, and all it ran is settled."""
     worker = worker_of(redis_url, *handlers, make=make, **config)
     run = asyncio.create_task(worker.async_run())
     try:
@@ -84,7 +84,7 @@ async def running(
 
 
 async def until(condition: Callable[[], Awaitable[bool | int]]) -> None:
-    """Wait for something in Redis of which nobody tells; bounded by the test's own time limit."""
+    """Wait for a state of Redis that nothing announces, within the test's time limit."""
     while True:
         if await condition():
             return

@@ -1,4 +1,4 @@
-"""`konvox-hooks api`: the Konvox API by hand, one group of commands for each of its resources."""
+"""`konvox-hooks api`: call the Konvox API by hand, with one group of commands for each of its resources."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from konvox_hooks.terminal.formatting import example
 def command() -> None:
     """Call the Konvox API by hand, at KONVOX_API_URL with KONVOX_API_KEY.
 
-    A read key lists and fetches, a full key creates, updates and deletes as well. With --json, records come in the
-    API's own form: camelCase, unknown fields included. Secrets are masked.
+    A read key can list and fetch; a full key can create, update and delete too. With --json, records have the API's own
+    form: camelCase, with unknown fields. Secrets are masked.
 
-    Where KONVOX_ACCOUNTS_FILE names several accounts, --account says which one a command is for.
+    If KONVOX_ACCOUNTS_FILE names several accounts, choose one with --account.
     """
 
 

@@ -1,4 +1,4 @@
-"""What the commands of `konvox-hooks api` share: making the call, and showing what came back."""
+"""What the commands of `konvox-hooks api` share: make a call, and show the answer."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ json_array = click.option("--json", "as_json", is_flag=True, help="One JSON arra
 json_object = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 
 _OPTIONS: Final = {"campaign_id": "ID", "disclaimer_accepted": "--accept-disclaimer"}
-"""The arguments of the client whose name on the command line does not follow from their own."""
+"""The client's arguments that have another name on the command line than `--` and their own."""
 
 
 def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
-    """Make a call, configured by the settings.
+    """Make a call with the chosen account's client.
+
+    Args:
+        invoke: makes the call, and returns its result.
 
     Raises:
-        UsageError: a setting or the name of an account is missing, or an argument is one that Konvox would refuse.
+        UsageError: a setting or the account's name is missing, or Konvox would refuse an argument.
         KonvoxApiError: the call failed.
     """
     settings, account = chosen_account()
@@ -45,7 +48,7 @@ def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
 
 
 def in_options(error: InvalidArgumentError) -> str:
-    """What is wrong with an argument, under the name that it has on the command line."""
+    """The message about an argument, with the name that it has on the command line."""
     if not error.argument:
         return error.message
     option = _OPTIONS.get(error.argument, "--" + error.argument.replace("_", "-"))
@@ -55,14 +58,14 @@ def in_options(error: InvalidArgumentError) -> str:
 def show_page(
     page: Page[RecordT], listing: Listing[RecordT], *, as_json: bool, show_urls: bool = False, more: str = ""
 ) -> None:
-    """Write a list to stdout, and to stderr how many there are in all: below a table always, else where some are left.
+    """Write a list to stdout, and the total to stderr: always with a table, otherwise only if the page is not all.
 
     Args:
-        page: what came back.
-        listing: how it is shown as a table.
-        as_json: whether it is written as JSON instead.
-        show_urls: whether webhooks are shown with the token that their URL may hold.
-        more: how to get the rest.
+        page: the answer.
+        listing: how to show it as a table.
+        as_json: write JSON instead of a table.
+        show_urls: do not mask webhooks' URLs, which may hold tokens.
+        more: how to get the other records, for the message.
     """
     if as_json:
         _print_wire([wire(record, show_urls=show_urls) for record in page.items])
@@ -74,9 +77,9 @@ def show_page(
         complain(f"{len(page.items)} of {page.total} {listing.noun}{hint}")
 
 
-def show_record(record: Record, *, as_json: bool, besides: Mapping[str, str] | None = None) -> None:
-    """Write one record to stdout, with every field that came, and with what is to be shown besides."""
-    fields = {**wire(record), **(besides or {})}
+def show_record(record: Record, *, as_json: bool, additional: Mapping[str, str] | None = None) -> None:
+    """Write one record to stdout, with all its fields and the additional ones."""
+    fields = {**wire(record), **(additional or {})}
     if as_json:
         _print_wire(fields)
     else:
@@ -84,7 +87,7 @@ def show_record(record: Record, *, as_json: bool, besides: Mapping[str, str] | N
 
 
 def _print_wire(value: Any) -> None:
-    # Not `print_json`: a field unknown to us may hold a number that orjson does not write.
+    # Not `print_json`: an unknown field may hold a number that orjson cannot write.
     click.echo(to_json(value))
 
 

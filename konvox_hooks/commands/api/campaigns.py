@@ -1,4 +1,4 @@
-"""`konvox-hooks api campaigns`."""
+"""`konvox-hooks api campaigns`: list, show, create, change and delete campaigns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _sender_identity_id = click.option(
 
 @click.group(cls=AccountGroup, epilog=example("api campaigns list --status active"))
 def command() -> None:
-    """List, look at, create, change and delete campaigns."""
+    """List, show, create, change and delete campaigns."""
 
 
 @command.command("list", epilog=example("api campaigns list", "api campaigns list --status active --json"))
@@ -46,8 +46,8 @@ def get_campaign(*, campaign_id: str, as_json: bool) -> None:
 @command.command(
     "create", epilog=example("api campaigns create --name 'Spring' --channel email --sender-identity-id clxyz123")
 )
-@click.option("--name", required=True, help="What it is called.")
-@click.option("--channel", type=_CHANNELS, required=True, help="How it reaches people.")
+@click.option("--name", required=True, help="The campaign's name.")
+@click.option("--channel", type=_CHANNELS, required=True, help="The channel to people.")
 @_profile_id
 @_sender_identity_id
 @json_object
@@ -65,8 +65,8 @@ def create_campaign(
 
 @command.command("update", epilog=example("api campaigns update clxyz123 --status paused"))
 @click.argument("campaign_id", metavar="ID")
-@click.option("--name", help="What it is called.")
-@click.option("--channel", type=_CHANNELS, help="How it reaches people.")
+@click.option("--name", help="The campaign's name.")
+@click.option("--channel", type=_CHANNELS, help="The channel to people.")
 @_profile_id
 @_sender_identity_id
 @click.option("--status", type=click.Choice(get_args(CampaignStatusChange)), help="Start, pause or end it.")
@@ -81,7 +81,7 @@ def update_campaign(
     status: CampaignStatusChange | None,
     as_json: bool,
 ) -> None:
-    """Change what is given, leave the rest, and show the campaign."""
+    """Change the given fields of a campaign, and show it."""
     updated = call(
         lambda konvox: konvox.campaigns.update(
             campaign_id,
@@ -97,12 +97,12 @@ def update_campaign(
 
 @command.command("delete", epilog=example("api campaigns delete clxyz123"))
 @click.argument("campaign_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal to ask on.")
+@click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
 def delete_campaign(*, campaign_id: str, yes: bool) -> None:
     """Delete a campaign and its enrollments, for good."""
     shown_id = shown_line(campaign_id)
     if not yes and not sys.stdin.isatty():
-        raise UsageError("what is deleted is gone for good, and there is no terminal to ask on: add --yes")
+        raise UsageError("the campaign would be deleted for good, and there is no terminal to ask on: add --yes")
     if not yes and not click.confirm(f"Delete campaign {shown_id} and its enrollments for good?", err=True):
         raise Failed("nothing was deleted")
     call(lambda konvox: konvox.campaigns.delete(campaign_id))

@@ -1,4 +1,4 @@
-"""`konvox-hooks api connections`: accounts on the channels."""
+"""`konvox-hooks api connections`: list and create connections, which are logins on the channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from konvox_hooks.terminal.formatting import example
 
 @click.group(cls=AccountGroup, epilog=example("api connections list"))
 def command() -> None:
-    """List and create connections, the accounts on the channels."""
+    """List and create connections, the logins on channels."""
 
 
 @command.command("list", epilog=example("api connections list", "api connections list --json"))
@@ -29,13 +29,13 @@ def list_connections(*, as_json: bool) -> None:
     "create",
     epilog=example("api connections create --name Ada --platform linkedin --connection-method oauth_personal"),
 )
-@click.option("--name", required=True, help="What it is called.")
+@click.option("--name", required=True, help="The connection's name.")
 @click.option("--platform", type=click.Choice(get_args(ConnectionPlatform)), required=True, help="The channel.")
 @click.option(
     "--connection-method", type=click.Choice(get_args(ConnectionMethod)), required=True, help="How it is connected."
 )
-@click.option("--username", help="The account's name on the platform.")
-@click.option("--accept-disclaimer", is_flag=True, help="Accept Konvox's disclaimer; socialcrabs needs that.")
+@click.option("--username", help="The user name on the platform.")
+@click.option("--accept-disclaimer", is_flag=True, help="Accept Konvox's disclaimer, as socialcrabs requires.")
 @json_object
 def create_connection(
     *,

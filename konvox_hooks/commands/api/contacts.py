@@ -1,4 +1,4 @@
-"""`konvox-hooks api contacts`."""
+"""`konvox-hooks api contacts`: list and create contacts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from konvox_hooks.errors import UsageError
 from konvox_hooks.terminal.formatting import example
 
 _LIMIT = 50
-"""Konvox's own page, where nobody asks for another."""
+"""The size of Konvox's pages by default."""
 
 
 @click.group(cls=AccountGroup, epilog=example("api contacts list --status unsubscribed"))
@@ -26,16 +26,16 @@ def command() -> None:
 
 @command.command("list", epilog=example("api contacts list --limit 200", "api contacts list --all --json"))
 @click.option("--status", type=click.Choice(get_args(ContactStatus)), help="Only contacts in this status.")
-@click.option("--limit", type=click.IntRange(1, MAX_LIMIT), help=f"At most so many; {_LIMIT} if not given.")
-@click.option("--offset", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
-@click.option("--all", "everything", is_flag=True, help="All of them, page by page.")
+@click.option("--limit", type=click.IntRange(1, MAX_LIMIT), help=f"The most to show; {_LIMIT} by default.")
+@click.option("--offset", type=click.IntRange(min=0), help="How many to skip at the beginning.")
+@click.option("--all", "everything", is_flag=True, help="Show all, page by page.")
 @json_array
 def list_contacts(
     *, status: ContactStatus | None, limit: int | None, offset: int | None, everything: bool, as_json: bool
 ) -> None:
-    """Show contacts: one page of them, or all."""
+    """List contacts: one page, or all."""
     if everything and (limit is not None or offset is not None):
-        raise UsageError("--all has no --limit and no --offset: give the one or the others")
+        raise UsageError("--all excludes --limit and --offset: give the one or the others")
 
     async def fetch(konvox: KonvoxClient) -> Page[Contact]:
         if not everything:
@@ -44,13 +44,13 @@ def list_contacts(
         return Page(contacts, len(contacts))
 
     page = call(fetch)
-    show_page(page, CONTACTS, as_json=as_json, more="--offset goes on from there, --all shows every one")
+    show_page(page, CONTACTS, as_json=as_json, more="--offset shows the next ones, --all shows all")
 
 
 @command.command(
     "create", epilog=example("api contacts create --email ada@example.com --first-name Ada --last-name Lovelace")
 )
-@click.option("--email", required=True, help="The address; one that exists already is no fault.")
+@click.option("--email", required=True, help="The address. It may exist already.")
 @click.option("--first-name", help="The first name.")
 @click.option("--last-name", help="The last name.")
 @click.option("--company-name", help="Where the person works.")
@@ -67,7 +67,7 @@ def create_contact(
     title: str | None,
     as_json: bool,
 ) -> None:
-    """Create a contact, and show it; or show the one that has this email already."""
+    """Create a contact and show it, or show the contact that has this email already."""
     created = call(
         lambda konvox: konvox.contacts.create(
             email=email,

@@ -1,8 +1,8 @@
-"""Konvox's records as people and scripts get to see them. Pure.
+"""How `konvox-hooks api` shows Konvox's records, with secrets masked. Pure.
 
-Konvox never returns secrets, says its documentation; but the field in which a webhook's signing secret comes is only
-inferred. Whatever has the name of a secret is therefore masked, and so is a webhook's URL unless it is asked for: its
-path may hold the token that lets Konvox in.
+Konvox's documentation says that it never returns secrets, but the field of a webhook's signing secret is only inferred.
+Therefore every field with the name of a secret is masked. A webhook's URL is masked too unless the user asks for it,
+because its path may hold a token.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SECRET_NAME: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[RecordT]):
-    """How a list of records is shown as a table.
+    """How to show a list of records as a table.
 
     Attributes:
-        noun: what the records are, in the plural.
+        noun: what the records are called, in the plural.
         columns: the header.
-        row: the cells of one record.
+        row: returns the cells of one record.
     """
 
     noun: str
@@ -44,23 +44,23 @@ class Listing(Generic[RecordT]):
 
 
 def wire(record: Record, *, show_urls: bool = False) -> dict[str, Any]:
-    """A record as the API sent it, unknown fields included, without what may not be shown.
+    """A record in the API's form, with unknown fields, and with secrets masked.
 
     Args:
         record: the record.
-        show_urls: whether a webhook's URL is shown with the token that it may hold.
+        show_urls: do not mask a webhook's URL, which may hold a token.
     """
     fields = record.model_dump(mode="json", by_alias=True, exclude_unset=True)
     for name, moment in ((CREATED_AT_FIELD, record.created_at), (UPDATED_AT_FIELD, record.updated_at)):
         if name in fields:
-            del fields[name]  # times come last, which reads best
+            del fields[name]  # moved to the end, which reads best
             fields[name] = _time(moment)
     url = record.url if isinstance(record, Webhook) and not show_urls else ""
     return {name: _presentable(name, value, url) for name, value in fields.items()}
 
 
 def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """One record as the rows of a table: a field and its value."""
+    """One record as the rows of a table, each with a field and its value."""
     return [(name, _cell(value)) for name, value in fields.items()]
 
 
@@ -70,10 +70,10 @@ def _presentable(name: str, value: Any, url: str) -> Any:
     if isinstance(value, list):
         return [_presentable(name, item, url) for item in value]
     if value is None or isinstance(value, bool):
-        return value  # that there is a secret is none
+        return value  # whether there is a secret is no secret
     if _SECRET_NAME.search(name):
         return MASK
-    # Fields that are unknown to us may repeat the URL.
+    # Unknown fields may repeat the URL.
     return value.replace(url, masked(url)) if isinstance(value, str) and url else value
 
 
@@ -86,7 +86,7 @@ def _targets(campaign: Campaign) -> str:
 
 
 def _time(moment: datetime | None) -> str | None:
-    """A time as Konvox writes it, or as close to that as it can be had."""
+    """A time in Konvox's format, or in Python's where that is not possible."""
     if moment is None:
         return None
     try:
@@ -121,7 +121,7 @@ CONNECTIONS: Final[Listing[Connection]] = Listing(
 
 
 def webhooks_listing(*, show_urls: bool) -> Listing[Webhook]:
-    """How webhooks are shown as a table."""
+    """How to show webhooks as a table."""
     return Listing(
         "webhooks",
         ("ID", "URL", "EVENTS", "ACTIVE", "CREATED"),

@@ -1,4 +1,4 @@
-"""`konvox-hooks api senders`: sender identities."""
+"""`konvox-hooks api senders`: list and create sender identities."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def command() -> None:
 @command.command("list", epilog=example("api senders list", "api senders list --json"))
 @json_array
 def list_senders(*, as_json: bool) -> None:
-    """Show the sender identities, with warmup and daily limit."""
+    """List the sender identities, with warmup and daily limit."""
     show_page(call(lambda konvox: konvox.sender_identities.list_page()), SENDERS, as_json=as_json)
 
 
 @command.command("create", epilog=example("api senders create --local-part ada --display-name 'Ada Lovelace'"))
 @click.option("--local-part", required=True, help="The address before the @: lowercase letters, digits, hyphens.")
-@click.option("--display-name", help="The name beside the address.")
+@click.option("--display-name", help="The name shown with the address.")
 @json_object
 def create_sender(*, local_part: str, display_name: str | None, as_json: bool) -> None:
     """Create a sender identity, and show it.

@@ -1,4 +1,4 @@
-"""`konvox-hooks api webhooks`: the endpoints that Konvox delivers events to."""
+"""`konvox-hooks api webhooks`: list and register webhooks, through which Konvox delivers events."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from konvox_hooks.terminal.output import complain
 def command() -> None:
     """List and register webhooks.
 
-    Konvox documents no call to change or delete one: that is done in its dashboard.
+    Konvox documents no call to change or delete a webhook: do that in its dashboard.
     """
 
 
 @command.command("list", epilog=example("api webhooks list", "api webhooks list --json"))
-@click.option("--show-urls", is_flag=True, help="Show the URLs whole: whoever knows one can send you events.")
+@click.option("--show-urls", is_flag=True, help="Do not mask the URLs. Anybody who knows one can send you events.")
 @json_array
 def list_webhooks(*, show_urls: bool, as_json: bool) -> None:
-    """Show the webhooks, with the ends of their URLs masked."""
+    """List the webhooks, with the ends of their URLs masked."""
     page = call(lambda konvox: konvox.webhooks.list_page())
     show_page(page, webhooks_listing(show_urls=show_urls), as_json=as_json, show_urls=show_urls)
 
@@ -41,15 +41,18 @@ def list_webhooks(*, show_urls: bool, as_json: bool) -> None:
         "api webhooks register --url - --events contact.replied < url.txt",
     ),
 )
-@click.option("--url", required=True, help="Where events go; - reads it from stdin, so that no process list shows it.")
-@click.option("--events", "names", required=True, metavar="A,B", help="The events' names.")
+@click.option(
+    "--url", required=True, help="Where Konvox delivers events; - reads it from stdin, to hide it from process lists."
+)
+@click.option("--events", "names", required=True, metavar="A,B", help="The names of the events.")
 @click.option("--inactive", is_flag=True, help="Register it switched off.")
-@click.option("--show-secret", is_flag=True, help="Show the signing secret too, if Konvox answers with one.")
+@click.option("--show-secret", is_flag=True, help="Show the signing secret, if Konvox answers with one.")
 @json_object
 def register_webhook(*, url: str, names: str, inactive: bool, show_secret: bool, as_json: bool) -> None:
-    """Register any URL, and show the webhook.
+    """Register a webhook with any URL, and show it.
 
-    For this receiver, `konvox-hooks register` does it with the right URL, the handlers' events, and only once.
+    To register this receiver, use `konvox-hooks register`: it takes the right URL and the events of the handlers, and
+    registers only once.
     """
     if url == "-":
         url = sys.stdin.buffer.readline().decode(errors="replace").strip()
@@ -57,12 +60,12 @@ def register_webhook(*, url: str, names: str, inactive: bool, show_secret: bool,
     try:
         webhook = call(lambda konvox: konvox.webhooks.register(url=url, events=events, active=not inactive))
     except KonvoxApiError as error:
-        # Konvox may repeat the URL when it says what is wrong with it.
+        # Konvox's message may repeat the URL.
         raise Failed(str(error).replace(url, masked(url))) from None
     if webhook.signing_secret is not None and not show_secret:
         complain(
-            "Konvox answered with a signing secret, which is not shown without --show-secret: look for it in Konvox's "
-            "dashboard, or register the URL again with --show-secret"
+            "Konvox answered with a signing secret, which only --show-secret shows: look for it in Konvox's dashboard, "
+            "or register the URL again with --show-secret"
         )
     secret = {SECRET_FIELDS[0]: webhook.signing_secret} if show_secret and webhook.signing_secret else {}
-    show_record(webhook, as_json=as_json, besides=secret)
+    show_record(webhook, as_json=as_json, additional=secret)

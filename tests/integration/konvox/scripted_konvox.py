@@ -1,4 +1,4 @@
-"""A server on a real socket that answers what a test told it, and remembers what it was asked."""
+"""A server on a real socket that gives scripted answers, and records the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "kvx_live_0123456789abcdef"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to give; a value, because a `web.Response` can be sent once only."""
+    """A scripted answer; a value, because a `web.Response` can be sent only once."""
 
     status: int = 200
     body: bytes = b""
@@ -29,7 +29,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came."""
+    """A request that was received."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass
 class ScriptedKonvox:
-    """Gives its replies one after the other; a request too many is answered with 599."""
+    """Gives its replies in turn, and answers a further request with 599."""
 
     replies: list[Reply | str]
     asked: list[Asked] = field(default_factory=list)
@@ -49,7 +49,7 @@ class ScriptedKonvox:
     url: str = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Note the request and give the next reply; `drop` breaks the connection, `hang` never answers."""
+        """Record the request and give the next reply; `drop` breaks the connection, `hang` never answers."""
         raw = await request.read()
         body = json.loads(raw) if raw else None
         path = request.raw_path.partition("?")[0]
@@ -64,20 +64,20 @@ class ScriptedKonvox:
         return web.Response()
 
     def client(self, **options: Any) -> KonvoxClient:
-        """A client of this server whose waits are noted instead of waited, each the longest that backoff allows."""
+        """A client of this server whose waits are recorded instead of waited, each as long as backoff allows."""
         return KonvoxClient(self.url, KEY, **{"retry": self.retry()} | options)
 
     def retry(self, attempts: int = 3) -> CallRetries:
-        """Retries without waiting and without chance."""
+        """Retries without waits and without chance."""
         return CallRetries(attempts=attempts, sleep=self.note_wait, random=lambda: 1.0)
 
     async def note_wait(self, seconds: float) -> None:
-        """Stands in for `asyncio.sleep`."""
+        """Replaces `asyncio.sleep`."""
         self.waits_seconds.append(seconds)
 
     @property
     def calls(self) -> list[tuple[str, str]]:
-        """Methods and paths that were asked for."""
+        """The methods and paths of the requests."""
         return [(asked.method, asked.path) for asked in self.asked]
 
 
@@ -96,18 +96,18 @@ async def scripted(*replies: Reply | str) -> AsyncIterator[ScriptedKonvox]:
 
 
 def json_reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
-    """Any JSON."""
+    """A reply with any JSON."""
     return Reply(status, json.dumps(content).encode(), {"Content-Type": "application/json"} | (headers or {}))
 
 
 def envelope(data: Any, *, status: int = 200, total: int | None = None) -> Reply:
-    """A success as Konvox documents it."""
+    """A success in Konvox's documented form."""
     meta = {} if total is None else {"meta": {"total": total}}
     return json_reply({"data": data, "error": None, **meta}, status)
 
 
 def failure(status: int, message: str = "no", headers: dict[str, str] | None = None) -> Reply:
-    """A failure as Konvox documents it."""
+    """A failure in Konvox's documented form."""
     return json_reply({"data": None, "error": message}, status, headers)
 
 

@@ -1,4 +1,4 @@
-"""Whatever a server answers, the client returns or raises its own error: nothing else comes out."""
+"""Tests that for any answer of a server the client returns a result or raises its own error."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ HEADERS = st.lists(
 
 @st.composite
 def http_answers(draw: st.DrawFn) -> bytes:
-    """An answer that looks like HTTP, with any status, odd headers and any body."""
+    """Generates answers that look like HTTP, with any status, odd headers and any body."""
     status = draw(st.integers(100, 999) | st.sampled_from([200, 201, 400, 429, 500]))
     head = [b"HTTP/1.1 %d Whatever" % status, b"Connection: close", *draw(HEADERS)]
     return b"\r\n".join(head) + b"\r\n\r\n" + draw(BODY)
 
 
 class RawServer:
-    """Answers every request with the bytes that it was told, and closes the connection."""
+    """Answers every request with the given bytes, and closes the connection."""
 
     answer = b""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read the head of the request, write the answer."""
+        """Read the head of the request, and write the answer."""
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(self.answer)
@@ -78,7 +78,7 @@ class RawServer:
 
 @pytest.fixture
 def runner() -> Iterator[asyncio.Runner]:
-    """An event loop that lasts for all examples of a test."""
+    """An event loop for all examples of a test."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -93,7 +93,7 @@ CALLS: list[Any] = [
 
 
 async def failure_of(call: Coroutine[Any, Any, None]) -> KonvoxApiError | None:
-    """The error of ours that a call ends with, if it does; any other passes."""
+    """The client's own error with which a call ends, if it does; other errors pass."""
     try:
         await call
     except KonvoxApiError as error:
@@ -104,12 +104,12 @@ async def failure_of(call: Coroutine[Any, Any, None]) -> KonvoxApiError | None:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answer=http_answers() | st.binary(max_size=300), invoke=st.sampled_from(CALLS))
 def test_only_our_error_comes_out(runner: asyncio.Runner, answer: bytes, invoke: Any) -> None:
-    """Any bytes at all: a result or a KonvoxApiError without a chain and without the key."""
+    """Any bytes lead to a result, or to a KonvoxApiError without a chain and without the key."""
     raw = RawServer()
     raw.answer = answer
 
     async def ask() -> None:
-        """Let the server say it to one call."""
+        """Make one call to a server with this answer."""
         server = await asyncio.start_server(raw.handle, "127.0.0.1", 0)
         async with server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Every row of Konvox's table, through the client and a real socket."""
+"""Tests of every row of Konvox's table, with the client and a real socket."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ ROWS: list[Any] = [
 async def test_row_of_the_contract(
     invoke: Invocation, request_expected: tuple[str, str, dict[str, str], Any], data: Any, result: Any
 ) -> None:
-    """Each call sends what Konvox documents and returns what it answers, typed."""
+    """Each call sends what Konvox documents, and returns the answer as a typed record."""
     status = 201 if request_expected[0] == "POST" else 200
     total = len(data) if isinstance(data, list) else None
     async with scripted(envelope(data, status=status, total=total)) as konvox, konvox.client() as client:
@@ -198,7 +198,7 @@ async def test_every_list_iterates(resource: str, data: dict[str, Any]) -> None:
     ("auth", "header", "value"), [("bearer", "Authorization", f"Bearer {KEY}"), ("x-api-key", "X-API-Key", KEY)]
 )
 async def test_both_ways_to_present_the_key(auth: str, header: str, value: str) -> None:
-    """The key goes in one header, by choice, and the client says who it is."""
+    """The key is in the chosen header, and the client sends its user agent."""
     async with scripted(envelope([])) as konvox, konvox.client(auth=auth) as client:
         await client.webhooks.list_page()
     headers = konvox.asked[0].headers
@@ -208,14 +208,14 @@ async def test_both_ways_to_present_the_key(auth: str, header: str, value: str) 
 
 
 async def test_an_id_stays_one_segment_of_the_path() -> None:
-    """An id with a slash or a question mark leads to no other call."""
+    """An id with a slash or a question mark does not change the path of the call."""
     async with scripted(envelope(CAMPAIGN)) as konvox, konvox.client() as client:
         await client.campaigns.get("../a/b?c=d#e%2F é")
     assert konvox.calls == [("GET", "/api/campaigns/..%2Fa%2Fb%3Fc%3Dd%23e%252F%20%C3%A9")]
 
 
 async def test_the_api_may_stand_below_a_path_and_elsewhere() -> None:
-    """A path in the API's URL is kept, and the inferred paths can be put right."""
+    """A path in the API's URL is kept, and the inferred paths can be replaced."""
     async with scripted(envelope([])) as konvox, aiohttp.ClientSession() as session:
         client = KonvoxClient(f"{konvox.url}/konvox/", KEY, session=session, paths=Paths(webhooks="/v2/hooks"))
         await client.webhooks.list_page()
@@ -223,7 +223,7 @@ async def test_the_api_may_stand_below_a_path_and_elsewhere() -> None:
 
 
 async def test_a_given_session_is_used_and_left_open() -> None:
-    """With a session of one's own, no `async with` is needed, and the session survives the client."""
+    """A client with a given session needs no `async with`, and leaves the session open."""
     async with scripted(envelope([]), envelope([])) as konvox, aiohttp.ClientSession() as session:
         await konvox.client(session=session).webhooks.list_page()
         async with konvox.client(session=session) as client:
@@ -233,7 +233,7 @@ async def test_a_given_session_is_used_and_left_open() -> None:
 
 
 async def test_a_session_that_raises_by_itself_makes_no_difference() -> None:
-    """A shared session with raise_for_status on yields our errors all the same."""
+    """A shared session with raise_for_status leads to the same errors of ours."""
     async with (
         scripted(failure(404, "no such campaign")) as konvox,
         aiohttp.ClientSession(raise_for_status=True) as session,
@@ -243,7 +243,7 @@ async def test_a_session_that_raises_by_itself_makes_no_difference() -> None:
 
 
 async def test_a_closed_client_says_so() -> None:
-    """Before `async with` and after it, a call says what to do."""
+    """A call before `async with` or after it says what to do."""
     async with scripted() as konvox:
         client = konvox.client()
         with pytest.raises(InvalidArgumentError, match="async with"):
@@ -256,7 +256,7 @@ async def test_a_closed_client_says_so() -> None:
 
 
 async def test_the_signing_secret_is_read_from_either_field() -> None:
-    """`secret` and `signingSecret` are known; another name can be set."""
+    """The secret is read from `secret` and `signingSecret`, or from a field that is set."""
     async with scripted(
         envelope(WEBHOOK | {"secret": "whsec_1"}),
         envelope(WEBHOOK | {"signingSecret": "whsec_2"}),
@@ -272,7 +272,7 @@ async def test_the_signing_secret_is_read_from_either_field() -> None:
 
 
 async def test_a_webhook_may_lead_to_this_machine() -> None:
-    """Plain HTTP is accepted for loopback, so that the sandbox can deliver."""
+    """A webhook may have a plain HTTP URL of this machine, for the sandbox."""
     async with scripted(envelope(WEBHOOK)) as konvox, konvox.client() as client:
         await client.webhooks.register(url="http://127.0.0.1:8080/hooks/konvox/t", events=["a.b"], active=False)
     assert konvox.asked[0].body["active"] is False

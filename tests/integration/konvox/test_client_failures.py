@@ -1,4 +1,4 @@
-"""What fails, which error it becomes, what is repeated, and that the key never shows."""
+"""Tests of failures: which error they become, which calls are retried, and that the key is never shown."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ async def get(client: KonvoxClient) -> Any:
 
 
 async def create(client: KonvoxClient) -> Any:
-    """A call that must not happen twice."""
+    """A call that must not take effect twice."""
     return await client.campaigns.create(name="Spring", channel="linkedin")
 
 
 async def update(client: KonvoxClient) -> Any:
-    """A call that may happen twice."""
+    """A call that may take effect twice."""
     return await client.campaigns.update("clc1", status="paused")
 
 
@@ -73,7 +73,7 @@ async def delete(client: KonvoxClient) -> Any:
 )
 @pytest.mark.parametrize("words", [True, False], ids=["envelope", "not an envelope"])
 async def test_each_status_is_an_error_of_its_own(status: int, kind: type[KonvoxApiError], *, words: bool) -> None:
-    """The status decides, with Konvox's message where the body has one and words of ours otherwise."""
+    """Each status has an error of its own, with Konvox's message if there is one, and with ours otherwise."""
     reply = failure(status, "that is why") if words else Reply(status, b"<h1>oops</h1>")
     async with scripted(reply) as konvox, konvox.client(retry=CallRetries(attempts=1)) as client:
         with pytest.raises(KonvoxApiError) as raised:
@@ -88,7 +88,7 @@ async def test_each_status_is_an_error_of_its_own(status: int, kind: type[Konvox
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """The key must not travel to where somebody's answer points."""
+    """A redirect is not followed, because it would pass the key on."""
     async with scripted(Reply(status=302, headers={"Location": "/elsewhere"})) as konvox, konvox.client() as client:
         with pytest.raises(UnexpectedStatusError, match="redirect"):
             await get(client)
@@ -110,7 +110,7 @@ async def test_a_redirect_is_not_followed() -> None:
     ],
 )
 async def test_a_success_that_cannot_be_read(reply: Reply, kind: type[KonvoxApiError]) -> None:
-    """A body that is no envelope, and one that holds something else, are errors and are not asked for again."""
+    """A body that is no envelope, or that holds something else, is an error without a retry."""
     async with scripted(reply) as konvox, konvox.client() as client:
         with pytest.raises(KonvoxApiError) as raised:
             await get(client)
@@ -120,14 +120,14 @@ async def test_a_success_that_cannot_be_read(reply: Reply, kind: type[KonvoxApiE
 
 @pytest.mark.parametrize("data", [CAMPAIGN, None, [CAMPAIGN, {"name": "no id"}], "text"])
 async def test_a_list_that_is_none(data: Any) -> None:
-    """A list call that gets something else says so."""
+    """A list call whose answer is no list is an error that says so."""
     async with scripted(envelope(data)) as konvox, konvox.client() as client:
         with pytest.raises(AnswerDoesNotFitError):
             await client.campaigns.list_page()
 
 
 async def test_a_value_unknown_to_us_is_read() -> None:
-    """A new status, a new channel and a new field reach the handler instead of an error."""
+    """A new status, a new channel and a new field are read without an error."""
     fields = CAMPAIGN | {"status": "archived", "channel": "fax", "team": {"id": "t1"}}
     async with scripted(envelope(fields)) as konvox, konvox.client() as client:
         campaign = await get(client)
@@ -143,14 +143,14 @@ async def test_a_value_unknown_to_us_is_read() -> None:
         envelope(None),
     ],
 )
-async def test_a_delete_is_done_however_it_is_said(reply: Reply) -> None:
-    """Whether `success` stands in the envelope is not certain from the documentation: both will do."""
+async def test_a_delete_is_done_however_it_is_reported(reply: Reply) -> None:
+    """A delete succeeds with and without an envelope around `success`, because the documentation leaves it open."""
     async with scripted(reply) as konvox, konvox.client() as client:
         assert await delete(client) is None
 
 
 async def test_a_delete_that_did_not_succeed() -> None:
-    """`success: false` is no success."""
+    """A delete with `success: false` is an error."""
     async with scripted(envelope({"success": False})) as konvox, konvox.client() as client:
         with pytest.raises(AnswerDoesNotFitError, match="not deleted"):
             await delete(client)
@@ -159,7 +159,7 @@ async def test_a_delete_that_did_not_succeed() -> None:
 @pytest.mark.parametrize("trouble", ["drop", "hang", 500, 502, 503, 504, 429])
 @pytest.mark.parametrize("invoke", [get, update, delete])
 async def test_what_is_safe_is_repeated(invoke: Invocation, trouble: str | int) -> None:
-    """Reads, updates and deletes outlive two failures of any passing kind, with waits that double."""
+    """Reads, updates and deletes are retried after temporary failures, with waits that double."""
     failures = [trouble if isinstance(trouble, str) else failure(trouble) for _ in range(2)]
     timeout_seconds = 0.5 if trouble == "hang" else 10
     async with (
@@ -175,7 +175,7 @@ async def test_what_is_safe_is_repeated(invoke: Invocation, trouble: str | int) 
     [("drop", ApiConnectionError), ("hang", ApiTimeoutError), (500, InternalServerError), (503, UnexpectedStatusError)],
 )
 async def test_a_create_that_may_have_happened_is_not_repeated(trouble: str | int, kind: type[KonvoxApiError]) -> None:
-    """Two campaigns are worse than an error."""
+    """A create that may have taken effect is not retried, because two campaigns are worse than an error."""
     reply = trouble if isinstance(trouble, str) else failure(trouble)
     timeout_seconds = 1 if trouble == "hang" else 10
     async with scripted(reply) as konvox, konvox.client(timeout_seconds=timeout_seconds) as client:
@@ -185,7 +185,7 @@ async def test_a_create_that_may_have_happened_is_not_repeated(trouble: str | in
 
 
 async def test_a_create_that_was_turned_away_is_repeated() -> None:
-    """A 429 did nothing, so that the create may be made again, when the server said."""
+    """A create that got a 429 had no effect, and is retried when the server says."""
     later = failure(429, headers={"Retry-After": "7"})
     async with scripted(later, envelope(CAMPAIGN, status=201)) as konvox, konvox.client() as client:
         assert (await create(client)).id == "clc1"
@@ -193,12 +193,12 @@ async def test_a_create_that_was_turned_away_is_repeated() -> None:
 
 
 async def test_a_create_that_found_nobody_is_repeated() -> None:
-    """Connection refused: nothing was sent, so that the create is made again, and works once Konvox is back."""
+    """A create whose connection was refused was not sent; it is retried, and succeeds once Konvox is back."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
 
         async def handle(_request: web.Request) -> web.Response:
-            """Create the campaign."""
+            """Answer with the created campaign."""
             return web.json_response({"data": CAMPAIGN, "error": None}, status=201)
 
         app = web.Application()
@@ -207,7 +207,7 @@ async def test_a_create_that_found_nobody_is_repeated() -> None:
         await runner.setup()
 
         async def konvox_comes_back(_seconds: float) -> None:
-            """Listen at last."""
+            """Start to listen."""
             await web.SockSite(runner, listener).start()
 
         retry = CallRetries(attempts=2, sleep=konvox_comes_back)
@@ -219,7 +219,7 @@ async def test_a_create_that_found_nobody_is_repeated() -> None:
 
 
 async def test_nobody_there() -> None:
-    """After the last attempt the error says where nobody answered, and that nothing was sent."""
+    """After the last attempt the error names the address, and says that nothing was sent."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -231,7 +231,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_retry_after_is_heeded_up_to_the_cap_and_kept() -> None:
-    """The server's wish counts, no wait exceeds the cap, and the error carries the wish on."""
+    """`Retry-After` sets the wait up to the cap, and the error carries it."""
     later, much_later = (failure(503, headers={"Retry-After": "4"}), failure(429, headers={"Retry-After": "900"}))
     async with scripted(later, much_later, much_later) as konvox, konvox.client() as client:
         with pytest.raises(RateLimitedError) as raised:
@@ -240,18 +240,18 @@ async def test_retry_after_is_heeded_up_to_the_cap_and_kept() -> None:
     assert raised.value.retry_after_seconds == 900.0
 
 
-async def test_retries_are_told() -> None:
-    """The log names the call, the attempt and the wait."""
+async def test_retries_are_reported() -> None:
+    """The log of a retry names the call, the attempt and the wait."""
     async with scripted(failure(500), envelope(CAMPAIGN)) as konvox, konvox.client() as client:
         with capture_logs() as logs:
             await get(client)
     (log,) = logs
-    assert (log["event"], log["attempt"], log["wait_seconds"]) == ("konvox.api.retry", 1, 1.0)
+    assert (log["event"], log["attempt"], log["wait_seconds"]) == ("api_call.retried", 1, 1.0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 302])
 async def test_what_will_not_get_better_is_not_repeated(status: int) -> None:
-    """An answer that means no is taken for one."""
+    """A refusal that cannot change is not retried."""
     async with scripted(failure(status)) as konvox, konvox.client() as client:
         with pytest.raises(KonvoxApiError):
             await get(client)
@@ -260,7 +260,7 @@ async def test_what_will_not_get_better_is_not_repeated(status: int) -> None:
 
 @pytest.mark.parametrize("trouble", ["drop", 500])
 async def test_not_found_after_a_lost_answer_means_deleted(trouble: str | int) -> None:
-    """The first attempt may have deleted it: then the second finds nothing, and that is what was wanted."""
+    """A 404 after a lost answer means that the first attempt deleted the record: the delete succeeds."""
     first = trouble if isinstance(trouble, str) else failure(trouble)
     async with scripted(first, failure(404)) as konvox, konvox.client() as client:
         await delete(client)
@@ -268,29 +268,29 @@ async def test_not_found_after_a_lost_answer_means_deleted(trouble: str | int) -
 
 
 async def test_not_found_after_a_refusal_means_not_found() -> None:
-    """A 429 deleted nothing: the 404 after it is the truth."""
+    """A 404 after a 429 means that there was no record: the delete fails."""
     async with scripted(failure(429), failure(404)) as konvox, konvox.client() as client:
         with pytest.raises(NotFoundError):
             await delete(client)
 
 
 class HangingResolver(AbstractResolver):
-    """A name service that never answers."""
+    """A name server that never answers."""
 
     async def resolve(self, *_args: Any, **_options: Any) -> Any:
         """Wait for ever."""
         await asyncio.Event().wait()
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 async def test_no_connection_in_time_means_that_nothing_was_sent() -> None:
-    """A time-out while connecting is told apart from one while waiting for the answer: a create is repeated."""
+    """A timeout while connecting, unlike one while waiting for the answer, means that a create is retried."""
     waits: list[float] = []
 
     async def note(seconds: float) -> None:
-        """Note the wait instead of waiting."""
+        """Record the wait instead of waiting."""
         waits.append(seconds)
 
     connector = aiohttp.TCPConnector(resolver=HangingResolver())
@@ -304,7 +304,7 @@ async def test_no_connection_in_time_means_that_nothing_was_sent() -> None:
 
 
 def _local_variables(trace: TracebackType | None) -> str:
-    """What a traceback with variables would show of our frames."""
+    """The local variables of our frames, which a traceback might show."""
     frames = [frame for frame, _ in traceback.walk_tb(trace) if "/tests/" not in frame.f_code.co_filename]
     assert frames
     return " ".join(repr(value) for frame in frames for value in frame.f_locals.values())
@@ -325,7 +325,7 @@ def _local_variables(trace: TracebackType | None) -> str:
 async def test_the_key_shows_nowhere(
     reply: Reply | str, auth: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not in a repr, a message, a chain, a traceback's variables or a log, even if the server repeats it."""
+    """The key is in no repr, message, chain, traceback variable or log, even if the server repeats it."""
     caplog.set_level(logging.DEBUG)
     async with scripted(reply, reply if isinstance(reply, str) else failure(500)) as konvox:
         retry = konvox.retry(attempts=2)

@@ -1,4 +1,4 @@
-"""Every row of the contract's tables: the real client against the real sandbox, over a socket."""
+"""Tests of every row of the contract's tables, with the real client and the real sandbox over a socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOOK = "https://your-app.example/hooks/konvox/token-0123456789"
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """Where a fresh sandbox is."""
+    """The URL of a new sandbox."""
     async with TestServer(create_sandbox(SandboxConfig(full_key=FULL, read_key=READ, slug="acme"))) as server:
         yield str(server.make_url("/"))
 
@@ -39,7 +39,7 @@ async def reader(url: str) -> AsyncIterator[KonvoxClient]:
 
 
 async def ask(url: str, method: str, path: str, **fields: Any) -> tuple[int, dict[str, Any]]:
-    """What the client would not send: status and envelope."""
+    """Send what the client would refuse; returns status and envelope."""
     async with (
         aiohttp.ClientSession(headers={"X-API-Key": FULL}) as session,
         session.request(method, url + path, json=fields or None) as response,
@@ -48,7 +48,7 @@ async def ask(url: str, method: str, path: str, **fields: Any) -> tuple[int, dic
 
 
 async def test_create_campaign(konvox: KonvoxClient, url: str) -> None:
-    """201 with a draft that holds what was given, its times, and no targets."""
+    """A create answers 201 with a draft that has the given fields, its times, and no targets."""
     campaign = await konvox.campaigns.create(
         name="Spring", channel="email", profile_id="prof1", sender_identity_id="send1"
     )
@@ -76,7 +76,7 @@ async def test_create_campaign(konvox: KonvoxClient, url: str) -> None:
     ],
 )
 async def test_the_rules_for_a_campaign(url: str, fields: dict[str, Any], message: str) -> None:
-    """400 says which is broken, and nothing is created."""
+    """A broken rule for campaigns is answered with 400 and named, and nothing is created."""
     status, envelope = await ask(url, "POST", "api/campaigns", **fields)
     assert (status, envelope["data"]) == (400, None)
     assert message in envelope["error"]
@@ -84,7 +84,7 @@ async def test_the_rules_for_a_campaign(url: str, fields: dict[str, Any], messag
 
 
 async def test_list_campaigns(konvox: KonvoxClient, reader: KonvoxClient, url: str) -> None:
-    """The newest first, by status, each with its targets."""
+    """Campaigns are listed newest first, filtered by status, each with its targets."""
     created = [await konvox.campaigns.create(name=name, channel="linkedin") for name in ("first", "second", "third")]
     await konvox.campaigns.update(created[0].id, status="active")
     await konvox.campaigns.update(created[2].id, status="paused")
@@ -100,7 +100,7 @@ async def test_list_campaigns(konvox: KonvoxClient, reader: KonvoxClient, url: s
 
 
 async def test_get_campaign(konvox: KonvoxClient, reader: KonvoxClient) -> None:
-    """With the counts of its enrollments by state; 404 for another."""
+    """A campaign has the counts of its enrollments by state, and an unknown id is answered with 404."""
     await konvox.contacts.create(email="ada@example.com")
     campaign = await konvox.campaigns.create(name="Spring", channel="linkedin")
     await konvox.campaigns.update(campaign.id, status="active")
@@ -112,7 +112,7 @@ async def test_get_campaign(konvox: KonvoxClient, reader: KonvoxClient) -> None:
 
 
 async def test_update_campaign(konvox: KonvoxClient, url: str) -> None:
-    """What is given changes, the rest stays; the rules hold for the whole."""
+    """An update changes the given fields only, and the rules apply to the whole campaign."""
     campaign = await konvox.campaigns.create(name="Spring", channel="linkedin", profile_id="prof1")
     renamed = await konvox.campaigns.update(campaign.id, name="Summer")
     assert (renamed.name, renamed.channel, renamed.profile_id) == ("Summer", "linkedin", "prof1")
@@ -132,7 +132,7 @@ async def test_update_campaign(konvox: KonvoxClient, url: str) -> None:
 
 
 async def test_delete_campaign(konvox: KonvoxClient, url: str) -> None:
-    """`{"success": true}` in the envelope, and both the campaign and its enrollments are gone."""
+    """A delete answers `{"success": true}` in the envelope, and removes the campaign and its enrollments."""
     await konvox.contacts.create(email="ada@example.com")
     campaign = await konvox.campaigns.create(name="Spring", channel="linkedin")
     other = await konvox.campaigns.create(name="Summer", channel="linkedin")
@@ -149,7 +149,7 @@ async def test_delete_campaign(konvox: KonvoxClient, url: str) -> None:
 
 
 async def test_create_contact(konvox: KonvoxClient, url: str) -> None:
-    """All fields are kept; the same email again, in whatever letters, is the record that exists, unchanged."""
+    """A contact keeps all its fields, and a create with the same email in any case returns it unchanged."""
     contact = await konvox.contacts.create(
         email="ada@example.com",
         first_name="Ada",
@@ -185,13 +185,13 @@ async def test_create_contact(konvox: KonvoxClient, url: str) -> None:
     ],
 )
 async def test_the_rules_for_a_contact(url: str, fields: dict[str, Any], message: str) -> None:
-    """400 says which is broken."""
+    """A broken rule for contacts is answered with 400 and named."""
     status, envelope = await ask(url, "POST", "api/contacts", **fields)
     assert (status, message in envelope["error"]) == (400, True)
 
 
 async def test_list_contacts(konvox: KonvoxClient, reader: KonvoxClient, url: str) -> None:
-    """50 at a time, 200 at most, from an offset, by status; the client pages through all of them by itself."""
+    """Contacts are listed 50 at a time by default and at most 200, by offset and status; the client reads all pages."""
     emails = [f"person{number:03}@example.com" for number in range(203)]
     for email in emails:
         await konvox.contacts.create(email=email)
@@ -220,13 +220,13 @@ async def test_list_contacts(konvox: KonvoxClient, reader: KonvoxClient, url: st
     ],
 )
 async def test_the_rules_for_a_list(url: str, query: str, message: str) -> None:
-    """400 says which is broken."""
+    """A broken rule for lists is answered with 400 and named."""
     status, envelope = await ask(url, "GET", f"api/contacts?{query}")
     assert (status, message in envelope["error"]) == (400, True)
 
 
 async def test_create_and_list_senders(konvox: KonvoxClient, reader: KonvoxClient) -> None:
-    """The address is made of both parts, with warmup and daily limit data; 409 for one that exists."""
+    """A sender's address has both parts, with warmup and daily limit data, and an existing one is answered with 409."""
     sender = await konvox.sender_identities.create(local_part="ada-1", display_name="Ada")
     assert (sender.local_part, sender.display_name) == ("ada-1", "Ada")
     assert sender.address == "ada-1@acme.konvox.io"
@@ -249,13 +249,13 @@ async def test_create_and_list_senders(konvox: KonvoxClient, reader: KonvoxClien
     ],
 )
 async def test_the_rules_for_a_sender(url: str, fields: dict[str, Any], message: str) -> None:
-    """400 says which is broken."""
+    """A broken rule for senders is answered with 400 and named."""
     status, envelope = await ask(url, "POST", "api/sender-identities", **fields)
     assert (status, message in envelope["error"]) == (400, True)
 
 
 async def test_create_and_list_connections(konvox: KonvoxClient, reader: KonvoxClient, url: str) -> None:
-    """What is documented is kept, and no secret that came with it."""
+    """A connection keeps its documented fields, and no secret of the request."""
     mine = await konvox.connections.create(
         name="Mine", platform="linkedin", connection_method="socialcrabs", username="ada", disclaimer_accepted=True
     )
@@ -291,13 +291,13 @@ CONNECTION = {"name": "A", "platform": "linkedin", "connectionMethod": "oauth_pa
     ],
 )
 async def test_the_rules_for_a_connection(url: str, fields: dict[str, Any], message: str) -> None:
-    """400 says which is broken."""
+    """A broken rule for connections is answered with 400 and named."""
     status, envelope = await ask(url, "POST", "api/connections", **fields)
     assert (status, message in envelope["error"]) == (400, True)
 
 
 async def test_register_and_list_webhooks(konvox: KonvoxClient, reader: KonvoxClient) -> None:
-    """Active unless told otherwise; no signature is documented, so there is no secret."""
+    """A webhook is active by default, and has no secret, because no signature is documented."""
     webhook = await konvox.webhooks.register(url=HOOK, events=["contact.replied", "new.one"])
     assert (webhook.url, webhook.events, webhook.active) == (HOOK, ("contact.replied", "new.one"), True)
     assert webhook.signing_secret is None
@@ -306,7 +306,7 @@ async def test_register_and_list_webhooks(konvox: KonvoxClient, reader: KonvoxCl
 
 
 async def test_every_write_needs_the_full_key(konvox: KonvoxClient, reader: KonvoxClient) -> None:
-    """403 for a read key, whatever it writes."""
+    """Every write with a read key is answered with 403."""
     campaign = await konvox.campaigns.create(name="Spring", channel="linkedin")
     writes = (
         reader.campaigns.create(name="A", channel="linkedin"),
@@ -325,7 +325,7 @@ async def test_every_write_needs_the_full_key(konvox: KonvoxClient, reader: Konv
 
 @pytest.mark.parametrize("auth", ["bearer", "x-api-key"])
 async def test_every_list_needs_a_key(url: str, auth: Any) -> None:
-    """401 for a key that Konvox does not know, in either header."""
+    """Every list with an unknown key is answered with 401, in either header."""
     async with KonvoxClient(url, "kvx_live_other", auth=auth) as stranger:
         pages = (
             stranger.campaigns.list_page,

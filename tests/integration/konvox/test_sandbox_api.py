@@ -1,4 +1,4 @@
-"""The sandbox's API over real sockets: keys and scopes, the envelope, the rules for webhooks."""
+"""Tests of the sandbox's API over real sockets: keys and scopes, the envelope, the rules for webhooks."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ ClientFor = Callable[[web.Application], Awaitable[Client]]
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The documented header."""
+    """The documented header with a key."""
     return {"Authorization": f"Bearer {key}"}
 
 
 @pytest.fixture
 async def client(aiohttp_client: ClientFor) -> Client:
-    """A client of a fresh sandbox."""
+    """A client of a new sandbox."""
     return await aiohttp_client(create_sandbox(SandboxConfig(full_key=FULL, read_key=READ)))
 
 
 async def error_of(response: ClientResponse, status: int) -> str:
-    """The message of an answer that must be an error in the envelope."""
+    """The message of an answer, which must be an error in the envelope."""
     assert response.status == status
     assert response.content_type == "application/json"
     envelope = await response.json()
@@ -48,7 +48,7 @@ async def error_of(response: ClientResponse, status: int) -> str:
 
 @pytest.mark.parametrize("headers", [bearer(FULL), bearer(READ), {"X-API-Key": FULL}, {"X-API-Key": READ}])
 async def test_both_keys_read_with_either_header(client: Client, headers: dict[str, str]) -> None:
-    """A list, empty at first, in the envelope with its total."""
+    """Both keys read in either header: an empty list in the envelope with its total."""
     response = await client.get(PATH, headers=headers)
     assert response.status == 200
     assert await response.json() == {"data": [], "error": None, "meta": {"total": 0}}
@@ -68,12 +68,12 @@ async def test_both_keys_read_with_either_header(client: Client, headers: dict[s
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", PATH), ("POST", PATH), ("GET", "/api/nothing")])
 async def test_no_key_no_answer(client: Client, headers: dict[str, str], message: str, method: str, path: str) -> None:
-    """401 for a key that is missing or invalid, whatever is asked."""
+    """A missing or invalid key is answered with 401 on every path."""
     assert message in await error_of(await client.request(method, path, headers=headers), 401)
 
 
 async def test_paths_can_be_put_right_for_client_and_sandbox(aiohttp_client: ClientFor) -> None:
-    """Both take the same: the calls go there, guarded by the key, and nothing is left where it was."""
+    """Other paths can be set for client and sandbox: the calls go there with the key, and the old paths are unknown."""
     paths = Paths(webhooks="/v2/hooks", contacts="/people")
     client = await aiohttp_client(create_sandbox(SandboxConfig(full_key=FULL, read_key=READ, paths=paths)))
     async with KonvoxClient(str(client.make_url("/")), FULL, paths=paths) as konvox:
@@ -86,14 +86,14 @@ async def test_paths_can_be_put_right_for_client_and_sandbox(aiohttp_client: Cli
 
 @pytest.mark.parametrize("headers", [bearer(READ), {"X-API-Key": READ}])
 async def test_a_read_key_must_not_write(client: Client, headers: dict[str, str]) -> None:
-    """403, and nothing is registered."""
+    """A write with a read key is answered with 403, and nothing is registered."""
     response = await client.post(PATH, json={"url": URL, "events": ["contact.replied"]}, headers=headers)
     assert "only read" in await error_of(response, 403)
     assert (await (await client.get(PATH, headers=headers)).json())["data"] == []
 
 
 async def test_unknown_paths_and_methods_are_in_the_envelope(client: Client) -> None:
-    """404 and 405, the latter with what is allowed."""
+    """Unknown paths are answered with 404, and methods with 405 and the allowed ones, in the envelope."""
     assert await error_of(await client.get("/api/nothing", headers=bearer(FULL)), 404) == "not found"
     assert await error_of(await client.get("/", headers=bearer(FULL)), 404) == "not found"
     response = await client.delete(PATH, headers=bearer(FULL))
@@ -102,10 +102,10 @@ async def test_unknown_paths_and_methods_are_in_the_envelope(client: Client) -> 
 
 
 async def test_a_bug_is_in_the_envelope(aiohttp_client: ClientFor) -> None:
-    """500 with Konvox's advice, and nothing of what broke."""
+    """A bug is answered with 500 and Konvox's advice in the envelope, without details."""
 
     async def broken(request: web.Request) -> web.Response:
-        """Break."""
+        """Raise an unexpected error."""
         raise RuntimeError("inner workings")
 
     app = create_sandbox(SandboxConfig(full_key=FULL, read_key=READ))
@@ -116,20 +116,20 @@ async def test_a_bug_is_in_the_envelope(aiohttp_client: ClientFor) -> None:
 
 
 async def test_a_huge_body_is_in_the_envelope(client: Client) -> None:
-    """413 beyond a megabyte."""
+    """A body beyond a megabyte is answered with 413 in the envelope."""
     response = await client.post(PATH, data=BytesIO(b" " * 2**20 + b"{}"), headers=bearer(FULL))
     assert "too large" in await error_of(response, 413)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"NaN", b"[" * 100_000])
 async def test_what_is_not_json_is_refused(client: Client, body: bytes) -> None:
-    """400 that says so."""
+    """A body that is no JSON is answered with 400 and a message."""
     assert "not JSON" in await error_of(await client.post(PATH, data=body, headers=bearer(FULL)), 400)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"text"'])
 async def test_what_is_no_object_is_refused(client: Client, body: bytes) -> None:
-    """400 that says so."""
+    """A body that is no JSON object is answered with 400 and a message."""
     assert "object" in await error_of(await client.post(PATH, data=body, headers=bearer(FULL)), 400)
 
 
@@ -160,13 +160,13 @@ GOOD: dict[str, Any] = {"url": URL, "events": ["contact.replied"]}
     ],
 )
 async def test_each_rule_has_its_message(client: Client, fields: dict[str, Any], message: str) -> None:
-    """400 with words, and nothing is registered."""
+    """Each broken rule is answered with 400 and its message, and nothing is registered."""
     assert message in await error_of(await client.post(PATH, json=fields, headers=bearer(FULL)), 400)
     assert (await (await client.get(PATH, headers=bearer(READ))).json())["meta"] == {"total": 0}
 
 
 def test_all_broken_rules_are_named_at_once() -> None:
-    """One answer tells everything that is to fix."""
+    """One answer names all broken rules."""
     assert list(webhook_faults({"active": 1})) == [
         "url is required",
         "events is required",
@@ -176,7 +176,7 @@ def test_all_broken_rules_are_named_at_once() -> None:
 
 @pytest.mark.parametrize("url", [URL, "http://127.0.0.1:8080/x", "http://[::1]/x", "http://localhost/x"])
 async def test_a_webhook_is_registered_and_listed(client: Client, url: str) -> None:
-    """201 with the record; plain HTTP is taken for this machine."""
+    """A webhook is answered with 201 and its record, also with a plain HTTP URL of this machine."""
     response = await client.post(
         PATH, json={"url": url, "events": ["contact.replied", "new.one"]}, headers=bearer(FULL)
     )
@@ -192,13 +192,13 @@ async def test_a_webhook_is_registered_and_listed(client: Client, url: str) -> N
 
 
 async def test_a_webhook_may_be_registered_inactive(client: Client) -> None:
-    """`active` is kept."""
+    """A webhook can be registered switched off."""
     response = await client.post(PATH, json=GOOD | {"active": False}, headers=bearer(FULL))
     assert (await response.json())["data"]["active"] is False
 
 
 async def test_the_same_webhook_may_stand_twice(client: Client) -> None:
-    """No conflict is documented for webhooks: both are kept, under ids of their own."""
+    """Two webhooks may have the same URL, each with its own id, because no conflict is documented."""
     for _ in range(2):
         assert (await client.post(PATH, json=GOOD, headers=bearer(FULL))).status == 201
     listed = await (await client.get(PATH, headers=bearer(READ))).json()
@@ -206,7 +206,7 @@ async def test_the_same_webhook_may_stand_twice(client: Client) -> None:
 
 
 async def test_a_signing_secret_is_told_once(aiohttp_client: ClientFor) -> None:
-    """With signing, the answer to the registration holds the secret; the list does not."""
+    """With signing, the answer to a registration holds the secret, and the list does not."""
     config = SandboxConfig(full_key=FULL, read_key=READ, signing_secret="the-signing-secret")
     client = await aiohttp_client(create_sandbox(config))
     created = await (await client.post(PATH, json=GOOD, headers=bearer(FULL))).json()
@@ -215,7 +215,7 @@ async def test_a_signing_secret_is_told_once(aiohttp_client: ClientFor) -> None:
 
 
 async def test_our_client_and_the_sandbox_understand_each_other(client: Client) -> None:
-    """Register and list through `KonvoxClient`; a read key's refusal is a KonvoxError with its status."""
+    """`KonvoxClient` can register and list webhooks, and a read key's refusal is an error with its status."""
     base = str(client.make_url("/"))
     async with KonvoxClient(base, FULL) as konvox:
         created = await konvox.webhooks.register(url=URL, events=["contact.replied"])
@@ -226,7 +226,7 @@ async def test_our_client_and_the_sandbox_understand_each_other(client: Client) 
 
 
 async def test_the_log_shows_no_token(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    """A registration is logged with its URL masked."""
+    """The log of a registration shows the URL masked."""
     await client.post(PATH, json=GOOD, headers=bearer(FULL))
     captured = capsys.readouterr()
     logged = captured.out + captured.err
@@ -236,13 +236,13 @@ async def test_the_log_shows_no_token(client: Client, capsys: pytest.CaptureFixt
 
 
 def test_the_configuration_shows_no_key() -> None:
-    """The repr can be logged."""
+    """The repr of the configuration shows no key."""
     shown = repr(SandboxConfig(full_key="key-one", read_key="key-two", signing_secret="key-three"))
     assert "key-" not in shown
 
 
 @pytest.mark.parametrize(("full_key", "read_key"), [("", "a"), ("a", ""), ("a", "a")])
 def test_keys_that_cannot_be_told_apart_are_refused(full_key: str, read_key: str) -> None:
-    """An empty key, or one key for both scopes, is a mistake."""
+    """An empty key, and one key for both scopes, are refused."""
     with pytest.raises(ValueError, match="key"):
         SandboxConfig(full_key=full_key, read_key=read_key)

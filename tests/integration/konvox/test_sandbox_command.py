@@ -1,4 +1,4 @@
-"""`konvox-hooks sandbox` as a process of its own: what it says, that it works, and how it ends."""
+"""Tests of `konvox-hooks sandbox` as a process: its output, its work, and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = ("--full-key", FULL, "--read-key", READ)
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
-    """One line of JSON on stdout, deliveries with retries and signature, exit code 0, and no secret in its output."""
+    """The sandbox prints one line of JSON, delivers with retries and signature, exits with 0, and shows no secret."""
     statuses = [500, 200]
     signatures: list[str] = []
 
@@ -61,7 +61,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.S
 
 
 async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> None:
-    """A receiver that hangs, and a caller who waits for it, do not hold it up."""
+    """A receiver that hangs, and a caller who waits for it, do not delay the end."""
     arrived = asyncio.Event()
 
     async def hang(_: web.Request) -> web.Response:
@@ -87,8 +87,8 @@ async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> Non
             assert (await response.json())["data"]["outcomes"][0]["outcome"] == "stopped"
 
 
-async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
-    """Exit code 2, and what to do."""
+async def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
+    """A port that is taken leads to exit code 2 and a hint."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -101,7 +101,7 @@ async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 
 async def test_one_key_for_both_scopes_is_refused(tmp_path: Path) -> None:
-    """Exit code 2, and the key is not repeated."""
+    """One key for both scopes leads to exit code 2, and is not repeated."""
     arguments = ("sandbox", "--full-key", FULL, "--read-key", FULL)
     async with await OurProcess.start(*arguments, env={}, cwd=tmp_path) as sandbox:
         assert await sandbox.ended() == 2
@@ -114,20 +114,20 @@ async def test_one_key_for_both_scopes_is_refused(tmp_path: Path) -> None:
     [
         (("--rate", "5"), "choose one with --scenario"),
         (("--seed", "5"), "choose one with --scenario"),
-        (("--signing-scheme", "standard-webhooks", "--signing-secret", "whsec_!"), "of no use for the scheme"),
+        (("--signing-scheme", "standard-webhooks", "--signing-secret", "whsec_!"), "cannot be used with the scheme"),
         (("--state", "nowhere/state.db"), "cannot keep the sandbox's state"),
     ],
 )
-async def test_options_that_do_not_fit_are_said(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    """Exit code 2, in words."""
+async def test_options_that_do_not_fit_are_reported(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    """Options that exclude each other lead to exit code 2 and a message."""
     async with await OurProcess.start("sandbox", "--port", "0", *arguments, env={}, cwd=tmp_path) as sandbox:
         assert await sandbox.ended() == 2
     assert message in sandbox.stderr
     assert "Traceback" not in sandbox.stderr
 
 
-async def test_a_life_with_every_option(tmp_path: Path) -> None:
-    """A campaign that becomes active is enough: its contacts are enrolled, and some reply, signed as asked."""
+async def test_a_simulation_with_every_option(tmp_path: Path) -> None:
+    """With every option set, an active campaign enrolls its contacts, and some reply, signed as set."""
     replied: asyncio.Future[web.Request] = asyncio.get_running_loop().create_future()
 
     async def take(request: web.Request) -> web.Response:

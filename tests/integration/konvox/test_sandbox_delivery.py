@@ -1,4 +1,4 @@
-"""Deliveries of the sandbox to a real server: what is sent, what counts, retries, the limit, and how it ends."""
+"""Tests of the sandbox's deliveries to a real server: requests, success, retries, limits, and the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ServerFor = Callable[[web.Application], Awaitable[TestServer]]
 
 @dataclass
 class Receiver:
-    """Takes deliveries, answers with the given statuses in turn and then with 200, and remembers what came."""
+    """A server that answers with the given statuses in turn and then with 200, and records the requests."""
 
     statuses: list[int] = field(default_factory=list)
     hangs: bool = False
@@ -42,7 +42,7 @@ class Receiver:
     url: str = ""
 
     async def take(self, request: web.Request) -> web.Response:
-        """Answer one delivery."""
+        """Answer one request."""
         self.bodies.append(await request.read())
         self.headers.append(dict(request.headers))
         self.arrived.set()
@@ -54,7 +54,7 @@ class Receiver:
 
 @pytest.fixture
 async def receiver(aiohttp_server: ServerFor) -> Receiver:
-    """A receiver that answers 200, unless the test says otherwise."""
+    """A receiver that answers 200 unless the test sets other statuses."""
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/{tail:.*}", receiver.take)
@@ -65,7 +65,7 @@ async def receiver(aiohttp_server: ServerFor) -> Receiver:
 
 @pytest.fixture
 def sandbox(aiohttp_client: ClientFor) -> Callable[..., Awaitable[Client]]:
-    """Makes a client of a sandbox with waits of next to nothing."""
+    """Makes a client of a sandbox with very short waits."""
 
     async def start(**fields: Any) -> Client:
         """Start a sandbox with this configuration."""
@@ -79,7 +79,7 @@ Sandbox = Callable[..., Awaitable[Client]]
 
 
 async def subscribe(client: Client, url: str, *events: str, active: bool = True) -> str:
-    """Register a webhook; its id."""
+    """Register a webhook; returns its id."""
     fields = {"url": url, "events": events or ["contact.replied"], "active": active}
     response = await client.post("/api/webhooks", json=fields, headers=HEADERS)
     webhook_id: str = (await response.json())["data"]["id"]
@@ -87,7 +87,7 @@ async def subscribe(client: Client, url: str, *events: str, active: bool = True)
 
 
 async def fire(client: Client, **fields: Any) -> dict[str, Any]:
-    """Make an event happen; the answer's data."""
+    """Make an event happen; returns the answer's data."""
     response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields)
     envelope = await response.json()
     assert (response.status, envelope["error"]) == (202, None)
@@ -96,7 +96,7 @@ async def fire(client: Client, **fields: Any) -> dict[str, Any]:
 
 
 async def attempts_of(client: Client) -> list[dict[str, Any]]:
-    """Every attempt so far, as the sandbox lists them."""
+    """All attempts that the sandbox lists."""
     envelope = await (await client.get("/sandbox/deliveries")).json()
     attempts: list[dict[str, Any]] = envelope["data"]
     assert envelope["meta"] == {"total": len(attempts)}
@@ -104,7 +104,7 @@ async def attempts_of(client: Client) -> list[dict[str, Any]]:
 
 
 async def test_an_event_is_delivered_as_documented(sandbox: Sandbox, receiver: Receiver) -> None:
-    """One POST of JSON that is a sample of the event, unsigned; the attempt is listed."""
+    """An event is one unsigned POST of JSON, with a sample of the event, and the attempt is listed."""
     client = await sandbox(company_id="cl9")
     webhook_id = await subscribe(client, receiver.url)
     answer = await fire(client, wait=True)
@@ -126,7 +126,7 @@ async def test_an_event_is_delivered_as_documented(sandbox: Sandbox, receiver: R
 
 
 async def test_the_data_can_be_given(sandbox: Sandbox, receiver: Receiver) -> None:
-    """`data` replaces the sample's, and any event can be fired."""
+    """`data` replaces the sample, and an event of any name can be fired."""
     client = await sandbox()
     await subscribe(client, receiver.url, "campaign.completed")
     await fire(client, event="campaign.completed", data={"campaignId": "c1"}, wait=True)
@@ -134,7 +134,7 @@ async def test_the_data_can_be_given(sandbox: Sandbox, receiver: Receiver) -> No
 
 
 async def test_only_active_subscribers_get_an_event(sandbox: Sandbox, receiver: Receiver) -> None:
-    """Each webhook that asked for it and is active, and no other."""
+    """Each active webhook that is subscribed to the event gets it, and no other one."""
     client = await sandbox()
     first = await subscribe(client, receiver.url, "contact.replied", "enrollment.created")
     second = await subscribe(client, receiver.url, "contact.replied")
@@ -145,8 +145,8 @@ async def test_only_active_subscribers_get_an_event(sandbox: Sandbox, receiver: 
     assert len(receiver.bodies) == 2
 
 
-async def test_no_subscriber_is_said(sandbox: Sandbox) -> None:
-    """202 with no delivery, and words about why."""
+async def test_no_subscriber_is_reported(sandbox: Sandbox) -> None:
+    """An event without subscribers is answered with 202, no delivery, and the reason."""
     client = await sandbox()
     answer = await fire(client, wait=True)
     assert (answer["deliveries"], answer["outcomes"]) == (0, [])
@@ -154,7 +154,7 @@ async def test_no_subscriber_is_said(sandbox: Sandbox) -> None:
 
 
 async def test_copies_have_the_same_body(sandbox: Sandbox, receiver: Receiver) -> None:
-    """Each copy goes to each subscriber, byte for byte the same."""
+    """Each copy goes to each subscriber with exactly the same body."""
     client = await sandbox(concurrent_deliveries=2)
     await subscribe(client, receiver.url)
     await subscribe(client, receiver.url)
@@ -164,7 +164,7 @@ async def test_copies_have_the_same_body(sandbox: Sandbox, receiver: Receiver) -
 
 
 async def test_without_wait_the_answer_comes_at_once(sandbox: Sandbox, receiver: Receiver) -> None:
-    """The delivery goes on by itself: the answer is there while the receiver still has the request."""
+    """Without `wait` the answer comes while the receiver still has the request."""
     client = await sandbox()
     receiver.hangs = True
     await subscribe(client, receiver.url)
@@ -175,7 +175,7 @@ async def test_without_wait_the_answer_comes_at_once(sandbox: Sandbox, receiver:
 
 
 async def test_a_failed_delivery_is_retried(sandbox: Sandbox, receiver: Receiver) -> None:
-    """Two failures, then success: three attempts of the same body, and the waits double."""
+    """After two failures the third attempt succeeds, with the same body and a doubled wait."""
     base_seconds = 0.02
     client = await sandbox(retry_base_seconds=base_seconds)
     receiver.statuses = [500, 503]
@@ -190,13 +190,13 @@ async def test_a_failed_delivery_is_retried(sandbox: Sandbox, receiver: Receiver
 
 
 def test_the_waits_double() -> None:
-    """From the base on, by a factor of two."""
+    """The waits double, beginning with the base."""
     config = SandboxConfig(full_key=FULL, read_key=READ, retry_base_seconds=0.5)
     assert [config.backoff_seconds(retry) for retry in (1, 2, 3)] == [0.5, 1.0, 2.0]
 
 
 async def test_after_three_retries_it_is_gone(sandbox: Sandbox, receiver: Receiver) -> None:
-    """Four attempts in all, and no fifth."""
+    """After four failed attempts there is no further one."""
     client = await sandbox()
     receiver.statuses = [500] * 9
     await subscribe(client, receiver.url)
@@ -209,7 +209,7 @@ async def test_after_three_retries_it_is_gone(sandbox: Sandbox, receiver: Receiv
 
 @pytest.mark.parametrize("status", [201, 204, 302, 307, 404, 503])
 async def test_nothing_but_200_counts(sandbox: Sandbox, receiver: Receiver, status: int) -> None:
-    """200 is what is documented: other successes and redirects are failures, and no redirect is followed."""
+    """Only 200 is a success; other successes and redirects are failures, and no redirect is followed."""
     client = await sandbox()
     receiver.statuses = [status]
     await subscribe(client, receiver.url)
@@ -219,7 +219,7 @@ async def test_nothing_but_200_counts(sandbox: Sandbox, receiver: Receiver, stat
 
 
 async def test_a_slow_receiver_has_failed(sandbox: Sandbox, receiver: Receiver) -> None:
-    """An answer that does not come in time is a failure, tried again like any other."""
+    """An answer that is too late is a failure, and is retried."""
     client = await sandbox(delivery_timeout_seconds=0.1, retries=1)
     receiver.hangs = True
     await subscribe(client, receiver.url)
@@ -231,17 +231,17 @@ async def test_a_slow_receiver_has_failed(sandbox: Sandbox, receiver: Receiver) 
 
 
 def test_the_documented_limits_are_the_defaults() -> None:
-    """10 seconds, and three retries."""
+    """The defaults are the documented 10 seconds and three retries."""
     config = SandboxConfig(full_key=FULL, read_key=READ)
     assert (config.delivery_timeout_seconds, config.retries) == (10.0, 3)
 
 
 async def test_waiting_for_a_place_does_not_use_up_the_time(sandbox: Sandbox, aiohttp_server: ServerFor) -> None:
-    """In a burst the clock of a delivery starts with its request, not before."""
+    """In a burst, the time limit of a request starts with the request, and not while it waits."""
     at_once = most_at_once = 0
 
     async def slowly(request: web.Request) -> web.Response:
-        """Answer after a while, and count who waits at once."""
+        """Answer after a while, and count the concurrent requests."""
         nonlocal at_once, most_at_once
         at_once += 1
         most_at_once = max(most_at_once, at_once)
@@ -261,7 +261,7 @@ async def test_waiting_for_a_place_does_not_use_up_the_time(sandbox: Sandbox, ai
 
 
 async def test_an_endpoint_that_cannot_be_reached(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """The error is told in words that hold nothing of the URL; neither does the log."""
+    """Neither the error of an unreachable webhook nor the log holds any part of its URL."""
     client = await sandbox(retries=0)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
@@ -276,10 +276,10 @@ async def test_an_endpoint_that_cannot_be_reached(sandbox: Sandbox, capsys: pyte
 
 
 async def test_a_receiver_that_hangs_up(sandbox: Sandbox) -> None:
-    """A connection that breaks is a failed attempt, not the end of the sandbox."""
+    """A broken connection is a failed attempt, and the sandbox keeps running."""
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
@@ -293,7 +293,7 @@ async def test_a_receiver_that_hangs_up(sandbox: Sandbox) -> None:
 
 
 async def test_deliveries_are_signed_if_asked(sandbox: Sandbox, receiver: Receiver) -> None:
-    """The signature is over the body, in the header that the receiver looks at, on retries too."""
+    """With a secret, every request is signed over its body in the set header, in retries too."""
     client = await sandbox(signing_secret="the-signing-secret")
     receiver.statuses = [500]
     await subscribe(client, receiver.url)
@@ -322,7 +322,7 @@ async def test_deliveries_are_signed_if_asked(sandbox: Sandbox, receiver: Receiv
 async def test_a_wrong_wish_is_refused(
     sandbox: Sandbox, receiver: Receiver, fields: dict[str, Any], message: str
 ) -> None:
-    """400 in the envelope, and nothing is sent."""
+    """A wrong request to fire an event is answered with 400 in the envelope, and nothing is sent."""
     client = await sandbox()
     await subscribe(client, receiver.url)
     response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields)
@@ -334,7 +334,7 @@ async def test_a_wrong_wish_is_refused(
 
 
 async def test_shutdown_ends_what_is_under_way(receiver: Receiver) -> None:
-    """Deliveries that hang and retries that wait are cancelled; whoever waited for them is told."""
+    """Shutdown cancels requests that hang and retries that wait, and answers their callers."""
     receiver.hangs = True
     app = create_sandbox(SandboxConfig(full_key=FULL, read_key=READ))
     async with TestClient(TestServer(app)) as client:
@@ -347,7 +347,7 @@ async def test_shutdown_ends_what_is_under_way(receiver: Receiver) -> None:
 
 
 async def test_what_never_began_is_ended_too() -> None:
-    """A delivery that is cancelled before its first step is `stopped`, and nobody waits for it for ever."""
+    """A delivery that is cancelled before its first step is `stopped`, and its caller does not wait for ever."""
     state = SandboxState()
     state.add_webhook(url="http://127.0.0.1/", events=["contact.replied"], active=True)
     async with aiohttp.ClientSession() as session:
@@ -359,7 +359,7 @@ async def test_what_never_began_is_ended_too() -> None:
 
 
 async def test_run_sandbox_serves_until_it_is_cancelled() -> None:
-    """It says its URL once it answers, on a port of its own choice, and is gone afterwards."""
+    """The sandbox says its URL once it answers, on a free port, and is gone after it is cancelled."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     config = SandboxConfig(full_key=FULL, read_key=READ)
     serving = asyncio.create_task(run_sandbox(config, host="127.0.0.1", port=0, on_ready=ready.set_result))

@@ -1,4 +1,4 @@
-"""The sandbox against the OpenAPI document of the contract: what it answers to whatever the document allows and not."""
+"""Tests of the sandbox with the OpenAPI document: its answers to allowed and other requests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ QUICKLY = hypothesis.settings(max_examples=8, derandomize=True, suppress_health_
 
 @pytest.fixture(scope="module")
 def sandbox_url() -> Iterator[str]:
-    """A sandbox in a thread of its own, since the requests come from outside of any event loop."""
+    """A sandbox in a thread of its own, because the requests do not come from an event loop."""
     ready, urls = threading.Event(), []
     loop = asyncio.new_event_loop()
 
     def answer_from(url: str) -> None:
-        """It answers."""
+        """Whether the sandbox answers."""
         urls.append(url)
         ready.set()
 
@@ -36,7 +36,7 @@ def sandbox_url() -> Iterator[str]:
     serving = loop.create_task(run_sandbox(config, host="127.0.0.1", port=0, on_ready=answer_from))
 
     def serve() -> None:
-        """Run until it is cancelled."""
+        """Run until cancelled."""
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(serving)
         loop.close()
@@ -59,14 +59,14 @@ UNFAIR = {"/api/webhooks": [negative_data_rejection]}
 @CONTRACT.parametrize()
 @QUICKLY
 def test_every_call_is_as_documented(case: schemathesis.Case[Any], sandbox_url: str) -> None:
-    """Good requests are taken, bad ones refused, and every answer has a documented status and form."""
+    """Valid requests are accepted, invalid ones refused, and every answer has a documented status and form."""
     case.call_and_validate(base_url=sandbox_url, headers=HEADERS, excluded_checks=UNFAIR.get(case.path, []))
 
 
 @CONTRACT.include(path="/api/campaigns/{id}").parametrize()
 @QUICKLY
 def test_every_call_on_a_campaign_that_there_is(case: schemathesis.Case[Any], sandbox_url: str) -> None:
-    """As documented too. What is good depends on the campaign here, which no schema can say: the forms are checked."""
+    """Calls on an existing campaign have documented answers too; which of them are valid depends on the campaign."""
     create = CONTRACT["/api/campaigns"]["POST"].Case(body={"name": "Spring", "channel": "linkedin"})
     created = create.call(base_url=sandbox_url, headers=HEADERS).json()
     case.path_parameters = {"id": created["data"]["id"]}

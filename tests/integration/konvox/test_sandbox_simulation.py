@@ -1,4 +1,4 @@
-"""Events that come from life: a campaign that becomes active, replies and opt-outs by a scenario, and by hand."""
+"""Tests of where events come from: active campaigns, the reactions of a scenario, and requests to fire one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS = ("contact.replied", "enrollment.created", "enrollment.unsubscribed", *U
 
 
 class World:
-    """A sandbox, a client of it, and a receiver that keeps whatever comes."""
+    """A sandbox, a client of it, and a receiver that keeps the requests."""
 
     def __init__(self, konvox: KonvoxClient, url: str) -> None:
         self.konvox = konvox
@@ -36,7 +36,7 @@ class World:
         self._came = asyncio.Condition()
 
     async def take(self, request: web.Request) -> web.Response:
-        """Keep a delivery."""
+        """Keep a request."""
         async with self._came:
             self.bodies.append(await request.read())
             self.headers.append(request.headers)
@@ -45,20 +45,20 @@ class World:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What came, in the order in which it came."""
+        """The received events, in order."""
         return [orjson.loads(body) for body in self.bodies]
 
     def of_type(self, event_type: str) -> list[dict[str, Any]]:
-        """The data of the events of a type."""
+        """The data of the received events of a type."""
         return [event["data"] for event in self.events if event["event"] == event_type]
 
     async def until(self, enough: Callable[[], bool]) -> None:
-        """Wait until what came is enough."""
+        """Wait until the received events are enough."""
         async with asyncio.timeout(20), self._came:
             await self._came.wait_for(enough)
 
     async def campaign_with(self, contacts: int, channel: Any = "linkedin") -> str:
-        """An active campaign with so many contacts; its id."""
+        """Make an active campaign with this number of contacts; returns its id."""
         for number in range(contacts):
             await self.konvox.contacts.create(email=f"person{number}@example.com")
         campaign = await self.konvox.campaigns.create(name="Spring", channel=channel)
@@ -66,7 +66,7 @@ class World:
         return campaign.id
 
     async def fire(self, **order: Any) -> dict[str, Any]:
-        """Give an order by hand; the answer's data."""
+        """Fire an event; returns the answer's data."""
         session = self.konvox._transport._session
         assert session is not None
         async with session.post(f"{self.url}sandbox/fire", json=order) as response:
@@ -99,7 +99,7 @@ def world() -> WorldFor:
 
 
 async def test_an_activation_enrolls_the_active_contacts(world: WorldFor) -> None:
-    """One `enrollment.created` for each, once, and the counts follow; without a scenario nothing else happens."""
+    """An active campaign enrolls each active contact once, with an event; without a scenario nothing else happens."""
     async with world() as it:
         campaign_id = await it.campaign_with(3)
         await it.until(lambda: len(it.bodies) >= 3)
@@ -114,7 +114,7 @@ async def test_an_activation_enrolls_the_active_contacts(world: WorldFor) -> Non
 
 
 async def test_an_activation_again_enrolls_who_is_new(world: WorldFor) -> None:
-    """After a pause only those who came meanwhile, and nobody who opted out; to be active twice is nothing."""
+    """A campaign that becomes active again enrolls only new contacts, and nobody who opted out."""
     async with world() as it:
         campaign_id = await it.campaign_with(2)
         await it.until(lambda: len(it.bodies) == 2)
@@ -130,8 +130,8 @@ async def test_an_activation_again_enrolls_who_is_new(world: WorldFor) -> None:
         assert (await it.konvox.campaigns.update(other.id, status="active")).targets_by_state["active"] == 2
 
 
-async def test_an_order_by_hand_keeps_the_records_in_step(world: WorldFor) -> None:
-    """A reply or an opt-out of an enrollment that there is shows in the counts and in the contact."""
+async def test_a_fired_event_keeps_the_records_in_step(world: WorldFor) -> None:
+    """A fired reply or opt-out of an enrollment changes the counts and the contact."""
     async with world() as it:
         campaign_id = await it.campaign_with(3)
         await it.until(lambda: len(it.bodies) == 3)
@@ -146,13 +146,13 @@ async def test_an_order_by_hand_keeps_the_records_in_step(world: WorldFor) -> No
 
 
 def replies(it: World) -> list[dict[str, Any]]:
-    """What replies and opt-outs came."""
+    """The received replies and opt-outs."""
     return it.of_type("contact.replied") + it.of_type("enrollment.unsubscribed")
 
 
 @pytest.mark.parametrize("scenario", ["steady", "burst"])
 async def test_a_scenario_lets_contacts_reply_and_opt_out(world: WorldFor, scenario: str) -> None:
-    """Each at most once, and the counts and the contacts' status say the same as the events."""
+    """In a scenario each contact reacts at most once, and counts and statuses agree with the events."""
     async with world(scenario=scenario, rate=500, seed=7) as it:
         campaign_id = await it.campaign_with(60, channel="multi")
         await it.until(lambda: len(replies(it)) >= 40)
@@ -179,10 +179,10 @@ async def test_a_scenario_lets_contacts_reply_and_opt_out(world: WorldFor, scena
             assert ("subject" in data) == (data["channel"] == "email")
 
 
-async def test_a_seed_repeats_a_life(world: WorldFor) -> None:
-    """The same contacts do the same in the same order."""
+async def test_a_seed_repeats_a_scenario(world: WorldFor) -> None:
+    """The same seed makes the same contacts react in the same way and order."""
 
-    async def life() -> list[tuple[str, ...]]:
+    async def reactions() -> list[tuple[str, ...]]:
         async with world(scenario="steady", rate=200, seed=3) as it:
             await it.campaign_with(30)
             await it.until(lambda: len(replies(it)) >= 15)
@@ -192,11 +192,11 @@ async def test_a_seed_repeats_a_life(world: WorldFor) -> None:
             return [(emails[event["data"]["contactId"]], event["event"]) for event in happened[:10]]
 
     # As sets: two events of one millisecond have no order on the wire.
-    assert set(await life()) == set(await life())
+    assert set(await reactions()) == set(await reactions())
 
 
 async def test_a_pause_stops_a_campaign(world: WorldFor) -> None:
-    """Nobody replies in a paused campaign while they do in another; an opt-out there ends it here as well."""
+    """Nobody reacts in a paused campaign, and an opt-out in another campaign counts there too."""
     async with world(scenario="steady", rate=500, seed=1) as it:
         for number in range(30):
             await it.konvox.contacts.create(email=f"person{number}@example.com")
@@ -210,7 +210,7 @@ async def test_a_pause_stops_a_campaign(world: WorldFor) -> None:
 
 
 async def test_chaos_doubles_and_mixes_and_invents(world: WorldFor) -> None:
-    """Copies with the very same bytes, later events before earlier ones, types that nobody knows; and still in step."""
+    """The chaos scenario has exact copies, reordered events and unknown types, and the records still agree."""
     async with world(scenario="chaos", rate=2000, seed=5) as it:
         campaign_id = await it.campaign_with(150)
         unlike = Counter[bytes]()
@@ -231,7 +231,7 @@ async def test_chaos_doubles_and_mixes_and_invents(world: WorldFor) -> None:
 
 
 async def test_a_count_makes_different_events(world: WorldFor) -> None:
-    """`count` events that differ, each in `copies` that do not; in order, or shuffled on demand."""
+    """`count` makes different events, each with `copies` equal ones, in order or shuffled."""
     async with world(concurrent_deliveries=1, seed=1) as it:
         answer = await it.fire(event="contact.replied", count=20, copies=2, wait=True)
         assert answer["deliveries"] == 40
@@ -245,7 +245,7 @@ async def test_a_count_makes_different_events(world: WorldFor) -> None:
 
 
 async def test_a_copy_may_come_late(world: WorldFor) -> None:
-    """After the delay that was asked for, as the retry of a delivery whose answer got lost does."""
+    """A copy comes after the set delay, like a retry after a lost answer."""
     async with world() as it:
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -283,7 +283,7 @@ Verify = Callable[[bytes, Any, int], None]
     ],
 )
 async def test_any_scheme_signs(world: WorldFor, scheme: str, secret: str, verify: Verify) -> None:
-    """What the sandbox sends verifies; copies of one event have one message id."""
+    """Requests verify with every scheme, and copies of one event have one message id."""
     async with world(signing_scheme=scheme, signing_secret=secret, signature_header="X-Sign") as it:
         await it.fire(event="contact.replied", copies=2, wait=True)
         for body, headers in zip(it.bodies, it.headers, strict=True):
@@ -293,7 +293,7 @@ async def test_any_scheme_signs(world: WorldFor, scheme: str, secret: str, verif
 
 @pytest.mark.parametrize("name", ["secret", "signingSecret", None])
 async def test_the_secret_is_told_where_it_is_wished(world: WorldFor, name: str | None) -> None:
-    """In either field, or in none; our client finds it."""
+    """The secret is in the set field or in none, and our client finds it."""
     async with world(signing_secret="s3", secret_field=name) as it:
         webhook = await it.konvox.webhooks.register(url="https://a.example/", events=["contact.replied"])
         assert webhook.signing_secret == (name and "s3")

@@ -1,4 +1,4 @@
-"""A sandbox's state in a file: it is there after an end of any kind, and no other file comes to harm."""
+"""Tests of a sandbox's state file: it survives every kind of end, and no other file is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL, READ = "kvx_live_full", "kvx_live_read"
 
 
 async def fill(konvox: KonvoxClient) -> None:
-    """One record of each kind at least, enrollments included."""
+    """Make at least one record of each kind, with enrollments."""
     await konvox.contacts.create(email="ada@example.com", first_name="Ada")
     await konvox.contacts.create(email="bob@example.com")
     sender = await konvox.sender_identities.create(local_part="ada", display_name="Ada")
@@ -35,7 +35,7 @@ async def fill(konvox: KonvoxClient) -> None:
 
 
 async def everything(konvox: KonvoxClient) -> list[Any]:
-    """All that the API lists."""
+    """All records that the API lists."""
     return [
         (await resource.list_page()).items
         for resource in (
@@ -49,12 +49,12 @@ async def everything(konvox: KonvoxClient) -> list[Any]:
 
 
 def config(path: Path) -> SandboxConfig:
-    """With its state in this file."""
+    """The configuration with this state file."""
     return SandboxConfig(full_key=FULL, read_key=READ, state_file=path)
 
 
 async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    """Everything is as it was, in the same order; the file is for its owner only, and alone when the sandbox ended."""
+    """A restart keeps all records in order; only the owner can read the file, and no other file remains."""
     path = tmp_path / "state.db"
     async with (
         TestServer(create_sandbox(config(path))) as server,
@@ -75,7 +75,7 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
 
 
 async def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
-    """Killed without warning right after an answer, it has all of it at the next start."""
+    """After a kill right after an answer, the next start has all records."""
     path = tmp_path / "state.db"
     arguments = ("sandbox", "--port", "0", "--full-key", FULL, "--read-key", READ, "--state", str(path))
     async with await OurProcess.start(*arguments, env={}, cwd=tmp_path) as sandbox:
@@ -93,7 +93,7 @@ async def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
 
 
 async def test_a_second_sandbox_is_refused(tmp_path: Path) -> None:
-    """One file, one sandbox: exit code 2 and what to do, and the first goes on."""
+    """A second sandbox with the same file ends with exit code 2 and a hint, and the first keeps running."""
     path = tmp_path / "state.db"
     storage, state = open_storage(path)
     async with await OurProcess.start("sandbox", "--port", "0", "--state", str(path), env={}, cwd=tmp_path) as second:
@@ -106,14 +106,14 @@ async def test_a_second_sandbox_is_refused(tmp_path: Path) -> None:
 
 
 def refusal(path: Path) -> str:
-    """What is said about a file that cannot be used."""
+    """The message about a file that cannot be used."""
     with pytest.raises(StateFileError) as caught:
         open_storage(path)
     return str(caught.value)
 
 
 def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path) -> None:
-    """A text, another program's database, a later version, a folder that is not there."""
+    """A text, another program's database, a later version and a missing folder are refused and not changed."""
     text = tmp_path / "notes.txt"
     text.write_text("my notes " * 1000)
     assert "another program's file" in refusal(text)
@@ -138,8 +138,8 @@ def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"), [('{"id": "a", "novel": 1}', "does not know"), ("{", "damaged"), ("7", "damaged")]
 )
-def test_records_that_cannot_be_read_are_said(tmp_path: Path, fields: str, message: str) -> None:
-    """The sandbox does not start with half of its state."""
+def test_records_that_cannot_be_read_are_reported(tmp_path: Path, fields: str, message: str) -> None:
+    """A state file with records that cannot be read is refused as a whole."""
     path = tmp_path / "state.db"
     Storage(path).close()
     connection = sqlite3.connect(path)
@@ -150,7 +150,7 @@ def test_records_that_cannot_be_read_are_said(tmp_path: Path, fields: str, messa
 
 
 def test_without_a_commit_nothing_is_kept(tmp_path: Path) -> None:
-    """What was not answered yet is not in the file: half of a change never is."""
+    """A change without a commit, which was not answered, is not in the file."""
     path = tmp_path / "state.db"
     storage, state = open_storage(path)
     state.add_webhook(url="https://a.example/", events=["a.b"], active=True)

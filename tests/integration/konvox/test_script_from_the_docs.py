@@ -1,4 +1,4 @@
-"""A script written only from Konvox's public documentation works against the sandbox without change."""
+"""Tests of a script that was written only from Konvox's public documentation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FULL, READ = "kvx_live_full_key", "kvx_live_read_key"
 
 
 async def test_the_script_works(tmp_path: Path) -> None:
-    """Every documented call, both headers, paging, the statuses, deliveries and retries, with nothing of ours."""
+    """The script runs every documented call against the sandbox, with nothing of ours."""
     options = ("--port", "0", "--full-key", FULL, "--read-key", READ, "--retry-base", "0.05")
-    life = ("--scenario", "steady", "--rate", "100", "--seed", "7")
-    async with await OurProcess.start("sandbox", *options, *life, env={}, cwd=tmp_path) as sandbox:
+    scenario = ("--scenario", "steady", "--rate", "100", "--seed", "7")
+    async with await OurProcess.start("sandbox", *options, *scenario, env={}, cwd=tmp_path) as sandbox:
         url = (await sandbox.said(lambda line: "sandbox" in line, "line about its URL"))["sandbox"]
         script = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-X", "dev", "-W", "error", str(SCRIPT)),
@@ -31,7 +31,7 @@ async def test_the_script_works(tmp_path: Path) -> None:
 
 
 def test_the_script_knows_nothing_of_ours() -> None:
-    """It imports the standard library only, and calls nothing that Konvox does not have."""
+    """The script imports the standard library only, and calls nothing that Konvox does not have."""
     source = SCRIPT.read_text(encoding="utf-8")
     imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports]

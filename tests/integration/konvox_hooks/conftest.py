@@ -1,4 +1,4 @@
-"""A console for each test, in an empty folder and on a key space of its own."""
+"""Fixtures of command tests: a console for each test, in an empty folder and on a key space of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ServerFor = Callable[[web.Application], Awaitable[TestServer]]
 def console(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Console:
-    """A console in an empty folder, with nothing configured but the store and a free admin port."""
+    """A console in an empty folder, where only the store and a free admin port are configured."""
     for name in [name for name in os.environ if name.startswith("KONVOX_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -36,7 +36,7 @@ def console(
 
 @pytest.fixture
 def process_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty working directory and no settings; what the command makes Python import or log is undone."""
+    """Use an empty working directory without settings, and undo what a command imports or configures for logging."""
     for name in [name for name in os.environ if name.startswith("KONVOX_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,7 @@ def shell_for(
     monkeypatch: pytest.MonkeyPatch,
     aiohttp_server: ServerFor,
 ) -> Callable[..., Awaitable[Shell]]:
-    """Makes a shell that is configured for a fresh sandbox."""
+    """Makes a shell that is configured for a new sandbox."""
 
     async def start(**fields: Any) -> Shell:
         """Start a sandbox, and configure the command for it."""
@@ -76,5 +76,5 @@ def shell_for(
 
 @pytest.fixture
 async def shell(shell_for: Callable[..., Awaitable[Shell]]) -> Shell:
-    """A shell that is configured for a fresh sandbox."""
+    """A shell that is configured for a new sandbox."""
     return await shell_for()

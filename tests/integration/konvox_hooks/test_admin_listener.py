@@ -1,4 +1,4 @@
-"""The admin listener: health, readiness, metrics and the page, with Redis and without it."""
+"""Tests of the admin listener: health, readiness, metrics and the page, with Redis and without it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.support.valkey import ValkeyServer
 
 
 class Admin:
-    """An admin listener of a receiver, and whether that is ready."""
+    """A receiver's admin listener, and a switch for its readiness."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.ready = True
 
     async def get(self, path: str) -> Answer:
-        """Ask it."""
+        """Send a GET request."""
         return await send(self.port, http_request(path, method="GET"))
 
     async def metrics(self) -> dict[str, float]:
-        """The metrics by name; each has its type."""
+        """The metrics by name; each must have its type."""
         answer = await self.get("/metrics")
         assert answer.status == 200
         assert (answer.header("Content-Type") or "").startswith("text/plain")
@@ -43,7 +43,7 @@ class Admin:
 
 @pytest.fixture
 async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
-    """An admin listener; two events have been received, one of them twice."""
+    """An admin listener on a store with two events, one of which was received twice."""
     connection = connect(own_valkey.url())
     async with receiving(AccountPolicy(tokens=[TOKEN]), connection) as receiver:
         for number in (1, 2, 1):
@@ -65,7 +65,7 @@ async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
 
 
 async def test_health_and_readiness(admin: Admin) -> None:
-    """Both are good while Redis answers and the role is not stopping; health is good even then."""
+    """The role is healthy and ready while Redis answers; a role that is stopping is healthy, but not ready."""
     health = await admin.get("/healthz")
     assert (health.status, health.json) == (200, {"status": "ok", "role": "receiver"})
     ready = await admin.get("/readyz")
@@ -77,7 +77,7 @@ async def test_health_and_readiness(admin: Admin) -> None:
 
 
 async def test_metrics_and_page_show_the_ledger(admin: Admin) -> None:
-    """What was accepted, what is pending, and the process's own counts."""
+    """Metrics and page show the accepted and the pending events, and metrics the process's own counts."""
     metrics = await admin.metrics()
     totals = {"accepted_total": 2, "duplicates_total": 1, "delivered_total": 0, "dropped_total": 0}
     expected = {**totals, "pending": 2, "dead": 0, "dead_letters": 0}
@@ -91,7 +91,7 @@ async def test_metrics_and_page_show_the_ledger(admin: Admin) -> None:
 
 
 async def test_without_redis_it_says_so(admin: Admin, own_valkey: ValkeyServer) -> None:
-    """Not ready, and alive; the process's own counts are still to be had, and the page does not fail."""
+    """Without Redis the role is healthy and not ready, its own counts are in the metrics, and the page answers."""
     own_valkey.kill()
     answer = await admin.get("/readyz")
     assert answer.status == 503
@@ -107,19 +107,19 @@ async def test_without_redis_it_says_so(admin: Admin, own_valkey: ValkeyServer) 
 
 
 async def test_nothing_of_an_event_is_shown(admin: Admin) -> None:
-    """Only counts: no id, no company, no contact."""
+    """Metrics and page show only counts: no id, no company, no contact."""
     for path in ("/", "/metrics", "/readyz", "/healthz"):
         body = (await admin.get(path)).body
         assert not any(part in body for part in (b"evt_", b"clxyz123", b"clcontact", TOKEN.encode()))
 
 
 async def test_nothing_else_is_there(admin: Admin) -> None:
-    """The hook is not on the admin listener."""
+    """The admin listener does not have the path of the hook."""
     assert (await send(admin.port, http_request(f"/hooks/konvox/{TOKEN}", body_of(3)))).status == 404
 
 
 async def test_a_port_that_is_taken_names_the_setting(admin: Admin) -> None:
-    """The message says what to set."""
+    """The message about a port that is taken names the setting."""
     second = AdminListener(web.Application())
     with pytest.raises(UsageError, match=f"127.0.0.1:{admin.port}.*KONVOX_PORT"):
         async with listening(second, "127.0.0.1", admin.port, name="receiver"):

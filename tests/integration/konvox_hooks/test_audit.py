@@ -1,4 +1,4 @@
-"""`konvox-hooks audit` on a real store: the equation, what does not fit it, and the exit code."""
+"""Tests of `konvox-hooks audit` on a real store: the equation, what does not fit it, and the exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def broken(event, ctx):
 
 
 def test_an_empty_ledger_balances(console: Console) -> None:
-    """Nothing came, nothing is missing."""
+    """An empty ledger balances."""
     audit = console("audit", "--json")
     assert audit.exit_code == 0
     assert audit.json == {
@@ -50,7 +50,7 @@ def test_an_empty_ledger_balances(console: Console) -> None:
 
 
 def test_the_equation_is_readable(console: Console) -> None:
-    """Every term stands above its number, and the rest is explained."""
+    """Each term of the equation is above its number, and the other counts are explained."""
     console.plug_in(MIXED)
     [record, *_] = console.receive("contact.replied", "contact.replied", "contact.lost")
     console.work()
@@ -68,7 +68,7 @@ def test_the_equation_is_readable(console: Console) -> None:
 
 
 def test_a_missing_event_is_found(console: Console) -> None:
-    """A job that is removed behind our back leaves a difference: exit code 1, and how many."""
+    """A job that is deleted behind our back leaves a difference, whose size is named, and exit code 1."""
     [record, _] = console.receive("contact.replied", "enrollment.created")
     console.in_store(lambda server: server.zrem(keys.QUEUE, record.id))
     audit = console("audit")
@@ -82,7 +82,7 @@ def test_a_missing_event_is_found(console: Console) -> None:
 
 
 def test_what_is_misplaced_is_named(console: Console) -> None:
-    """A queued job without a body and a letter without an index entry do not change the sum, and are found."""
+    """A queued job without a body and a letter without an index entry do not change the sum, but are named."""
     console.plug_in(MIXED)
     [dead] = console.receive("contact.lost")
     console.work()
@@ -95,16 +95,16 @@ def test_what_is_misplaced_is_named(console: Console) -> None:
     assert audit.json["difference"] == 0
     assert sorted(audit.json["misplaced"]) == sorted([queued.id, letter])
     assert f"misplaced {queued.id}\n" in console("audit").out
-    assert "2 not where they should be" in audit.err
+    assert "2 misplaced" in audit.err
 
 
 def spooled(tmp_path: Path, *jobs: Job) -> Path:
-    """Leave a spool behind where the console looks for it; returns its folder."""
+    """Leave a spool in the console's data folder; returns the spool's folder."""
     return asyncio.run(closed_spool(tmp_path / ".konvox-hooks" / SPOOL, list(jobs)))
 
 
 def test_what_is_spooled_is_counted_once(console: Console, tmp_path: Path) -> None:
-    """An event that Redis has as well, because its answer was lost, is one event."""
+    """A spooled event that Redis has too, because its answer was lost, is counted once."""
     [record] = console.receive("contact.replied")
     spooled(tmp_path, job_of(1), Job.first(record), job_of(2))
     audit = console("audit")
@@ -118,7 +118,7 @@ def test_what_is_spooled_is_counted_once(console: Console, tmp_path: Path) -> No
 
 
 def test_while_redis_is_away_the_spool_is_shown(console: Console, tmp_path: Path) -> None:
-    """It says so, names what waits, and does not claim to have proven anything: exit code 1."""
+    """While Redis is away the audit lists the spooled events, proves nothing, and exits with 1."""
     spooled(tmp_path, job_of(1))
     console.setting("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
     audit = console("audit")
@@ -133,7 +133,7 @@ def test_while_redis_is_away_the_spool_is_shown(console: Console, tmp_path: Path
 
 
 def test_a_damaged_spool_needs_a_person(console: Console, tmp_path: Path) -> None:
-    """All is accounted for that can be read; the file is named: exit code 3."""
+    """With a damaged spool all readable events are accounted for, its file is named, and the exit code is 3."""
     folder = spooled(tmp_path, job_of(1))
     (folder / "1-2-3.spool.damaged").write_bytes(b"?")
     audit = console("audit")
@@ -146,7 +146,7 @@ async def _has_looked_twice(watch: OurProcess) -> bool:
 
 
 async def test_watch_goes_on_until_it_is_interrupted(redis_url: str, tmp_path: Path) -> None:
-    """A line for each look where there is no terminal; with --json a document each."""
+    """`--watch` writes a line for each report without a terminal, and a document with --json, until Ctrl-C."""
     for options, expected in (((), "accepted=0 "), (("--json",), '"accepted":0')):
         env = {"KONVOX_REDIS_URL": redis_url}
         async with await OurProcess.start("audit", "--watch", *options, env=env, cwd=tmp_path) as watch:
@@ -161,5 +161,5 @@ async def test_watch_goes_on_until_it_is_interrupted(redis_url: str, tmp_path: P
 
 
 def test_the_help_has_an_example(console: Console) -> None:
-    """It can be typed as it stands."""
+    """The example in the help works as it is."""
     assert "\n    konvox-hooks audit --json" in console("audit", "--help").out

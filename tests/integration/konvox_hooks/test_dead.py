@@ -1,4 +1,4 @@
-"""`konvox-hooks dead` on a real store: what was given up is shown, retried and dropped, and the ledger agrees."""
+"""Tests of `konvox-hooks dead` on a real store: letters are shown, retried and dropped, and the ledger agrees."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def second(event, ctx):
 
 
 class Terminal(io.StringIO):
-    """A stdin that says it is a terminal, and on which somebody has typed."""
+    """A stdin that says that it is a terminal, with text that somebody typed."""
 
     def isatty(self) -> bool:
-        """True, unlike its parent's."""
+        """Return True, unlike the parent class."""
         return True
 
 
 @pytest.fixture
 def broken(console: Console) -> tuple[str, Record]:
-    """An event that two handlers were not done with; the module's name and the event."""
+    """An event for which two handlers failed; returns the module's name and the event."""
     module = console.plug_in(BROKEN)
     [record] = console.receive("contact.replied")
     console.work()
@@ -50,19 +50,19 @@ def broken(console: Console) -> tuple[str, Record]:
 
 
 def repair() -> None:
-    """Make the handlers work from now on."""
+    """Make the handlers succeed from now on."""
     Path("fixed").touch()
 
 
 def assert_balanced(console: Console, **expected: int) -> None:
-    """The ledger balances, and holds these numbers."""
+    """The ledger must balance, and have these counts."""
     audit = console("audit", "--json")
     assert audit.exit_code == 0, audit.err
     assert {name: audit.json[name] for name in expected} == expected
 
 
 def test_dead_letters_are_listed(console: Console, broken: tuple[str, Record]) -> None:
-    """One line for each handler that failed, with its error; that there are some is no failure of the command."""
+    """Each handler that failed is a line with its error; dead letters do not make the command fail."""
     module, record = broken
     listed = console("dead", "list")
     assert listed.exit_code == 0
@@ -77,7 +77,7 @@ def test_dead_letters_are_listed(console: Console, broken: tuple[str, Record]) -
 
 
 def test_dead_letters_are_shown_with_the_users_frames(console: Console, broken: tuple[str, Record]) -> None:
-    """Error, the traceback without our own frames, and the event's body: of one letter, or of all of an event."""
+    """A letter, or all letters of an event, are shown with error, the users' traceback, and the event's body."""
     module, record = broken
     shown = console("dead", "show", f"{record.id}/{module}.second").out
     assert "error: KeyError: 'no contact.replied'\n" in shown
@@ -89,7 +89,7 @@ def test_dead_letters_are_shown_with_the_users_frames(console: Console, broken: 
 
 
 def test_a_dead_letter_as_json_is_complete(console: Console, broken: tuple[str, Record]) -> None:
-    """The exact body and the whole traceback."""
+    """`--json` shows the exact body and the whole traceback."""
     module, record = broken
     [letter] = console("dead", "show", f"{record.id}/{module}.first", "--json").json
     assert letter["body"] == record.body
@@ -98,7 +98,7 @@ def test_a_dead_letter_as_json_is_complete(console: Console, broken: tuple[str, 
 
 
 def test_a_retried_letter_is_run_again_alone(console: Console, broken: tuple[str, Record]) -> None:
-    """One of two letters is retried by its id; the other stays; then the event's id retries the rest."""
+    """A letter is retried alone by its id, and the event's id then retries the other one."""
     module, record = broken
     repair()
     retried = console("dead", "retry", f"{record.id}/{module}.first")
@@ -113,7 +113,7 @@ def test_a_retried_letter_is_run_again_alone(console: Console, broken: tuple[str
 
 
 def test_all_are_retried(console: Console, broken: tuple[str, Record]) -> None:
-    """`--all` takes every letter, more than one batch of them; what fails again is a letter again."""
+    """`--all` retries every letter in several batches, and what fails again is a letter again."""
     console.receive(*(f"contact.number{number}" for number in range(250)))
     console.work()
     assert console("dead", "retry", "--all").out == "retried 252 of 252 dead letters\n"
@@ -126,7 +126,7 @@ def test_all_are_retried(console: Console, broken: tuple[str, Record]) -> None:
 
 
 def test_letters_are_dropped(console: Console, broken: tuple[str, Record]) -> None:
-    """By id and with `--all`; the ledger counts the event as dropped once its last letter is gone."""
+    """Letters are dropped by id and with `--all`, and the event counts as dropped once its last letter is gone."""
     module, record = broken
     dropped = console("dead", "drop", "--yes", f"{record.id}/{module}.first")
     assert (dropped.exit_code, dropped.out) == (0, "dropped 1 of 1 dead letters\n")
@@ -137,8 +137,8 @@ def test_letters_are_dropped(console: Console, broken: tuple[str, Record]) -> No
 
 
 @pytest.mark.parametrize("change", ["retry", "drop"])
-def test_ids_without_letters_are_told(console: Console, broken: tuple[str, Record], change: str) -> None:
-    """None found at all, or only some: exit code 1 and the ids; what was found is done."""
+def test_ids_without_letters_are_reported(console: Console, broken: tuple[str, Record], change: str) -> None:
+    """Unknown ids are reported with exit code 1, and the known ones are processed."""
     _, record = broken
     yes = ["--yes"] if change == "drop" else []
     nothing = console("dead", change, *yes, "evt_a", "evt_b")
@@ -153,7 +153,7 @@ def test_ids_without_letters_are_told(console: Console, broken: tuple[str, Recor
 
 
 def test_an_unknown_id_shows_nothing(console: Console) -> None:
-    """Exit code 1, and the command that shows what there is."""
+    """An unknown id leads to exit code 1 and names the command that lists the letters."""
     shown = console("dead", "show", "evt_a")
     assert (shown.exit_code, shown.out) == (1, "")
     assert "dead list" in shown.err
@@ -163,7 +163,7 @@ def test_an_unknown_id_shows_nothing(console: Console) -> None:
 def test_wrong_usage_is_two_and_changes_nothing(
     console: Console, broken: tuple[str, Record], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    """Neither ids nor `--all`, both, or a drop that nobody can be asked about."""
+    """No ids without `--all`, both, and a drop without a terminal are usage errors and change nothing."""
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert console("dead", *arguments).exit_code == 2
     assert_balanced(console, dead_letters=2)
@@ -178,7 +178,7 @@ def test_a_drop_on_a_terminal_is_asked_about(
     exit_code: int,
     left: int,
 ) -> None:
-    """The question says how many; only yes drops them."""
+    """The question before a drop says how many letters there are, and only a yes drops them."""
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     asked = console("dead", "drop", "--all")
     assert asked.exit_code == exit_code
@@ -187,7 +187,7 @@ def test_a_drop_on_a_terminal_is_asked_about(
 
 
 def test_a_letter_without_its_job_is_not_in_the_way(console: Console, broken: tuple[str, Record]) -> None:
-    """Its retry is refused with what to do instead; the others are retried; it can be shown and dropped."""
+    """A letter without its job is not retried, with an explanation, but can be dropped; other letters are retried."""
     [lost] = console.receive("contact.lost")
     console.in_store(lambda server: server.delete(keys.job_key(lost.id)))
     console.work()
@@ -203,7 +203,7 @@ def test_a_letter_without_its_job_is_not_in_the_way(console: Console, broken: tu
 
 
 def test_what_an_error_says_cannot_speak_to_the_terminal(console: Console) -> None:
-    """Escapes in a body or in an error come out as blanks."""
+    """Escapes in a body or in an error become blanks."""
     console.plug_in('@on("*", attempts=1)\nasync def fail(event, ctx):\n    raise ValueError(event.data["x"])\n')
     [record] = console.receive("odd.event", data={"x": "\x1b[2J\x9b2J"})
     console.work()
@@ -215,12 +215,12 @@ def test_what_an_error_says_cannot_speak_to_the_terminal(console: Console) -> No
 
 @pytest.mark.parametrize("name", ["list", "show", "retry", "drop"])
 def test_each_help_has_an_example(console: Console, name: str) -> None:
-    """It can be typed as it stands."""
+    """The example in each help works as it is."""
     assert f"\n    konvox-hooks dead {name}" in console("dead", name, "--help").out
 
 
 def test_poison_is_listed_without_a_handler(console: Console) -> None:
-    """An event that was given up as a whole has the event's id as the id of its letter."""
+    """The letter of a poison event has no handler, and the event's id as its id."""
     console.plug_in(BROKEN)
     [record] = console.receive("contact.replied")
     console.in_store(lambda server: server.hset(keys.CRASHES, record.id, 3))

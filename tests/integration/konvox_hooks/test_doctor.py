@@ -1,34 +1,19 @@
-"""`konvox-hooks doctor` tells the truth: against a real sandbox, real receivers and real servers, in each state."""
+"""Tests of `konvox-hooks doctor` as a whole, with a real sandbox and real receivers."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.konvox.scripted_konvox import KEY, Reply, ScriptedKonvox, envelope, failure, scripted
-from tests.support.doctor import examined, one
+from tests.support.doctor import examined, healthy, one
 from tests.support.processes import OurProcess
-from tests.support.registration import FULL, OLD_TOKEN, READ, TOKEN, Shell
-
-
-@asynccontextmanager
-async def healthy(shell: Shell, redis_url: str) -> AsyncIterator[str]:
-    """Everything as it should be; yields the receiver's origin."""
-    shell.configure(REDIS_URL=redis_url, HOOK_TOKENS=TOKEN)
-    shell.handle("contact.replied", "enrollment.created")
-    async with shell.receiver(redis_url, tokens=(TOKEN,)) as receiver:
-        origin = f"http://127.0.0.1:{receiver.port}"
-        await shell.add("contact.replied", "enrollment.created", url=f"{origin}/hooks/konvox/{TOKEN}")
-        yield origin
+from tests.support.registration import FULL, OLD_TOKEN, TOKEN, Shell
 
 
 async def test_all_is_well(shell: Shell, redis_url: str) -> None:
-    """Every line is ok, exit code 0, nothing on stderr but what handlers print; and nothing was changed."""
+    """In a healthy set-up every line is ok, the exit code is 0, stderr has only prints of handlers, nothing changes."""
     async with healthy(shell, redis_url):
         before = await shell.known()
         outcome, lines = await examined(shell)
@@ -37,7 +22,7 @@ async def test_all_is_well(shell: Shell, redis_url: str) -> None:
     assert (outcome.exit_code, text.exit_code) == (0, 0)
     assert list(lines) == [
         *("settings", "handlers", "data folder", "redis", "redis version", "redis durability", "redis eviction"),
-        *("redis clock", "way in", "konvox api", "konvox key", "registration", "public url"),
+        *("redis clock", "authentication", "konvox api", "konvox key", "registration", "public url"),
     ]
     assert {line.split()[0] for line in text.out.splitlines()} == {"ok"}
     assert len(text.out.splitlines()) == len(lines)
@@ -54,7 +39,7 @@ async def test_a_file_that_hides_a_package_of_ours(shell: Shell) -> None:
 
 
 async def test_with_nothing_configured(shell: Shell) -> None:
-    """What is missing is said, and nothing breaks."""
+    """Without any settings, the findings say what is missing."""
     shell.configure(API_URL=None, API_KEY=None, PUBLIC_URL=None, HOOK_TOKENS=None)
     outcome, lines = await examined(shell)
     assert outcome.exit_code == 1
@@ -63,7 +48,7 @@ async def test_with_nothing_configured(shell: Shell) -> None:
         "handlers": "warning",
         "data folder": "ok",
         "redis": "ok",
-        "way in": "fault",
+        "authentication": "fault",
         "konvox api": "warning",
         "public url": "warning",
     }
@@ -83,7 +68,7 @@ async def test_with_nothing_configured(shell: Shell) -> None:
 async def test_handlers_that_cannot_be_loaded_are_a_fault(
     shell: Shell, redis_url: str, source: str, message: str
 ) -> None:
-    """The other checks go on, and say what they could not compare."""
+    """If handlers cannot be loaded, the other checks run, and say what they could not compare."""
     async with healthy(shell, redis_url):
         (shell.folder / "shop_hooks.py").write_text(source)
         outcome, lines = await examined(shell)
@@ -95,7 +80,7 @@ async def test_handlers_that_cannot_be_loaded_are_a_fault(
 
 
 async def test_handlers_find_their_own_variables_of_env(shell: Shell, redis_url: str) -> None:
-    """As in the worker: what stands in `.env` and is not ours is in their environment."""
+    """Handlers find their own variables of `.env` in the environment, as in the worker."""
     (shell.folder / ".env").write_text("SHOP_KEY_OF_THE_TESTS=x\n")
     shell.handle("contact.replied")
     path = shell.folder / "shop_hooks.py"
@@ -105,168 +90,8 @@ async def test_handlers_find_their_own_variables_of_env(shell: Shell, redis_url:
     assert (await one(shell, "handlers"))["state"] == "ok"
 
 
-# --- Konvox --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("key", "api", "scope"),
-    [(FULL, "ok", "ok"), (READ, "ok", "warning"), ("kvx_live_wrong", "fault", None)],
-)
-async def test_the_key(shell: Shell, key: str, api: str, scope: str | None) -> None:
-    """Valid or not, and with which scope; nothing is registered by finding out."""
-    shell.configure(API_KEY=key)
-    outcome, lines = await examined(shell)
-    assert lines["konvox api"][0]["state"] == api
-    assert [line["state"] for line in lines.get("konvox key", [])] == ([scope] if scope else [])
-    assert key not in outcome.out + outcome.err
-    assert await shell.known() == []
-
-
-@pytest.mark.parametrize(
-    ("replies", "check", "state", "message"),
-    [
-        ([failure(500, "sorry")], "konvox api", "fault", "sorry"),
-        ([failure(404, "no")], "konvox api", "fault", "404"),
-        ([Reply(200, b"<html>")], "konvox api", "fault", "no Konvox envelope"),
-        (["drop"], "konvox api", "fault", "the connection broke"),
-        ([envelope([]), failure(403, "plan limit")], "konvox key", "warning", "plan limit"),
-        ([envelope([]), failure(422, "url is required")], "konvox key", "ok", "full scope"),
-        ([envelope([]), failure(429, "slow down")], "konvox key", "warning", "cannot be told"),
-        ([envelope([]), failure(500, "sorry")], "konvox key", "warning", "cannot be told"),
-        ([envelope([]), envelope({"id": "wh9"}, status=201)], "konvox key", "warning", "took a registration"),
-    ],
-)
-async def test_what_konvox_answers(
-    shell: Shell, replies: list[Reply | str], check: str, state: str, message: str
-) -> None:
-    """Each answer has its meaning; every call is made once, and the one that writes holds nothing."""
-    async with scripted(*replies) as konvox:
-        shell.configure(API_URL=konvox.url, API_KEY=KEY)
-        line = await one(shell, check)
-    assert (line["state"], message in line["message"]) == (state, True), line
-    _only_harmless(konvox, len(replies))
-
-
-def _only_harmless(konvox: ScriptedKonvox, calls: int) -> None:
-    assert len(konvox.asked) == calls
-    assert all(asked.method == "GET" or asked.body == {} for asked in konvox.asked)
-
-
-async def test_a_konvox_that_is_away_is_a_fault(shell: Shell, redis_url: str, unused_tcp_port: int) -> None:
-    """The receiver is reached all the same."""
-    async with healthy(shell, redis_url):
-        shell.configure(API_URL=f"http://127.0.0.1:{unused_tcp_port}")
-        _, lines = await examined(shell)
-    assert (lines["konvox api"][0]["state"], lines["public url"][0]["state"]) == ("fault", "ok")
-
-
-# --- the public URL and what is registered -------------------------------------------------------------------------
-
-
-async def test_a_receiver_that_does_not_run_is_a_fault(shell: Shell, redis_url: str) -> None:
-    """What is registered is compared all the same."""
-    async with healthy(shell, redis_url):
-        pass
-    _, lines = await examined(shell)
-    assert lines["public url"][0]["state"] == "fault"
-    assert "cannot connect" in lines["public url"][0]["message"]
-    assert lines["registration"][0]["state"] == "ok"
-
-
-async def test_a_local_url_with_a_konvox_elsewhere_is_a_fault(shell: Shell, redis_url: str) -> None:
-    """Konvox could not deliver there."""
-    async with healthy(shell, redis_url):
-        shell.configure(API_URL="https://konvox.invalid")
-        line = await one(shell, "public url")
-    assert (line["state"], "where Konvox cannot deliver" in line["message"]) == ("fault", True)
-
-
-async def registration(shell: Shell, redis_url: str, *webhooks: dict[str, Any], **settings: str) -> list[str]:
-    """The lines about the registration, with these webhooks besides the healthy one."""
-    async with healthy(shell, redis_url) as origin:
-        shell.configure(**settings)
-        for fields in webhooks:
-            await shell.add(*fields["events"], url=origin + fields["path"], active=fields.get("active", True))
-        _, lines = await examined(shell)
-    assert all(line["state"] == "warning" for line in lines["registration"] if line["hint"])
-    return [line["message"] + (f" -> {line['hint']}" if line["hint"] else "") for line in lines["registration"]]
-
-
-PATH = f"/hooks/konvox/{TOKEN}"
-
-
-async def test_nothing_registered_is_a_warning(shell: Shell, redis_url: str) -> None:
-    """With each handler that waits in vain, and the command that fixes it; after which all is well."""
-    async with healthy(shell, redis_url):
-        shell.configure(HOOK_TOKENS=f"{OLD_TOKEN},{TOKEN}")
-        shell.handle("contact.replied", "enrollment.created", "enrollment.unsubscribed")
-        _, lines = await examined(shell)
-    messages = [line["message"] for line in lines["registration"]]
-    assert messages[0] == "the first token's URL is not registered, or is switched off"
-    assert messages[1].startswith("no subscription delivers enrollment.unsubscribed, which shop_hooks.handle wants")
-    assert "still delivers with an old token" in messages[2]
-    assert lines["registration"][0]["hint"] == lines["registration"][1]["hint"] == "`konvox-hooks register`"
-
-
-async def test_handlers_that_no_subscription_feeds(shell: Shell, redis_url: str) -> None:
-    """And the option that fixes it."""
-    async with healthy(shell, redis_url):
-        shell.handle("contact.replied", "enrollment.created", "campaign.completed")
-        _, lines = await examined(shell)
-        [line] = lines["registration"]
-        assert line["message"] == "no subscription delivers campaign.completed, which shop_hooks.handle wants"
-        assert line["hint"] == "`konvox-hooks register --add-missing`"
-        assert (await shell.register("--add-missing", check=True)).exit_code == 0
-        assert (await one(shell, "registration"))["state"] == "ok"
-
-
-@pytest.mark.parametrize(
-    ("webhook", "message", "hint"),
-    [
-        ({"path": PATH, "events": ["campaign.completed"]}, "no handler wants campaign.completed", "take it off"),
-        ({"path": PATH, "events": ["contact.replied"]}, "contact.replied is delivered twice to one URL", "delete one"),
-        ({"path": PATH, "events": ["contact.replied"], "active": False}, "switched off: webhook", "switch it on"),
-        ({"path": "/hooks/konvox/lost", "events": ["contact.replied"]}, "a token that the receiver refuses", "delete"),
-        ({"path": "/hooks/konvox", "events": ["contact.replied"]}, "a token that the receiver refuses", "delete it"),
-    ],
-)
-async def test_what_else_konvox_has(
-    shell: Shell, redis_url: str, webhook: dict[str, Any], message: str, hint: str
-) -> None:
-    """Each difference is one warning."""
-    [line] = await registration(shell, redis_url, webhook)
-    assert message in line.partition(" -> ")[0]
-    assert hint in line.partition(" -> ")[2]
-
-
-async def test_a_url_of_somebody_else_is_none_of_ours(shell: Shell, redis_url: str) -> None:
-    """The company may have other webhooks."""
-    [line] = await registration(shell, redis_url, {"path": "/another/app", "events": ["campaign.completed"]})
-    assert line == "Konvox delivers contact.replied, enrollment.created, as the handlers want"
-
-
-async def test_a_rotation_under_way_is_a_warning(shell: Shell, redis_url: str) -> None:
-    """Both tokens deliver; the old one's webhook is to go, and that is all."""
-    old = {"path": f"/hooks/konvox/{OLD_TOKEN}", "events": ["contact.replied"]}
-    [line] = await registration(shell, redis_url, old, HOOK_TOKENS=f"{TOKEN},{OLD_TOKEN}")
-    assert "still delivers with an old token -> once the first token's URL is registered" in line
-
-
-async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: Shell, redis_url: str) -> None:
-    """Control characters in an event's name are replaced, so that a line stays one line."""
-    async with healthy(shell, redis_url) as origin:
-        await shell.add("\x1b[2J\nok       all  is well", url=f"{origin}{PATH}")
-        outcome = await shell.run("doctor")
-    assert outcome.exit_code == 3
-    assert "\x1b" not in outcome.out
-    assert not any(line.startswith("ok       all") for line in outcome.out.splitlines())
-
-
-# --- the whole -----------------------------------------------------------------------------------------------------
-
-
-async def test_several_endpoints_are_examined_each(shell: Shell, redis_url: str) -> None:
-    """Under their names; Redis and handlers once."""
+async def test_several_accounts_are_examined_each(shell: Shell, redis_url: str) -> None:
+    """Several accounts are checked each under its name, and Redis and handlers once."""
     (shell.folder / "accounts.toml").write_text(
         f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "{FULL}"\n'
         f'[other]\nhook_tokens = "{OLD_TOKEN}"\napi_key = "wrong"\n'
@@ -278,11 +103,11 @@ async def test_several_endpoints_are_examined_each(shell: Shell, redis_url: str)
     assert lines["[other] konvox api"][0]["state"] == "fault"
     assert lines["[acme] public url"][0]["state"] == "ok"
     assert lines["[other] public url"][0]["message"].endswith("does not hold this token or signing secret")
-    assert (len(lines["redis"]), "way in" in lines, "konvox api" in lines) == (1, False, False)
+    assert (len(lines["redis"]), "authentication" in lines, "konvox api" in lines) == (1, False, False)
 
 
 async def test_a_newcomer_from_nothing_to_all_ok(tmp_path: Path) -> None:
-    """Real processes: make a token, serve, register, and the doctor has nothing to say; without serve it has."""
+    """From an empty folder a user makes a token, serves and registers, and all is ok; without `serve` it is not."""
     (tmp_path / "mine.py").write_text(
         "from handlers import on\n\n\n@on('contact.replied')\nasync def f(event, ctx): ...\n"
     )
@@ -298,7 +123,7 @@ async def test_a_newcomer_from_nothing_to_all_ok(tmp_path: Path) -> None:
         }
 
         async def code(*arguments: str) -> int:
-            """Run a command to its end."""
+            """Run a command; returns its exit code."""
             async with await OurProcess.start(*arguments, env=env, cwd=tmp_path) as process:
                 return await process.ended()
 

@@ -1,4 +1,4 @@
-"""What `konvox-hooks doctor` finds about Redis and its sentinels: against real servers, in each state."""
+"""Tests of the checks of Redis in `konvox-hooks doctor`, with real servers in each state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.valkey import ValkeyServer
 
 
 async def test_a_redis_that_is_away_is_a_fault(shell: Shell, unused_tcp_port: int) -> None:
-    """Its password does not show."""
+    """A Redis that is away is a fault, whose message does not show the password."""
     shell.configure(REDIS_URL=f"redis://:a-password@127.0.0.1:{unused_tcp_port}/0")
     outcome, lines = await examined(shell)
     assert lines["redis"][0]["state"] == "fault"
@@ -25,7 +25,7 @@ async def test_a_redis_that_is_away_is_a_fault(shell: Shell, unused_tcp_port: in
 
 
 async def test_a_redis_that_hangs_is_a_fault(shell: Shell) -> None:
-    """It takes connections, and says nothing."""
+    """A Redis that accepts connections and never answers is a fault."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         shell.configure(REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}")
         line = await one(shell, "redis")
@@ -54,7 +54,7 @@ async def test_a_redis_that_hangs_is_a_fault(shell: Shell) -> None:
 async def test_how_redis_is_set(
     shell: Shell, tmp_path: Path, durability: str, settings: dict[str, str], check: str, state: str, message: str
 ) -> None:
-    """What would lose events is found, and what is safe is called so."""
+    """Each dangerous setting of Redis is found, and each safe one is ok."""
     shell.configure(DURABILITY=durability)
     with ValkeyServer(tmp_path, **settings) as valkey:
         shell.configure(REDIS_URL=valkey.url())
@@ -63,7 +63,7 @@ async def test_how_redis_is_set(
 
 
 async def test_an_eviction_that_somebody_allows_is_a_warning(shell: Shell, tmp_path: Path) -> None:
-    """It is still told, with the setting that lets it."""
+    """Eviction that a setting allows is a warning that names the setting."""
     with ValkeyServer(tmp_path, maxmemory="100mb", maxmemory_policy="allkeys-lru") as valkey:
         shell.configure(REDIS_URL=valkey.url(), ALLOW_EVICTION="true")
         line = await one(shell, "redis eviction")
@@ -72,7 +72,7 @@ async def test_an_eviction_that_somebody_allows_is_a_warning(shell: Shell, tmp_p
 
 
 async def test_a_replica_is_a_fault(shell: Shell, tmp_path: Path) -> None:
-    """It refuses writes; and its primary then has one."""
+    """A replica, which refuses writes, is a fault, and its primary then has one replica."""
     primary_folder, replica_folder = tmp_path / "p", tmp_path / "r"
     primary_folder.mkdir()
     replica_folder.mkdir()
@@ -99,7 +99,7 @@ async def _until_replicated(url: str) -> None:
 
 
 async def test_a_server_that_forbids_to_look_is_still_judged(shell: Shell, tmp_path: Path) -> None:
-    """As some hosted ones do: without CONFIG and INFO, what can be told is told."""
+    """A server that forbids CONFIG and INFO, as some hosted ones do, is judged as far as possible."""
     with ValkeyServer(tmp_path) as valkey:
         server = connect(valkey.url())
         await server.execute_command("ACL", "SETUSER", "hooks", "on", ">pw", "~*", "&*", "+@all", "-config", "-info")
@@ -115,7 +115,7 @@ async def test_a_server_that_forbids_to_look_is_still_judged(shell: Shell, tmp_p
 
 
 async def test_the_sentinels_are_each_looked_at(shell: Shell, tmp_path: Path) -> None:
-    """One that is away is a warning, because nothing else shows it; where none is left, that is the fault."""
+    """A sentinel that is away is a warning, because nothing else shows it, and a fault if all are."""
     with SentinelSet(tmp_path / "sentinels") as redis_set:
         shell.configure(REDIS_URL=redis_set.url(), DURABILITY="replicas")
         lines = (await examined(shell))[1]

@@ -1,4 +1,4 @@
-"""`konvox-hooks events` on a real store: what came in, what became of it, out to a file and in again."""
+"""Tests of `konvox-hooks events` on a real store: list, show, export and import."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def unwanted(event, ctx):
 
 
 def test_the_log_is_shown_newest_first_with_what_became_of_each(console: Console) -> None:
-    """Id, type, time, state and each handler's end; what is not run yet is pending."""
+    """Events are listed newest first, each with id, type, time, state and the state of each handler."""
     module = console.plug_in(MIXED)
     replied, created = console.receive(REPLIED, CREATED)
     console.work()
@@ -53,7 +53,7 @@ def test_the_log_is_shown_newest_first_with_what_became_of_each(console: Console
 
 
 def test_the_log_as_json(console: Console) -> None:
-    """One array; each event holds its handlers' outcomes with times as text."""
+    """`--json` is one array, whose events have the outcomes of their handlers with times as text."""
     module = console.plug_in(MIXED)
     [record] = console.receive(REPLIED)
     console.work()
@@ -77,13 +77,13 @@ def test_the_log_as_json(console: Console) -> None:
     ],
 )
 def test_the_log_can_be_narrowed_down(console: Console, options: list[str], expected: list[str]) -> None:
-    """By type with wildcards, by state, by number."""
+    """The list can be filtered by type with wildcards, by state, and by number."""
     console.receive(REPLIED, CREATED, UNSUBSCRIBED)
     assert [event["type"] for event in console("events", "list", "--json", *options).json] == expected
 
 
 def test_one_event_is_shown_with_everything(console: Console) -> None:
-    """Record, headers, exact body, outcomes, and the replays with theirs."""
+    """One event is shown with record, headers, exact body, outcomes, and its replays with theirs."""
     module = console.plug_in(MIXED)
     body = sample_body(CREATED)
     record = Record.capture(body, received_at_ms=0, headers={"User-Agent": "Konvox"})
@@ -102,7 +102,7 @@ def test_one_event_is_shown_with_everything(console: Console) -> None:
 
 
 def test_one_event_is_shown_for_eyes(console: Console) -> None:
-    """Facts, outcomes and an indented body; nothing in it can speak to the terminal."""
+    """For people an event has facts, outcomes and an indented body, without terminal control codes."""
     module = console.plug_in(MIXED)
     [record] = console.receive(REPLIED, data={"subject": "Re: \x9b2J\u202e ü", "contactId": "c", "channel": "email"})
     console.work()
@@ -114,7 +114,7 @@ def test_one_event_is_shown_for_eyes(console: Console) -> None:
 
 
 def test_an_unknown_event_is_a_failure_that_helps(console: Console) -> None:
-    """Exit code 1, and the command that shows what there is."""
+    """An unknown event leads to exit code 1 and names the command that lists the events."""
     console.receive(REPLIED)
     shown = console("events", "show", "evt_nothing")
     assert (shown.exit_code, shown.out) == (1, "")
@@ -123,14 +123,14 @@ def test_an_unknown_event_is_a_failure_that_helps(console: Console) -> None:
 
 
 def test_an_event_is_found_after_its_dedupe_window(console: Console) -> None:
-    """What `events list` shows, `events show` finds, also when the dedupe window is shorter than the log."""
+    """`events show` finds each event of `events list`, also if the dedupe window is shorter than the log."""
     [record, _] = console.receive(REPLIED, CREATED)
     console.in_store(lambda server: server.delete(keys.seen_key(record.id)))
     assert console("events", "show", record.id, "--json").json["id"] == record.id
 
 
 def test_what_is_exported_can_be_imported(console: Console, redis_url: str) -> None:
-    """Oldest first, each event once in spite of a replay; an import brings back the same events, once."""
+    """An export has each event once, oldest first, in spite of a replay; an import restores the same events."""
     records = console.receive(REPLIED, CREATED, UNSUBSCRIBED)
     console.admit([Job.replay(records[0])])
     exported = console("events", "export")
@@ -146,7 +146,7 @@ def test_what_is_exported_can_be_imported(console: Console, redis_url: str) -> N
 
 
 def test_an_export_to_a_file_replaces_it_as_a_whole(console: Console) -> None:
-    """The file holds the lines, and stdout says how many."""
+    """An export to a file writes the lines to it, and the number of events to stdout."""
     [record] = console.receive(REPLIED)
     Path("events.jsonl").write_text("what was there before")
     exported = console("events", "export", "--output", "events.jsonl")
@@ -156,15 +156,15 @@ def test_an_export_to_a_file_replaces_it_as_a_whole(console: Console) -> None:
 
 
 def test_an_import_leaves_out_faulty_lines_only(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File, line and fault are told for each; the others are taken, and the exit code is 1."""
+    """An import reports file, line and fault of each faulty line, accepts the others, and exits with 1."""
     lines = [sample_body(REPLIED), b"{nonsense", b"", b'{"event": ""}', b'{"body": 1}', sample_body(CREATED)]
     Path("mixed.jsonl").write_bytes(b"\n".join(lines))
     imported = console("events", "import", "mixed.jsonl")
     assert (imported.exit_code, imported.out) == (1, "accepted 2, duplicates 0, faulty 3\n")
-    told = imported.err.splitlines()
-    assert [line.split(": ")[1] for line in told[:3]] == ["mixed.jsonl:2", "mixed.jsonl:4", "mixed.jsonl:5"]
-    assert "not JSON" in told[0]
-    assert "3 of the lines of mixed.jsonl left out" in told[3]
+    reports = imported.err.splitlines()
+    assert [line.split(": ")[1] for line in reports[:3]] == ["mixed.jsonl:2", "mixed.jsonl:4", "mixed.jsonl:5"]
+    assert "not JSON" in reports[0]
+    assert "3 lines of mixed.jsonl were skipped" in reports[3]
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
     imported = console("events", "import", "-")
@@ -173,7 +173,7 @@ def test_an_import_leaves_out_faulty_lines_only(console: Console, monkeypatch: p
 
 
 def test_an_import_takes_more_than_a_batch(console: Console) -> None:
-    """Thousands of lines are all taken, in order."""
+    """An import of thousands of lines accepts all of them, in order."""
     bodies = [sample_body("load.test", data={"number": number}, timestamp="t") for number in range(1500)]
     Path("many.jsonl").write_bytes(b"\n".join(bodies))
     assert console("events", "import", "many.jsonl").out == "accepted 1500, duplicates 0, faulty 0\n"
@@ -197,7 +197,7 @@ def test_an_import_takes_more_than_a_batch(console: Console) -> None:
     ],
 )
 def test_a_store_that_is_away_is_one_line(console: Console, arguments: list[str]) -> None:
-    """Exit code 1 and one line that says so; nothing on stdout, and no file left behind."""
+    """A store that is away leads to one line on stderr, exit code 1, an empty stdout, and no file."""
     Path("in.jsonl").write_bytes(sample_body(REPLIED))
     console.setting("REDIS_URL", f"unix://{Path.cwd()}/nobody.sock")
     done = console(*arguments)
@@ -219,22 +219,22 @@ def test_a_store_that_is_away_is_one_line(console: Console, arguments: list[str]
     ],
 )
 def test_wrong_usage_is_two(console: Console, arguments: list[str]) -> None:
-    """Files that cannot be, and options that mean nothing."""
+    """Files that cannot be written and options without a meaning are usage errors."""
     assert console(*arguments).exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["list", "show", "export", "import"])
 def test_each_help_has_an_example(console: Console, name: str) -> None:
-    """It can be typed as it stands."""
+    """The example in each help works as it is."""
     assert f"\n    konvox-hooks events {name}" in console("events", name, "--help").out
 
 
 async def test_the_embedded_store_is_looked_at_while_it_runs_and_afterwards(tmp_path: Path) -> None:
-    """Without KONVOX_REDIS_URL the commands find what `serve` keeps, during its run and after it."""
+    """Without KONVOX_REDIS_URL the commands read the store of `serve`, while it runs and afterwards."""
     env = {"KONVOX_HOOK_TOKENS": TOKEN, "KONVOX_PORT": "0", "KONVOX_ADMIN_PORT": "0"}
 
     async def listed() -> Any:
-        """What `events list` shows."""
+        """The output of `events list`."""
         async with await OurProcess.start("events", "list", "--json", env=env, cwd=tmp_path) as process:
             assert await process.ended() == 0, process.stderr
         return [(event["id"], event["state"]) for event in orjson.loads(process.stdout)]

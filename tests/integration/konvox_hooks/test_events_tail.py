@@ -1,4 +1,4 @@
-"""`konvox-hooks events tail` as a process: what is shown, when, and what it survives."""
+"""Tests of `konvox-hooks events tail` as a process: what it shows, when, and what it survives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = "a-token-for-the-tests-of-the-tail"
 
 @asynccontextmanager
 async def tailing(redis_url: str, cwd: Path, *arguments: str) -> AsyncIterator[OurProcess]:
-    """The command, with JSON on both streams unless the test says otherwise."""
+    """The command, with JSON on both streams by default."""
     env = {"KONVOX_REDIS_URL": redis_url, "KONVOX_LOG_FORMAT": "json"}
     async with await OurProcess.start("events", "tail", *arguments, env=env, cwd=cwd) as process:
         yield process
@@ -36,7 +36,7 @@ async def shown(process: OurProcess, event_id: str) -> dict[str, object]:
 async def test_the_last_few_come_first_and_then_what_happens(
     server: RedisClient, redis_url: str, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    """Oldest first, each event once; Ctrl-C ends it with 0."""
+    """The last few events come first, oldest first, then each new one once; Ctrl-C ends it with exit code 0."""
     jobs = [job_of(number) for number in range(5)]
     await admit(server, jobs[:3], AdmissionPolicy())
     async with tailing(redis_url, tmp_path, "--last", "2", "--json") as process:
@@ -51,7 +51,7 @@ async def test_the_last_few_come_first_and_then_what_happens(
 
 
 async def test_one_type_in_lines_of_text(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """Past and future: the time, the id, the state and the type, separated by tabs, and no other type."""
+    """With `--type`, past and new events of that type are lines of time, id, state and type, separated by tabs."""
     kinds = ["contact.replied", "enrollment.created"] * 2
     jobs = [job_of(number, kind) for number, kind in enumerate(kinds)]
     await admit(server, jobs[:2], AdmissionPolicy())
@@ -66,7 +66,7 @@ async def test_one_type_in_lines_of_text(server: RedisClient, redis_url: str, tm
 
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
-    """Nothing that was admitted is left out or shown twice, and the outage is told on stderr."""
+    """During an outage of the store no event is skipped or shown twice, and stderr reports the outage."""
     (tmp_path / "redis").mkdir()
     with ValkeyServer(tmp_path / "redis") as valkey:
         jobs = [job_of(number) for number in range(3)]
@@ -94,7 +94,7 @@ async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
 
 
 async def test_it_waits_for_a_service_that_is_not_running(tmp_path: Path) -> None:
-    """Started before `serve`, with its own store, it does not keep that from starting."""
+    """Started before `serve` with its own store, the command waits for it, and does not keep it from starting."""
     env = {"KONVOX_HOOK_TOKENS": TOKEN, "KONVOX_PORT": "0", "KONVOX_ADMIN_PORT": "0", "KONVOX_LOG_FORMAT": "json"}
     async with await OurProcess.start("events", "tail", "--json", env=env, cwd=tmp_path) as process:
         await process.logged("redis.lost")

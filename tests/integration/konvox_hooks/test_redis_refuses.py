@@ -1,4 +1,4 @@
-"""Commands on a Redis that answers and takes no writes: they say what is wrong there, and what to do about it."""
+"""Tests of commands on a Redis that answers and refuses writes: the message says why, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.valkey import ValkeyServer
 def test_a_redis_that_takes_no_writes(
     console: Console, own_valkey: ValkeyServer, refusal: Refusal, code: str, hint: str
 ) -> None:
-    """A command that would write fails with it, and the doctor does not call that server healthy."""
+    """A command that would write fails with the reason, and the doctor reports the server as a fault."""
     console.redis_url = own_valkey.url()
     console.setting("REDIS_URL", console.redis_url)
     console.receive("contact.replied")

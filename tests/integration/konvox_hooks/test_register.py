@@ -1,4 +1,4 @@
-"""`konvox-hooks register` against a real sandbox: what it subscribes to, what it says, and with which exit code."""
+"""Tests of `konvox-hooks register` with a real sandbox: subscriptions, output, and exit codes."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ async def test_a_wildcard_takes_the_documented_events(shell: Shell, patterns: li
 
 
 async def test_what_a_wildcard_takes_besides_is_no_difference(shell: Shell) -> None:
-    """An undocumented event that was subscribed by hand fits a handler of everything."""
+    """An undocumented event that was subscribed by hand is no difference for a handler of all events."""
     await shell.add(*ALL_DOCUMENTED, "campaign.completed")
     shell.handle("*")
     assert (await shell.register()).exit_code == 0
 
 
 async def test_events_can_be_named_instead(shell: Shell) -> None:
-    """`--events` needs no handler, and no handler is loaded for it."""
+    """`--events` needs no handler, and loads none."""
     shell.configure(HANDLERS="there_is_no_such_module")
     assert (await shell.register("--events", "b.two, a.one,,b.two")).exit_code == 0
     [webhook] = await shell.known()
@@ -78,7 +78,7 @@ async def test_a_difference_needs_a_person(shell: Shell) -> None:
 
 
 async def test_one_that_is_switched_off_needs_a_person(shell: Shell) -> None:
-    """An inactive webhook gets nothing, and only the dashboard can switch it on."""
+    """A webhook that is switched off leads to exit code 3, because only the dashboard can switch it on."""
     await shell.add("contact.replied", active=False)
     outcome = await shell.register("--events", "contact.replied")
     assert outcome.exit_code == 3
@@ -196,7 +196,7 @@ async def test_missing_settings_are_named_with_an_example(shell: Shell) -> None:
         ({}, ("--events", "contact.*"), "wildcards"),
     ],
 )
-async def test_what_is_wrong_is_said(
+async def test_what_is_wrong_is_reported(
     shell: Shell, variables: dict[str, str | None], arguments: tuple[str, ...], hint: str
 ) -> None:
     """A wrong use has exit code 2 and a hint on stderr, and registers nothing."""

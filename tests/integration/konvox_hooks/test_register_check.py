@@ -1,4 +1,4 @@
-"""`konvox-hooks register` makes sure first that the public URL reaches this receiver: real receivers, and others."""
+"""Tests that `konvox-hooks register` first checks that the public URL reaches this receiver."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ REGISTER = ("--events", "contact.replied")
 async def answering(
     shell: Shell, status: int, body: bytes = b"", *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[list[web.Request]]:
-    """Something at the public URL that is not ours; yields what it was asked."""
+    """A server at the public URL that is not ours; yields the requests that it got."""
     asked: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.Response:
-        """Answer everything alike."""
+        """Answer every request alike."""
         asked.append(request)
         return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
 
@@ -114,7 +114,7 @@ async def test_somebody_never_answers(shell: Shell, monkeypatch: pytest.MonkeyPa
     released = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take the connection, and say nothing."""
+        """Accept the connection, and never answer."""
         await released.wait()
         writer.close()
 
@@ -147,7 +147,7 @@ async def test_https_to_a_port_without_tls_is_a_fault(shell: Shell, redis_url: s
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """TLS with a certificate that nobody vouches for."""
+    """A TLS context with a self-signed certificate."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         [
@@ -196,11 +196,11 @@ async def test_nothing_is_asked_where_nothing_is_registered(shell: Shell, option
 
 
 async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None:
-    """With a challenge that is not from a holder, every answer is byte for byte the one without it."""
+    """To a challenge from somebody without the secret, every answer is exactly the one without a challenge."""
     stranger, holder = make_challenge("token", "guessed-token-0123456789"), make_challenge("token", TOKEN)
 
     async def ask(path: str, challenge: str | None, *, method: str = "POST") -> Answer:
-        """Send a request, with this header or without."""
+        """Send a request, with or without this header."""
         headers = [] if challenge is None else [(CHALLENGE_HEADER, challenge)]
         return await receiver.send(http_request(path, method=method, headers=headers))
 

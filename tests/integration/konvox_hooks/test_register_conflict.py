@@ -1,4 +1,4 @@
-"""`konvox-hooks register` against a Konvox that answers 409: it looks again, and says what it finds."""
+"""Tests of `konvox-hooks register` with a Konvox that answers 409: it compares again, and says what it finds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.support.registration import URL, Outcome, Shell
 
 
 def listed(*webhooks: dict[str, Any]) -> Reply:
-    """Konvox's list of webhooks."""
+    """An answer with webhooks."""
     return envelope(list(webhooks), total=len(webhooks))
 
 
 def known(*events: str) -> dict[str, Any]:
-    """A webhook of our URL."""
+    """A webhook with our URL."""
     return {"id": "wh1", "url": URL, "events": list(events), "active": True}
 
 
 async def registered(shell: Shell, replies: Sequence[Reply], *options: str) -> tuple[Outcome, ScriptedKonvox]:
-    """Register two events with a Konvox that answers so."""
+    """Register two events at a Konvox with these answers."""
     async with scripted(*replies) as konvox:
         shell.configure(API_URL=konvox.url, API_KEY=KEY)
         outcome = await shell.register("--events", "contact.replied,enrollment.created", *options)

@@ -1,4 +1,4 @@
-"""`konvox-hooks register` makes tokens, changes them, and keeps what is secret: shown once, or written to `.env`."""
+"""Tests of secrets in `konvox-hooks register`: made, rotated, shown once, or written to `.env`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MADE = re.compile(r"^KONVOX_HOOK_TOKENS=([A-Za-z0-9_-]{43})(,[^\n]+)?$", re.MUL
 
 
 def made_token(text: str) -> str:
-    """The token that was made: 256 bits."""
+    """The token that was made; it must have 256 bits."""
     found = _MADE.search(text)
     assert found is not None, text
     return found[1]
@@ -28,7 +28,7 @@ def says_once(outcome: Outcome, secret: str) -> bool:
 
 @pytest.fixture
 def env(shell: Shell) -> Callable[..., str]:
-    """What stands in `.env` now."""
+    """The content of `.env`."""
     return lambda: (shell.folder / ".env").read_text(encoding="utf-8")
 
 
@@ -123,12 +123,12 @@ async def test_a_rotation_puts_a_new_token_first(shell: Shell, redis_url: str) -
     assert f"KONVOX_HOOK_TOKENS={token},{TOKEN}\n" in outcome.out
     assert says_once(outcome, token)
     assert [webhook.url.rpartition("/")[2] for webhook in await shell.known()] == [TOKEN, token]
-    assert f"until then webhook {old.id} goes on delivering with the old one, and nothing is lost" in outcome.err
+    assert f"until then webhook {old.id} still delivers with the old one, and nothing is lost" in outcome.err
     assert f"3. Then delete webhook {old.id} in Konvox's dashboard; a day later" in outcome.err
 
 
 async def test_a_rotation_can_be_written(shell: Shell, env: Callable[..., str]) -> None:
-    """The tokens of `.env` keep their order behind the new one."""
+    """A rotation with `--write-env` puts the new token before those of `.env`."""
     shell.configure(HOOK_TOKENS=None)
     (shell.folder / ".env").write_text(f"KONVOX_HOOK_TOKENS={TOKEN},{OLD_TOKEN}\n")
     outcome = await shell.register(*REGISTER, "--rotate", "--write-env")
@@ -187,7 +187,7 @@ async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Sh
     outcome = await shell.register(*REGISTER, "--write-env")
     assert outcome.exit_code == 0
     assert SECRET not in outcome.out + outcome.err
-    assert "KONVOX_SIGNING_SECRETS in .env holds it now" in outcome.err
+    assert "KONVOX_SIGNING_SECRETS in .env now holds it" in outcome.err
     assert path.read_text() == f"KONVOX_SIGNING_SECRETS={','.join(filter(None, [SECRET, known]))}\n"
 
 

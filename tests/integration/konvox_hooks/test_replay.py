@@ -1,4 +1,4 @@
-"""`konvox-hooks replay`: handlers run on captured events, here without any Redis, or by the workers of a real store."""
+"""Tests of `konvox-hooks replay`: handlers run on captured events, in this process or by workers."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def capture(*event_types: str, name: str = "events.jsonl") -> list[Record]:
 
 @pytest.fixture
 def no_redis(console: Console) -> Console:
-    """A console to which no Redis is configured, and in whose folder there is none."""
+    """A console without a Redis, configured or in its folder."""
     console.setting("REDIS_URL", "")
     return console
 
 
 def test_a_local_replay_tells_how_each_run_ended(no_redis: Console) -> None:
-    """Done, skipped, dropped and failed, by event and handler; the exit code is 1 because some failed."""
+    """A local replay reports done, skipped, dropped and failed by event and handler, and exits with 1 for failures."""
     module = no_redis.plug_in(HANDLERS)
     records = capture(REPLIED, CREATED, UNSUBSCRIBED)
     replayed = no_redis("replay", "events.jsonl", "--json")
@@ -81,19 +81,19 @@ def test_a_local_replay_tells_how_each_run_ended(no_redis: Console) -> None:
     assert [(event["id"], event["type"]) for event in replayed.json["events"]] == [
         (record.id, record.type) for record in records
     ]
-    ends = [{run["handler"]: run["ended"] for run in event["handlers"]} for event in replayed.json["events"]]
-    assert ends == [
+    outcomes = [{run["handler"]: run["outcome"] for run in event["handlers"]} for event in replayed.json["events"]]
+    assert outcomes == [
         {f"{module}.done": "done", f"{module}.picky": "skipped"},
         {f"{module}.broken": "failed", f"{module}.later": "failed", f"{module}.picky": "skipped"},
         {f"{module}.later": "failed", f"{module}.picky": "skipped", f"{module}.unwanted": "dropped"},
     ]
     totals = {name: replayed.json[name] for name in ("done", "skipped", "dropped", "failed", "faulty")}
     assert totals == {"done": 1, "skipped": 3, "dropped": 1, "failed": 3, "faulty": 0}
-    assert "konvox-hooks: 3 runs of handlers failed\n" in replayed.err
+    assert "konvox-hooks: 3 attempts failed\n" in replayed.err
 
 
 def test_handlers_see_a_replay_in_their_usual_surroundings(no_redis: Console) -> None:
-    """`event.replayed` is True, the model is typed, the lifespan is entered and left; prints do not spoil stdout."""
+    """`event.replayed` is True, the model is typed, the lifespan is entered and left; prints go to stderr."""
     no_redis.plug_in(HANDLERS)
     capture(REPLIED)
     replayed = no_redis("replay", "events.jsonl")
@@ -103,7 +103,7 @@ def test_handlers_see_a_replay_in_their_usual_surroundings(no_redis: Console) ->
 
 
 def test_a_local_replay_is_readable(no_redis: Console) -> None:
-    """Each event, each run, the error with the frames of the user alone, and a summary."""
+    """A local replay shows each event, each attempt, errors with the user's frames only, and a summary."""
     module = no_redis.plug_in(HANDLERS)
     [record] = capture(CREATED)
     shown = no_redis("replay", "events.jsonl").out
@@ -117,7 +117,7 @@ def test_a_local_replay_is_readable(no_redis: Console) -> None:
 
 
 def test_once_counts_within_a_replay(no_redis: Console) -> None:
-    """The same event twice in a file: the second run finds that the effect has happened."""
+    """If a file holds an event twice, `ctx.once` is first only in the first attempt."""
     source = """
 @on("*")
 async def effect(event, ctx):
@@ -133,7 +133,7 @@ async def effect(event, ctx):
 
 
 def test_a_replay_can_be_narrowed_down(no_redis: Console) -> None:
-    """By type with wildcards, and by handlers' names; what no chosen handler wants is told as such."""
+    """A replay can be limited by type with wildcards and by handlers, and says if no chosen handler wants an event."""
     module = no_redis.plug_in(HANDLERS)
     capture(REPLIED, CREATED, UNSUBSCRIBED)
     by_type = no_redis("replay", "events.jsonl", "--type", "contact.*", "--json").json
@@ -146,7 +146,7 @@ def test_a_replay_can_be_narrowed_down(no_redis: Console) -> None:
 
 
 def test_a_handler_that_is_not_there_is_wrong_usage(no_redis: Console) -> None:
-    """Exit code 2, nothing is run, and the names that there are."""
+    """An unknown handler leads to exit code 2 and the known names, and nothing is run."""
     module = no_redis.plug_in(HANDLERS)
     capture(REPLIED)
     replayed = no_redis("replay", "events.jsonl", "--handler", f"{module}.mistyped")
@@ -157,7 +157,7 @@ def test_a_handler_that_is_not_there_is_wrong_usage(no_redis: Console) -> None:
 
 
 def test_an_event_that_does_not_fit_its_model_has_failed(no_redis: Console) -> None:
-    """It is told which field, and the exit code is 1."""
+    """An event that does not fit its model is reported with the field, and the exit code is 1."""
     no_redis.plug_in(HANDLERS)
     Path("events.jsonl").write_bytes(sample_body(REPLIED, data={"contactId": 1}))
     replayed = no_redis("replay", "events.jsonl", "--type", REPLIED)
@@ -167,7 +167,7 @@ def test_an_event_that_does_not_fit_its_model_has_failed(no_redis: Console) -> N
 
 @pytest.mark.parametrize("target", ["local", "queue"])
 def test_faulty_lines_are_left_out(console: Console, target: str) -> None:
-    """File, line and fault on stderr, the others are replayed, exit code 1 at the end."""
+    """Faulty lines are reported with file, line and fault, the other events are replayed, and the exit code is 1."""
     console.plug_in('@on("*")\nasync def fine(event, ctx):\n    pass\n')
     Path("mixed.jsonl").write_bytes(sample_body(REPLIED) + b"\nnonsense\n" + sample_body(CREATED))
     replayed = console("replay", "mixed.jsonl", "--to", target, "--json")
@@ -178,7 +178,7 @@ def test_faulty_lines_are_left_out(console: Console, target: str) -> None:
 
 
 def test_a_replay_to_the_queue_is_past_dedupe(console: Console) -> None:
-    """Events that were delivered are run again by the worker, marked as replayed; the log shows both deliveries."""
+    """Workers run replayed events again in spite of the dedupe window, and the log shows both deliveries."""
     console.plug_in('@on("*")\nasync def tell(event, ctx):\n    if not event.replayed:\n        raise Drop("first")\n')
     records = capture(REPLIED, CREATED)
     assert console("events", "import", "events.jsonl").exit_code == 0
@@ -189,8 +189,8 @@ def test_a_replay_to_the_queue_is_past_dedupe(console: Console) -> None:
     console.work()
     events = console("events", "list", "--json").json
     assert sum(event["replayed"] for event in events) == 4
-    ends = {(event["replayed"], outcome["state"]) for event in events for outcome in event["handlers"].values()}
-    assert ends == {(False, "dropped"), (True, "done")}
+    outcomes = {(event["replayed"], outcome["state"]) for event in events for outcome in event["handlers"].values()}
+    assert outcomes == {(False, "dropped"), (True, "done")}
     audit = console("audit", "--json")
     assert (audit.exit_code, audit.json["accepted"], audit.json["delivered"]) == (0, 6, 6)
     assert [line["id"] for line in map(orjson.loads, console("events", "export").out.splitlines())] == [
@@ -199,7 +199,7 @@ def test_a_replay_to_the_queue_is_past_dedupe(console: Console) -> None:
 
 
 def test_an_event_of_the_log_is_replayed_by_its_id(console: Console) -> None:
-    """Once for all handlers, or for the named ones that want it, each in a delivery of its own."""
+    """An event of the log is replayed once for all handlers, or once for each named one that wants it."""
     module = console.plug_in(HANDLERS)
     [record] = console.receive(REPLIED)
     console.work()
@@ -217,7 +217,7 @@ def test_an_event_of_the_log_is_replayed_by_its_id(console: Console) -> None:
 
 
 def test_an_id_that_is_not_in_the_log_is_a_failure(console: Console) -> None:
-    """Exit code 1, and the command that shows what there is."""
+    """An unknown id leads to exit code 1 and names the command that lists the events."""
     replayed = console("replay", "evt_nothing", "--to", "queue")
     assert (replayed.exit_code, replayed.out) == (1, "")
     assert "events list" in replayed.err
@@ -225,24 +225,24 @@ def test_an_id_that_is_not_in_the_log_is_a_failure(console: Console) -> None:
 
 @pytest.mark.parametrize("arguments", [["evt_x"], ["no-such-file"], ["events.jsonl", "--to", "nowhere"], []])
 def test_wrong_usage_is_two(no_redis: Console, arguments: list[str]) -> None:
-    """An id without a store to look it up in, a file that is not there, an unknown target, nothing at all."""
+    """An id without `--to queue`, a missing file, an unknown target and no argument are usage errors."""
     assert no_redis("replay", *arguments).exit_code == 2
 
 
 def test_a_file_that_is_named_like_an_id_is_a_file(no_redis: Console) -> None:
-    """What lies in the folder comes first."""
+    """A file in the folder takes precedence over an event with the same id."""
     no_redis.plug_in(HANDLERS)
     capture(REPLIED, name="evt_saved")
     assert no_redis("replay", "evt_saved").exit_code == 0
 
 
 def test_the_help_has_an_example(console: Console) -> None:
-    """It can be typed as it stands."""
+    """The example in the help works as it is."""
     assert "\n    konvox-hooks replay events.jsonl\n" in console("replay", "--help").out
 
 
 def test_a_replay_as_a_process_of_its_own_reads_standard_input(no_redis: Console) -> None:
-    """Results on stdout, logs on stderr, with nothing but a file of handlers and a pipe."""
+    """As a process, a replay reads events from stdin, writes results to stdout and logs to stderr."""
     module = no_redis.plug_in(
         '@on("*")\nasync def tell(event, ctx):\n    ctx.log.info("seen", replayed=event.replayed)\n'
     )

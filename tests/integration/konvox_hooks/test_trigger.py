@@ -1,4 +1,4 @@
-"""`konvox-hooks trigger` against a real receiver: it gets in as Konvox would, and says what became of the event."""
+"""Tests of `konvox-hooks trigger` with a real receiver."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Start = Callable[..., Awaitable[TestServer]]
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty working directory, and two tokens as the only setting."""
+    """An empty working directory, where only two tokens are configured."""
     for name in [name for name in os.environ if name.startswith("KONVOX_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def receiver(aiohttp_server: ServerFor, server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Starts a receiver, at the port that is configured for the command."""
+    """Starts a receiver at the port that is configured for the command."""
 
     async def start(**fields: Any) -> TestServer:
         """Start a receiver with this account policy."""
@@ -53,7 +53,7 @@ def receiver(aiohttp_server: ServerFor, server: RedisClient, monkeypatch: pytest
 
 @pytest.fixture
 def trigger(capsys: pytest.CaptureFixture[str]) -> Callable[..., Awaitable[tuple[int, list[list[str]], str]]]:
-    """Runs the command to its end: exit code, rows on stdout without their header, stderr."""
+    """Runs the command; returns exit code, rows on stdout without their header, and stderr."""
 
     async def run_it(*arguments: str) -> tuple[int, list[list[str]], str]:
         """Run the command with these arguments."""
@@ -70,7 +70,7 @@ Trigger = Callable[..., Awaitable[tuple[int, list[list[str]], str]]]
 
 
 async def test_an_event_is_accepted(receiver: Start, trigger: Trigger) -> None:
-    """With the first token; each call is a new event."""
+    """An event is accepted with the first token, and each call makes a new event."""
     await receiver(tokens=[TOKEN])
     exit_code, [[status, result, event_id]], err = await trigger("contact.replied")
     assert (exit_code, status, result, err) == (0, "200", "accepted", "")
@@ -81,7 +81,7 @@ async def test_an_event_is_accepted(receiver: Start, trigger: Trigger) -> None:
 
 
 async def test_copies_are_duplicates(receiver: Start, trigger: Trigger) -> None:
-    """The same body again is answered with 200 and the same id."""
+    """A further copy of a body is answered with 200 and the same id."""
     await receiver(tokens=[TOKEN])
     exit_code, rows, _ = await trigger("enrollment.created", "--copies", "3")
     assert exit_code == 0
@@ -92,7 +92,7 @@ async def test_copies_are_duplicates(receiver: Start, trigger: Trigger) -> None:
 async def test_an_event_is_signed_if_configured(
     receiver: Start, trigger: Trigger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a token the plain path is used, with the first secret and the configured header."""
+    """Without a token, the path without a token is used, with the first secret and the configured header."""
     await receiver(scheme="hmac-sha256", signing_secrets=[SECRET], signature_header="X-Signed")
     monkeypatch.setenv("KONVOX_HOOK_TOKENS", "")
     monkeypatch.setenv("KONVOX_SIGNATURE", "hmac-sha256")
@@ -107,8 +107,8 @@ async def test_an_event_is_signed_if_configured(
     assert "1 of 1 not accepted" in err
 
 
-async def test_a_wrong_token_is_told(receiver: Start, trigger: Trigger) -> None:
-    """404 is exit code 1; the token is masked."""
+async def test_a_wrong_token_is_reported(receiver: Start, trigger: Trigger) -> None:
+    """A wrong token leads to 404 and exit code 1, and the token is masked."""
     await receiver(tokens=[OLD_TOKEN])
     exit_code, rows, err = await trigger("contact.replied", "--copies", "2")
     assert exit_code == 1
@@ -121,7 +121,7 @@ async def test_a_wrong_token_is_told(receiver: Start, trigger: Trigger) -> None:
 async def test_another_receiver_can_be_named(
     receiver: Start, trigger: Trigger, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """An origin gets the path and the token added; a whole URL is used as it is."""
+    """Path and token are added to an origin, and a full URL is used unchanged."""
     started = await receiver(tokens=[TOKEN, OLD_TOKEN])
     monkeypatch.setenv("KONVOX_PORT", "0")
     exit_code, [[status, *_]], _ = await trigger("contact.replied", "--url", f"http://127.0.0.1:{started.port}{path}")
@@ -129,11 +129,11 @@ async def test_another_receiver_can_be_named(
 
 
 async def test_the_data_can_be_given(trigger: Trigger, aiohttp_server: ServerFor) -> None:
-    """It stands in the body in place of the sample's."""
+    """`--data` replaces the sample's data."""
     bodies: list[dict[str, Any]] = []
 
     async def take(request: web.Request) -> web.Response:
-        """Remember what came, and answer with JSON that is not ours."""
+        """Record the request, and answer with JSON that is not ours."""
         bodies.append(await request.json())
         return web.Response(text="[not ours]")
 
@@ -146,8 +146,8 @@ async def test_the_data_can_be_given(trigger: Trigger, aiohttp_server: ServerFor
     assert [(body["event"], body["data"]) for body in bodies] == [("a.b", {"contactId": "c1"})]
 
 
-async def test_no_receiver_is_said(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code 1, where it was looked for, and how to start one."""
+async def test_no_receiver_is_reported(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a receiver the message says where it was looked for and how to start one, and the exit code is 1."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
         monkeypatch.setenv("KONVOX_PORT", str(bound.getsockname()[1]))
@@ -157,11 +157,11 @@ async def test_no_receiver_is_said(trigger: Trigger, monkeypatch: pytest.MonkeyP
     assert "konvox-hooks serve" in err
 
 
-async def test_a_receiver_that_hangs_up_is_said(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken connection is exit code 1, without a traceback."""
+async def test_a_receiver_that_hangs_up_is_reported(trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken connection leads to exit code 1, without a traceback."""
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         writer.close()
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
@@ -176,7 +176,7 @@ async def test_a_receiver_that_hangs_up_is_said(trigger: Trigger, monkeypatch: p
 async def test_a_listener_on_every_address_is_reached(
     receiver: Start, trigger: Trigger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0.0.0.0 is where to listen, not where to send."""
+    """A receiver that listens on 0.0.0.0 is reached at 127.0.0.1."""
     await receiver(tokens=[TOKEN])
     monkeypatch.setenv("KONVOX_HOST", "0.0.0.0")
     exit_code, _, _ = await trigger("contact.replied")
@@ -197,14 +197,14 @@ async def test_a_listener_on_every_address_is_reached(
         ({"KONVOX_HOOK_TOKENS": ""}, ("contact.replied",), "KONVOX_HOOK_TOKENS"),
     ],
 )
-async def test_what_is_wrong_is_said(
+async def test_what_is_wrong_is_reported(
     trigger: Trigger,
     monkeypatch: pytest.MonkeyPatch,
     variables: dict[str, str],
     arguments: tuple[str, ...],
     hint: str,
 ) -> None:
-    """Exit code 2, and a hint on stderr."""
+    """A wrong option leads to exit code 2 and a hint."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     exit_code, rows, err = await trigger(*arguments)
@@ -215,7 +215,7 @@ async def test_what_is_wrong_is_said(
 async def test_one_endpoint_of_several_gets_it(
     trigger: Trigger, receiver: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its own token or signature; without a name, which is a mistake here, nothing is sent."""
+    """`--account` chooses the token or signature of one account, and without it nothing is sent."""
     Path("accounts.toml").write_text(
         f'[acme]\nhook_tokens = ["{TOKEN}"]\n[globex]\nsignature = "hmac-sha256"\nsigning_secrets = ["{SECRET}"]\n'
     )

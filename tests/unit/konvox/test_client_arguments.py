@@ -1,4 +1,4 @@
-"""What is refused before anything is sent. The client has no session in these tests: to send would fail otherwise."""
+"""Tests of arguments that are refused before anything is sent; a client without a session could not send."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ REFUSED: list[tuple[str, Invocation]] = [
 
 @pytest.mark.parametrize(("argument", "invoke"), REFUSED)
 async def test_what_konvox_would_refuse_is_not_sent(argument: str, invoke: Invocation) -> None:
-    """The error names the argument, and is both a KonvoxApiError and a ValueError."""
+    """The error for a wrong argument names it, and is both a KonvoxApiError and a ValueError."""
     with pytest.raises(InvalidArgumentError) as raised:
         await invoke(KonvoxClient("https://konvox.example", KEY))
     assert raised.value.argument == argument
@@ -80,7 +80,7 @@ async def test_what_konvox_would_refuse_is_not_sent(argument: str, invoke: Invoc
 
 
 def test_a_filter_is_checked_before_the_iteration() -> None:
-    """A wrong filter fails where it is written, not where the loop begins."""
+    """A wrong filter fails when the list is asked for, not when the iteration begins."""
     client: Any = KonvoxClient("https://konvox.example", KEY)
     with pytest.raises(InvalidArgumentError):
         client.contacts.list(status="gone")
@@ -102,7 +102,7 @@ def test_a_filter_is_checked_before_the_iteration() -> None:
     ],
 )
 def test_https_and_this_machine_pass(url: str) -> None:
-    """HTTPS anywhere, HTTP on loopback."""
+    """HTTPS URLs of any host, and HTTP URLs of this machine, are accepted."""
     webhook_url(url)
 
 
@@ -123,7 +123,7 @@ def test_https_and_this_machine_pass(url: str) -> None:
     ],
 )
 def test_other_urls_are_refused_unseen(url: Any) -> None:
-    """The message does not repeat the URL: its path holds the token."""
+    """The message about another URL does not repeat it, because its path may hold a token."""
     with pytest.raises(InvalidArgumentError, match="https://") as raised:
         webhook_url(url)
     assert "SECRET" not in f"{raised.value}{raised.value!r}{vars(raised.value)}"
@@ -131,7 +131,7 @@ def test_other_urls_are_refused_unseen(url: Any) -> None:
 
 @given(st.text())
 def test_local_part_is_lowercase_letters_digits_hyphens(text: str) -> None:
-    """Exactly the documented characters pass, at least one of them; no line break slips through at the end."""
+    """A local part has at least one character, only the documented ones, and no line break at its end."""
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-")
     if text and set(text) <= allowed:
         local_part(text)
@@ -142,7 +142,7 @@ def test_local_part_is_lowercase_letters_digits_hyphens(text: str) -> None:
 
 @given(st.text(min_size=1))
 def test_any_id_is_one_segment(text: str) -> None:
-    """Whatever an id holds, it is refused or neither leaves its segment nor ends the path."""
+    """Every id is refused, or stays one segment of the path."""
     try:
         segment = path_segment("campaign_id", text)
     except InvalidArgumentError:
@@ -167,7 +167,7 @@ def test_any_id_is_one_segment(text: str) -> None:
     ],
 )
 def test_api_urls_that_cannot_be_used(url: str) -> None:
-    """The fault is told when the client is made, without what may be secret in it."""
+    """A wrong API URL fails when the client is made, and the message holds no secret part of it."""
     with pytest.raises(InvalidArgumentError, match="api_url") as raised:
         KonvoxClient(url, KEY)
     assert "SECRET" not in str(raised.value)
@@ -175,7 +175,7 @@ def test_api_urls_that_cannot_be_used(url: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "  ", "kvx live SECRET", "kvx_SECRET\r\nX-Evil: 1", "kvx_SECRÉT"])
 def test_keys_that_cannot_be_sent(key: str) -> None:
-    """A key that would break the headers is refused without being shown."""
+    """A key that would break the headers is refused with a message that does not show it."""
     with pytest.raises(InvalidArgumentError, match="api_key") as raised:
         KonvoxClient("https://konvox.example", key)
     assert "SECR" not in str(raised.value)
@@ -183,20 +183,20 @@ def test_keys_that_cannot_be_sent(key: str) -> None:
 
 @pytest.mark.parametrize("options", [{"auth": "basic"}, {"timeout_seconds": 0}, {"timeout_seconds": float("nan")}])
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
-    """An unknown way to authenticate and a time-out of nothing are refused."""
+    """An unknown auth scheme and a time limit of 0 are refused."""
     with pytest.raises(InvalidArgumentError, match=next(iter(options))):
         KonvoxClient("https://konvox.example", KEY, **options)
 
 
 def test_a_key_from_a_file_may_end_with_a_line_break() -> None:
-    """White space around the key is dropped, and the key does not show in the client's repr."""
+    """White space around the key is removed, and the client's repr does not show the key."""
     client = KonvoxClient(" https://konvox.example/ ", f"{KEY}\n")
     assert repr(client) == "KonvoxClient('https://konvox.example')"
     assert client._transport.access.headers(with_body=False)["Authorization"] == f"Bearer {KEY}"
 
 
 def test_a_client_can_be_made_without_an_event_loop() -> None:
-    """Nothing is opened before `async with`."""
+    """A client opens nothing before `async with`, and can be made without an event loop."""
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
     KonvoxClient("https://konvox.example", KEY)

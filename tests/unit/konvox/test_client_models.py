@@ -1,4 +1,4 @@
-"""The records and errors as values: what they read, keep, show and survive."""
+"""Tests of records and errors as values: what they read, keep and show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from konvox.resources import Campaign, Connection, Contact, SenderIdentity, Unkn
 
 
 def test_a_campaign_reads_what_is_documented() -> None:
-    """CamelCase becomes snake_case, times become datetimes, counts come by state."""
+    """A campaign's camelCase fields become snake_case, times become datetimes, and counts are by state."""
     campaign = Campaign.model_validate(
         {
             "id": "clc1",
@@ -39,7 +39,7 @@ def test_a_campaign_reads_what_is_documented() -> None:
 
 @pytest.mark.parametrize("targets", [None, {}])
 def test_a_campaign_without_targets(targets: Any) -> None:
-    """Only list and get promise `targetsByState`; elsewhere it is empty."""
+    """A campaign without `targetsByState`, which only list and get always have, has no counts."""
     assert Campaign.model_validate({"id": "c", "name": "n", "targetsByState": targets}).targets_by_state == {}
     assert Campaign.model_validate({"id": "c", "name": "n"}).targets_by_state == {}
 
@@ -55,7 +55,7 @@ def test_a_campaign_without_targets(targets: Any) -> None:
     ],
 )
 def test_values_unknown_to_us_are_text_that_can_be_told_apart(model: Any, fields: dict[str, Any], name: str) -> None:
-    """An undocumented value is an UnknownValue, equal to its text, and goes back on the wire as it came."""
+    """An undocumented value is an UnknownValue that is equal to its text, and is serialised unchanged."""
     record = model.model_validate(fields)
     value = getattr(record, name)
     assert isinstance(value, UnknownValue)
@@ -71,7 +71,7 @@ def test_documented_values_are_plain() -> None:
 
 
 def test_inferred_fields_never_refuse_a_record() -> None:
-    """A field whose name or form is only our guess is None where it is something else."""
+    """An inferred field with another form is None, and the record is valid."""
     sender = SenderIdentity.model_validate(
         {"id": "s", "address": {"local": "a"}, "dailyLimit": "many", "warmup": [1], "createdAt": "yesterday"}
     )
@@ -79,21 +79,21 @@ def test_inferred_fields_never_refuse_a_record() -> None:
 
 
 def test_a_record_without_an_id_is_none() -> None:
-    """The id is what no record can be without."""
+    """A record without an id is refused."""
     with pytest.raises(ValidationError):
         Contact.model_validate({"email": "ada@example.com"})
 
 
 @pytest.fixture
 def webhook() -> Webhook:
-    """A webhook whose answer held a secret, under a known name and under one that we do not know."""
+    """A webhook whose answer held a secret, in a known field and in an unknown one."""
     return Webhook.model_validate(
         {"id": "w", "url": "https://example.com/TOKEN", "events": ["a.b"], "secret": "S3CRET", "hmacKey": "S3CRET"}
     )
 
 
 def test_a_webhooks_secret_does_not_show(webhook: Webhook) -> None:
-    """Neither token nor secret is in any repr, and the secret that we know of is in no dump."""
+    """Neither token nor secret is in any repr, and the known secret is in no dump."""
     shown = f"{webhook} {webhook!r} {list(webhook.__repr_args__())} {webhook.model_copy()!r}"
     assert "S3CRET" not in shown
     assert "TOKEN" not in shown
@@ -102,26 +102,26 @@ def test_a_webhooks_secret_does_not_show(webhook: Webhook) -> None:
 
 
 def test_a_webhooks_secret_survives_copies(webhook: Webhook) -> None:
-    """The secret travels with the record."""
+    """A copy of a webhook keeps the secret."""
     copies = [webhook.model_copy(), copy.deepcopy(webhook), pickle.loads(pickle.dumps(webhook))]
     assert [twin.signing_secret for twin in copies] == ["S3CRET"] * 3
 
 
 @pytest.mark.parametrize("secret", [None, "", 5, {"value": "x"}])
 def test_a_secret_that_is_no_text_is_none(secret: Any) -> None:
-    """Only a text that is not empty can sign."""
+    """A secret that is no text, or empty, counts as none."""
     fields = {"id": "w", "url": "https://example.com", "secret": secret, "signingSecret": "whsec_2"}
     assert Webhook.model_validate(fields).signing_secret == "whsec_2"
     assert Webhook.model_validate(fields | {"signingSecret": secret}).signing_secret is None
 
 
 def test_a_webhook_without_active_is_active() -> None:
-    """True is the documented default."""
+    """A webhook without `active` is active, which is the documented default."""
     assert Webhook.model_validate({"id": "w", "url": "https://example.com"}).active is True
 
 
 def test_errors_survive_a_pickle() -> None:
-    """Errors cross processes with their attributes."""
+    """Errors keep their attributes when they are pickled for another process."""
     error = NotFoundError("no such campaign", status=404, method="GET", path="/api/campaigns/x")
     twin = pickle.loads(pickle.dumps(error))
     assert (type(twin), str(twin), vars(twin)) == (NotFoundError, str(error), vars(error))
@@ -135,7 +135,7 @@ def read(status: int, body: bytes) -> Answer | KonvoxApiError:
 
 
 def test_a_message_is_scrubbed_before_it_is_cut() -> None:
-    """A key at the cut would otherwise leave its first half; control characters do not reach a terminal."""
+    """A message is scrubbed before it is cut, or half a key could remain; control characters are replaced."""
     error = read(400, orjson.dumps({"data": None, "error": "\x1b[2J" + "x" * 493 + "KEY"}))
     assert isinstance(error, BadRequestError)
     assert error.message == "[2J" + "x" * 493 + "***"
@@ -154,7 +154,7 @@ def test_the_total_is_a_count_or_none(meta: Any, total: int | None) -> None:
 
 @given(status=st.integers(100, 999), body=st.binary(max_size=100))
 def test_any_bytes_are_an_answer_or_an_error(status: int, body: bytes) -> None:
-    """Reading raises nothing, and a failure's status is never taken for a success."""
+    """Any bytes become an answer or an error, nothing is raised, and a failure is never read as a success."""
     outcome = read(status, body)
     if not 200 <= status < 300:
         assert isinstance(outcome, KonvoxApiError)

@@ -1,4 +1,4 @@
-"""The client against the OpenAPI document of the contract: whatever that lets Konvox answer, it can read."""
+"""Tests of the client with the OpenAPI document of the contract: it can read every answer that is allowed there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNKNOWN_FIELDS = st.dictionaries(st.text(min_size=1).map("x{}".format), ANY_JSON
 
 
 def resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A part of the document, or the one that it refers to; of several that must all hold, their sum."""
+    """A part of the document, or the part that it refers to; several that must all hold are merged."""
     if "$ref" in part:
         found: Any = DOCUMENT
         for name in part["$ref"].removeprefix("#/").split("/"):
@@ -44,7 +44,7 @@ def resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
-    """Whatever a schema allows, fields that it does not know included."""
+    """Generates the values that a schema allows, with unknown fields."""
     schema = resolved(schema)
     if "const" in schema or "enum" in schema:
         return st.sampled_from(schema.get("enum", [schema.get("const")]))
@@ -71,7 +71,7 @@ def _of_kind(kind: str, schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def answers() -> Iterator[Any]:
-    """Each documented answer of each call."""
+    """Generates each documented answer of each call."""
     for path, calls in DOCUMENT["paths"].items():
         for method in ("get", "post", "patch", "delete"):
             for status, answer in calls.get(method, {}).get("responses", {}).items():
@@ -85,7 +85,7 @@ def answers() -> Iterator[Any]:
 def test_whatever_is_documented_can_be_read(
     method: str, path: str, status: int, schema: Mapping[str, Any], data: st.DataObject
 ) -> None:
-    """A success is a record, or a list with its total; a failure is the error of its status, in Konvox's words."""
+    """Every documented success is read as a record or a list, and every failure as its error with Konvox's message."""
     envelope = data.draw(values(schema))
     outcome = read_answer(Call(method, path), status=status, body=orjson.dumps(envelope), scrub=str)
     if status >= 400:
@@ -102,7 +102,7 @@ def test_whatever_is_documented_can_be_read(
 
 
 def test_every_call_of_the_document_is_read() -> None:
-    """Each path has its model, and there are the thirteen calls of the contract."""
+    """Each path of the document has its model, and there are the thirteen calls of the contract."""
     assert DOCUMENT["paths"].keys() == MODELS.keys()
     assert (
         sum(method in {"get", "post", "patch", "delete"} for calls in DOCUMENT["paths"].values() for method in calls)

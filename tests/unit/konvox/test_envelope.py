@@ -1,4 +1,4 @@
-"""Envelopes and ids: what is an event, and when two bodies are the same one."""
+"""Tests of envelopes and ids: which body is an event, and when two bodies are the same event."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENT_NAMES = st.text(min_size=1, max_size=20).filter(str.strip)
 
 
 def id_of(fields: Any) -> str:
-    """The id of the event with these fields, by way of its body."""
+    """The id of the event with these fields, from its body."""
     return event_id(parse_envelope(json.dumps(fields).encode()))
 
 
@@ -106,12 +106,12 @@ def test_another_name_is_another_event(one: str, other: str) -> None:
 
 @given(name=st.text().filter(lambda name: name not in IDENTITY_FIELDS), value=JSON_VALUES)
 def test_fields_beyond_the_identity_do_not_change_the_id(name: str, value: Any) -> None:
-    """A field that Konvox adds on the way, such as the number of the attempt, makes no new event."""
+    """A field outside the identity, such as a number of the attempt, does not change the id."""
     assert id_of(FIELDS | {name: value}) == id_of(FIELDS)
 
 
 def test_the_identity_can_be_chosen() -> None:
-    """With fewer fields more bodies are the same event; the order of the names does not matter."""
+    """With fewer identity fields more bodies are the same event, and the order of the fields does not matter."""
     envelope = parse_envelope(json.dumps(FIELDS).encode())
     later = parse_envelope(json.dumps(FIELDS | {"timestamp": "2026-05-20T14:33:00.000Z"}).encode())
     chosen = ("event", "companyId", "data")
@@ -134,7 +134,7 @@ def test_ids_stay_as_they_are(body: bytes, minted: str) -> None:
 
 
 def test_numbers_beyond_any_float_are_told_from_null() -> None:
-    """`1e400` is read as infinity, which must not become the same event as null, nor as its negative."""
+    """`1e400` is read as infinity, and is another value than null or than its negative."""
     ids = {id_of_body(b'{"event": "a", "data": [%s]}' % number) for number in (b"1e400", b"-1e400", b"null", b'"null"')}
     assert len(ids) == 4
 
@@ -199,7 +199,7 @@ def test_what_can_be_read_has_an_id_at_any_depth(opening: bytes, closing: bytes,
 @pytest.mark.parametrize("sign", [b"", b"-"])
 @pytest.mark.parametrize("digits", [19, 20, 4_299, 4_300])
 def test_what_can_be_read_has_an_id_at_any_length(sign: bytes, digits: int) -> None:
-    """Integers of any length up to what Python can write are told apart."""
+    """Integers of any length that Python can write have different ids."""
     body = b'{"event": "a", "data": ' + sign + b"9" * digits + b"}"
     assert id_of_body(body) != id_of_body(body.replace(b"9}", b"8}"))
 
@@ -207,7 +207,7 @@ def test_what_can_be_read_has_an_id_at_any_length(sign: bytes, digits: int) -> N
 @pytest.mark.parametrize("sign", [b"", b"-"])
 @pytest.mark.parametrize("digits", [4_301, 5_000])
 def test_what_python_could_not_write_is_refused_when_read(sign: bytes, digits: int) -> None:
-    """More than 4,300 digits would fail later, when the id is minted."""
+    """A number with more than 4,300 digits is refused when it is read, because no id could be made later."""
     with pytest.raises(MalformedEventError, match="number out of range"):
         parse_envelope(b'{"event": "a", "data": ' + sign + b"9" * digits + b"}")
 

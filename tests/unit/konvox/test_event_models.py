@@ -1,4 +1,4 @@
-"""Events as handlers see them: typed, plain, and never mistaken because of what stands on the wire."""
+"""Tests of events as handlers get them: typed or plain, and with any fields in their JSON."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def plain(raw: bytes) -> Event:
 
 
 def test_a_reply() -> None:
-    """`contact.replied`, with all that the event reference documents."""
+    """A `contact.replied` event has all fields of the event reference."""
     event = typed("contact.replied", body_of("contact.replied"))
     assert isinstance(event, ContactReplied)
     assert (event.type, event.timestamp, event.company_id) == (
@@ -86,7 +86,7 @@ def test_a_reply() -> None:
 
 
 def test_a_reply_that_belongs_to_nothing() -> None:
-    """On LinkedIn there is no subject; an unattributed reply has null for its campaign and its enrollment."""
+    """A LinkedIn reply has no subject, and an unattributed reply has no campaign and no enrollment."""
     data = {"contactId": "c1", "channel": "linkedin", "campaignId": None, "enrollmentId": None}
     event = typed("contact.replied", body_of("contact.replied", data=data))
     assert event.data == ContactRepliedData(contact_id="c1", channel="linkedin")
@@ -94,7 +94,7 @@ def test_a_reply_that_belongs_to_nothing() -> None:
 
 
 def test_an_enrollment() -> None:
-    """`enrollment.created`."""
+    """An `enrollment.created` event has its documented fields."""
     event = typed("enrollment.created", body_of("enrollment.created"))
     assert isinstance(event, EnrollmentCreated)
     ids = (event.data.enrollment_id, event.data.contact_id, event.data.campaign_id)
@@ -103,7 +103,7 @@ def test_an_enrollment() -> None:
 
 @pytest.mark.parametrize("reason", ["opt_out_keyword", "manual"])
 def test_an_opt_out(reason: str) -> None:
-    """`enrollment.unsubscribed`, with each documented reason."""
+    """An `enrollment.unsubscribed` event has each documented reason."""
     data = sample_data("enrollment.unsubscribed") | {"reason": reason}
     event = typed("enrollment.unsubscribed", body_of("enrollment.unsubscribed", data=data))
     assert isinstance(event, EnrollmentUnsubscribed)
@@ -111,14 +111,14 @@ def test_an_opt_out(reason: str) -> None:
 
 
 def test_the_models_have_their_names() -> None:
-    """One model for each documented event, and the way back."""
+    """There is one model for each documented event, and a name for each model."""
     assert set(EVENT_MODELS) == {"contact.replied", "enrollment.created", "enrollment.unsubscribed"}
     assert {name: EVENT_NAMES[model] for name, model in EVENT_MODELS.items()} == {name: name for name in EVENT_MODELS}
 
 
 @pytest.mark.parametrize("event_type", [*EVENT_MODELS, "campaign.completed"])
 def test_every_event_knows_how_it_was_received(event_type: str) -> None:
-    """Its id, the exact body, and whether it is a replay; in both forms."""
+    """Every event, typed or plain, has its id, its exact body, and says whether it is a replay."""
     raw = b" " + body_of(event_type)
     for event in (
         typed_event(event_type, event_id=ID, raw=raw, replayed=True),
@@ -131,7 +131,7 @@ def test_every_event_knows_how_it_was_received(event_type: str) -> None:
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda event: pickle.loads(pickle.dumps(event))])
 def test_a_copy_is_the_same_event(copied: Any) -> None:
-    """Also with what the wire does not say."""
+    """A copy of an event keeps its id and body."""
     event = typed("contact.replied", body_of("contact.replied"))
     again = copied(event)
     assert again == event
@@ -139,7 +139,7 @@ def test_a_copy_is_the_same_event(copied: Any) -> None:
 
 
 def test_an_event_made_by_hand_was_not_received() -> None:
-    """It has neither id nor body."""
+    """An event that code makes itself has neither an id nor a body."""
     event = ContactReplied(
         type="contact.replied",
         timestamp=datetime(2026, 5, 20, tzinfo=UTC),
@@ -150,7 +150,7 @@ def test_an_event_made_by_hand_was_not_received() -> None:
 
 
 def test_unknown_fields_are_kept() -> None:
-    """In the envelope and in the data, as they came, and written again under their names."""
+    """Unknown fields of the envelope and the data are kept unchanged, and serialised under their names."""
     body = body_of(
         "contact.replied", data=sample_data("contact.replied") | {"sentimentScore": [1, {"a": 2}]}, apiVersion="2027"
     )
@@ -167,7 +167,7 @@ def test_unknown_fields_are_kept() -> None:
 
 @pytest.mark.parametrize("event_type", [*EVENT_MODELS, "campaign.completed"])
 def test_fields_that_are_named_like_ours_do_no_harm(event_type: str) -> None:
-    """They are unknown fields like any other: kept, and what is ours stays ours, in both forms."""
+    """Fields named like our attributes are kept as unknown fields, and our attributes keep their values."""
     raw = body_of(event_type, **OUR_NAMES)
     for event in (typed(event_type, raw), plain(raw)):
         assert (event.id, event.raw, event.replayed) == (ID, raw, False)
@@ -188,7 +188,7 @@ def test_fields_that_are_named_like_ours_do_no_harm(event_type: str) -> None:
 
 
 def test_fields_of_data_that_are_named_like_ours_do_no_harm() -> None:
-    """`contact_id` beside `contactId` is another field."""
+    """`contact_id` beside `contactId` is an unknown field."""
     named = {"contact_id": "another", "model_config": 1, "model_fields": 2, "__class__": 3}
     event = typed("contact.replied", body_of("contact.replied", data=sample_data("contact.replied") | named))
     assert event.data.contact_id == "clcontact001"
@@ -196,7 +196,7 @@ def test_fields_of_data_that_are_named_like_ours_do_no_harm() -> None:
 
 
 def test_only_konvoxs_names_are_read_from_the_wire() -> None:
-    """`company_id` is not taken for `companyId`: the gate, which compares companies, does not take it either."""
+    """`company_id` is not read as `companyId`, neither here nor by the receiver, which compares companies."""
     body = orjson.loads(body_of("contact.replied"))
     body["company_id"] = body.pop("companyId")
     with pytest.raises(EventDoesNotFitError, match="companyId: Field required"):
@@ -206,7 +206,7 @@ def test_only_konvoxs_names_are_read_from_the_wire() -> None:
 
 @pytest.mark.parametrize("form", ["typed", "plain"])
 def test_an_event_is_immutable(form: str) -> None:
-    """Several handlers get the same one: none of them may change it for the others."""
+    """An event is immutable, because several handlers get the same one."""
     raw = body_of("contact.replied", extra=1)
     event = typed("contact.replied", raw) if form == "typed" else plain(raw)
     for name in ("type", "timestamp", "company_id", "data", "id", "raw", "replayed", "extra", "another"):
@@ -219,14 +219,14 @@ def test_an_event_is_immutable(form: str) -> None:
 
 
 def test_the_data_of_a_typed_event_is_immutable() -> None:
-    """Its fields are frozen like those of the event."""
+    """The data of a typed event is immutable too."""
     event = typed("contact.replied", body_of("contact.replied"))
     with pytest.raises(ValidationError, match="frozen"):
         event.data.channel = "linkedin"
 
 
 def test_an_event_that_does_not_fit_names_its_fields() -> None:
-    """All faults at once, by Konvox's names, and none of the values."""
+    """The error of an event that does not fit names all wrong fields by Konvox's names, and no value."""
     raw = body_of(
         "contact.replied",
         timestamp="s3cret",
@@ -245,7 +245,7 @@ def test_an_event_that_does_not_fit_names_its_fields() -> None:
 
 @pytest.mark.parametrize("missing", ["timestamp", "companyId", "data"])
 def test_a_typed_event_has_all_that_is_documented(missing: str) -> None:
-    """A handler that asks for the model may rely on it."""
+    """A typed event has all documented fields, and handlers may rely on them."""
     body = orjson.loads(body_of("enrollment.created"))
     del body[missing]
     with pytest.raises(EventDoesNotFitError, match=f"{missing}: Field required"):
@@ -255,7 +255,7 @@ def test_a_typed_event_has_all_that_is_documented(missing: str) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b"[]", b"{}", b'{"event": 5}', b'{"event": "contact.replied"'])
 def test_what_is_no_event_is_malformed_in_both_forms(raw: bytes) -> None:
-    """Not one that does not fit: there is nothing to keep."""
+    """A body that is no event is malformed in both forms, rather than one that does not fit."""
     for event_type in ("contact.replied", "campaign.completed"):
         with pytest.raises(MalformedEventError):
             typed(event_type, raw)
@@ -264,7 +264,7 @@ def test_what_is_no_event_is_malformed_in_both_forms(raw: bytes) -> None:
 
 
 def test_an_event_of_unknown_type_is_plain() -> None:
-    """Its data is the mapping that came."""
+    """An event of unknown type has its data as a plain mapping."""
     event = typed("campaign.completed", body_of("campaign.completed", data={"campaignId": "c", "stats": [1, None]}))
     assert type(event) is Event
     assert event.data == {"campaignId": "c", "stats": [1, None]}
@@ -276,13 +276,13 @@ def test_an_event_of_unknown_type_is_plain() -> None:
     [None, True, "", "yesterday", "2026-13-45T99:00:00Z", "0000-00-00T00:00:00Z", {}, [], {"a": 1}, -1e300, 10**19],
 )
 def test_a_plain_event_bears_any_timestamp(timestamp: Any) -> None:
-    """One that cannot be read is None; it stands in `raw` as it came."""
+    """A plain event whose timestamp cannot be read has None, and `raw` holds the text."""
     assert plain(body_of("contact.replied", timestamp=timestamp)).timestamp is None
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"9" * 400, b"-" + b"9" * 4_000])
 def test_a_plain_event_bears_any_number_for_a_timestamp(number: bytes) -> None:
-    """Numbers that no clock knows are None as well."""
+    """A plain event with any number as timestamp has None or a time."""
     assert plain(b'{"event": "a", "timestamp": %s}' % number).timestamp is None
 
 
@@ -303,7 +303,7 @@ def test_a_plain_event_bears_any_number_for_a_timestamp(number: bytes) -> None:
 @example({})
 @example({"timestamp": "9999-12-31T23:59:59-12:00", "companyId": "", "data": ""})
 def test_whatever_was_admitted_can_be_had_as_a_plain_event(fields: dict[str, Any]) -> None:
-    """With its data and its unknown fields as they came."""
+    """Every accepted event can be read as a plain event with its data and its unknown fields."""
     raw = orjson.dumps({**fields, "event": "contact.replied"})
     came = orjson.loads(raw)
     event = plain(raw)
@@ -318,7 +318,7 @@ def test_whatever_was_admitted_can_be_had_as_a_plain_event(fields: dict[str, Any
 
 
 def test_the_body_does_not_show() -> None:
-    """Neither in a dump nor in a repr, where it would stand twice."""
+    """Neither a dump nor a repr holds the raw body."""
     event = typed("contact.replied", body_of("contact.replied"))
     assert event.model_dump().keys() == {"type", "timestamp", "company_id", "data"}
     assert orjson.loads(event.model_dump_json(by_alias=True)).keys() == {"event", "timestamp", "companyId", "data"}

@@ -1,4 +1,4 @@
-"""What is only inferred about Konvox stands in one module: nothing else spells it out, and the contract agrees."""
+"""Tests that all inferred values are in one module, and that the OpenAPI document agrees with it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _texts(tree: ast.AST) -> Iterator[str]:
 
 
 def test_nothing_else_spells_out_what_is_inferred() -> None:
-    """No path, header or field of it is a text anywhere else in the code."""
+    """No other module holds an inferred path, header or field as a text."""
     sources = [path for room in _ROOMS for path in (_ROOT / room).rglob("*.py") if path != _ONE_PLACE]
     found = [
         f"{path.relative_to(_ROOT)}: {text}"
@@ -53,13 +53,13 @@ def test_nothing_else_spells_out_what_is_inferred() -> None:
 
 
 def test_the_openapi_document_has_the_same_paths() -> None:
-    """It is written by hand: whoever changes a path is told here to change it there."""
+    """The OpenAPI document, which is written by hand, has the inferred paths."""
     documented = {path.removesuffix("/{id}") for path in orjson.loads(openapi_document())["paths"]}
     assert documented == set(astuple(inferred.DEFAULT_PATHS))
 
 
 def test_the_openapi_document_has_the_same_fields() -> None:
-    """Of a sender identity, and the times of every record."""
+    """The OpenAPI document has the inferred fields of a sender identity, and the times of every record."""
     schemas = orjson.loads(openapi_document())["components"]["schemas"]
     sender = {inferred.SENDER_ADDRESS_FIELD, inferred.SENDER_DAILY_LIMIT_FIELD, inferred.SENDER_WARMUP_FIELD}
     assert sender <= schemas["SenderIdentity"]["properties"].keys()
@@ -67,7 +67,7 @@ def test_the_openapi_document_has_the_same_fields() -> None:
 
 
 def test_the_times_are_read_from_their_fields() -> None:
-    """A record finds them under the inferred names."""
+    """A record reads its times from the inferred fields."""
     moment = "2026-05-20T14:32:00.000Z"
     record = Record.model_validate({"id": "clc1", inferred.CREATED_AT_FIELD: moment, inferred.UPDATED_AT_FIELD: moment})
     assert record.created_at == record.updated_at is not None

@@ -1,4 +1,4 @@
-"""Sample events are what Konvox documents, and nothing is shared between two of them."""
+"""Tests of sample events: they are as Konvox documents them, and share nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from konvox.samples import sample_body, sample_data, wire_timestamp
 
 @pytest.mark.parametrize("event_type", EVENT_MODELS)
 def test_every_documented_event_has_a_sample_that_fits_its_model(event_type: str) -> None:
-    """A sample body is read as the model of its type, with no field that the model does not know."""
+    """Every documented event has a sample that fits its model and has no unknown field."""
     event = typed_event(event_type, event_id="evt_1", raw=sample_body(event_type))
     assert type(event) is EVENT_MODELS[event_type]
     assert event.data.model_extra == {}
@@ -23,7 +23,7 @@ def test_every_documented_event_has_a_sample_that_fits_its_model(event_type: str
 
 
 def test_the_wire_data_is_camel_case() -> None:
-    """The names are those of the event reference."""
+    """The names in a sample are those of the event reference."""
     assert sample_data("enrollment.unsubscribed").keys() == {"enrollmentId", "contactId", "campaignId", "reason"}
     assert sample_data("contact.replied")["channel"] == "email"
 
@@ -35,7 +35,7 @@ def test_an_event_of_another_type_has_a_small_mapping() -> None:
 
 
 def test_a_sample_may_be_changed_at_will() -> None:
-    """Changing one sample leaves the next as it was, documented or not."""
+    """A change of one sample does not change the next."""
     for event_type in ("contact.replied", "something.else"):
         untouched = sample_data(event_type)
         sample_data(event_type).clear()
@@ -43,7 +43,7 @@ def test_a_sample_may_be_changed_at_will() -> None:
 
 
 def test_the_envelope_is_the_documented_one() -> None:
-    """Event, timestamp, companyId and data, in this order, as they are given."""
+    """The envelope has event, timestamp, companyId and data in this order, with the given values."""
     body = sample_body(
         "contact.replied",
         data={"contactId": "c1"},
@@ -56,12 +56,12 @@ def test_the_envelope_is_the_documented_one() -> None:
 
 
 def test_empty_data_is_sent_as_it_is() -> None:
-    """An empty mapping is data, not a wish for the sample."""
+    """Empty data is sent as it is, and is not replaced by the sample."""
     assert orjson.loads(sample_body("contact.replied", data={}))["data"] == {}
 
 
 def test_the_timestamp_is_now_unless_given() -> None:
-    """It has milliseconds and Z, and lies between before and after."""
+    """By default the timestamp is the current time, with milliseconds and Z."""
     before = wire_timestamp(datetime.now(UTC))
     timestamp = orjson.loads(sample_body("contact.replied"))["timestamp"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", timestamp)
@@ -69,12 +69,12 @@ def test_the_timestamp_is_now_unless_given() -> None:
 
 
 def test_a_text_is_a_timestamp_as_it_is() -> None:
-    """A text is not touched, so that odd ones can be sent too."""
+    """A timestamp that is a text is sent unchanged, which allows invalid ones."""
     assert orjson.loads(sample_body("contact.replied", timestamp="yesterday"))["timestamp"] == "yesterday"
 
 
 def test_the_same_arguments_make_the_same_event() -> None:
-    """With a timestamp given, two bodies are one event; with another, they are two."""
+    """Two bodies with the same timestamp are one event, and with different timestamps two."""
 
     def identity(moment: datetime) -> str:
         return event_id(parse_envelope(sample_body("contact.replied", timestamp=moment)))
@@ -84,12 +84,12 @@ def test_the_same_arguments_make_the_same_event() -> None:
 
 
 def test_a_moment_is_written_in_utc() -> None:
-    """Another time zone is converted, and what is finer than a millisecond is cut off."""
+    """A moment in another time zone is converted to UTC, and cut to milliseconds."""
     moment = datetime(2026, 5, 20, 1, 0, 0, 123999, tzinfo=timezone(timedelta(hours=2)))
     assert wire_timestamp(moment) == "2026-05-19T23:00:00.123Z"
 
 
 def test_a_moment_without_a_time_zone_is_refused() -> None:
-    """To guess the zone would shift the event."""
+    """A moment without a time zone is refused, because a guess could shift it."""
     with pytest.raises(ValueError, match="time zone"):
         wire_timestamp(datetime(2026, 5, 20))  # noqa: DTZ001 - the case under test

@@ -1,4 +1,4 @@
-"""Enrollments: the counts follow every change."""
+"""Tests that the counts of enrollments follow every change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ changes = st.lists(
 
 @given(changes)
 def test_the_counts_are_those_of_the_records(steps: list[tuple[str, str, str, str]]) -> None:
-    """Whatever is added, moved and removed, `targets_by_state` is what a count of the records says."""
+    """After any additions, changes and removals, `targets_by_state` counts the records."""
     enrollments = Enrollments(None)
     for step, campaign_id, contact_id, state in steps:
         enrollment = enrollments.get(campaign_id + contact_id)

@@ -1,4 +1,4 @@
-"""What a sandbox can be told and asked: its configuration, an order to fire, and the document of the contract."""
+"""Tests of the sandbox's configuration, of requests to fire an event, and of its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ KEYS: Keys = {"full_key": "kvx_live_full", "read_key": "kvx_live_read"}
     ],
 )
 def test_what_could_not_work_is_refused(fields: dict[str, Any], message: str) -> None:
-    """When the sandbox is made, not at its first delivery."""
+    """A configuration that cannot work is refused when it is made, not at the first delivery."""
     with pytest.raises(ValueError, match=message):
         SandboxConfig(**KEYS, **fields)
 
 
 def test_a_secret_of_no_use_is_refused_and_not_repeated() -> None:
-    """Standard Webhooks needs base64."""
-    with pytest.raises(ValueError, match="of no use for the scheme standard-webhooks") as caught:
+    """A secret that the scheme cannot use is refused with a message that does not repeat it."""
+    with pytest.raises(ValueError, match="cannot be used with the scheme standard-webhooks") as caught:
         SandboxConfig(**KEYS, signing_scheme="standard-webhooks", signing_secret="whsec_§hush§")
     assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_without_a_secret_nothing_is_signed(scheme: SchemeName) -> None:
-    """As documented: no signature header."""
+    """Without a secret there is no signature header, as Konvox documents."""
     config = SandboxConfig(**KEYS, signing_scheme=scheme)
     assert config.signature_headers(b"{}", message_id="msg_1", moment=1) == {}
 
@@ -66,14 +66,14 @@ def test_without_a_secret_nothing_is_signed(scheme: SchemeName) -> None:
         ({"shuffle": 1}, "shuffle must be"),
     ],
 )
-def test_an_order_that_cannot_be_carried_out(fields: dict[str, Any], message: str) -> None:
-    """One fault, with its message."""
+def test_a_wrong_request_to_fire_has_a_fault(fields: dict[str, Any], message: str) -> None:
+    """A wrong request to fire an event has one fault, with a message."""
     [fault] = fire_faults({"event": "contact.replied"} | fields)
     assert message in fault
 
 
-def test_an_order_with_everything_is_good() -> None:
-    """No fault."""
+def test_a_full_request_to_fire_has_no_fault() -> None:
+    """A request to fire with all fields has no fault."""
     order = {"event": "a.b", "data": {}, "count": 10, "copies": 10, "delay_seconds": 0.5, "copy_delay_seconds": 1}
     assert list(fire_faults(order | {"shuffle": True, "wait": True})) == []
 
@@ -83,7 +83,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
 def test_the_document_names_every_path_and_event() -> None:
-    """Where the inferred paths change, it must follow."""
+    """The OpenAPI document names every path and every event."""
     paths = inferred.DEFAULT_PATHS
     assert DOCUMENT["openapi"].startswith("3.1")
     assert set(DOCUMENT["paths"]) == {
@@ -98,7 +98,7 @@ def test_the_document_names_every_path_and_event() -> None:
 
 
 def test_the_document_names_every_inferred_field() -> None:
-    """Likewise."""
+    """The OpenAPI document names every inferred field."""
     sender = SCHEMAS["SenderIdentity"]["properties"]
     assert {
         inferred.SENDER_ADDRESS_FIELD,
@@ -123,5 +123,5 @@ def test_the_document_names_every_inferred_field() -> None:
     ],
 )
 def test_the_document_and_the_client_know_the_same_values(schema: str, field: str, literal: Any) -> None:
-    """Enumerations are the same, in the same order."""
+    """The document and the client have the same enumerations, in the same order."""
     assert tuple(SCHEMAS[schema]["properties"][field]["enum"]) == get_args(literal)

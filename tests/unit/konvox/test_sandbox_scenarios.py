@@ -1,4 +1,4 @@
-"""The scenarios: paces, fates and copies, from a source of random numbers alone."""
+"""Tests of the scenarios: paces, reactions and copies, from a source of random numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from random import Random
 
 import pytest
 
-from konvox.sandbox.scenarios import SCENARIOS, draw_fate
+from konvox.sandbox.scenarios import SCENARIOS, draw_reaction
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("rate", [0.5, 10, 2000])
 def test_every_pace_keeps_the_rate_on_the_average(name: str, rate: float) -> None:
-    """So many events in so many seconds, within a tenth or two."""
+    """Every pace has the given rate on average, within a tenth or two."""
     turns = list(islice(SCENARIOS[name].pace(Random(1), rate), 5000))
     seconds, events = sum(wait for wait, _ in turns), sum(size for _, size in turns)
     assert events / seconds == pytest.approx(rate, rel=0.2)
@@ -22,20 +22,20 @@ def test_every_pace_keeps_the_rate_on_the_average(name: str, rate: float) -> Non
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_same_seed_is_the_same_life(name: str) -> None:
-    """Pace, copies and fates are repeated; another seed is another life, where there is chance at all."""
+def test_the_same_seed_repeats_the_scenario(name: str) -> None:
+    """The same seed repeats pace, copies and reactions, and another seed changes them where there is chance."""
 
-    def life(seed: int) -> list[object]:
+    def scenario(seed: int) -> list[object]:
         random, scenario = Random(seed), SCENARIOS[name]
         turns = list(islice(scenario.pace(random, 5), 50))
-        return [turns, [scenario.copies(random) for _ in turns], [draw_fate(random, "multi") for _ in turns]]
+        return [turns, [scenario.copies(random) for _ in turns], [draw_reaction(random, "multi") for _ in turns]]
 
-    assert life(1) == life(1)
-    assert life(1) != life(2)
+    assert scenario(1) == scenario(1)
+    assert scenario(1) != scenario(2)
 
 
 def test_steady_and_burst_deliver_once_and_at_once() -> None:
-    """Only chaos has copies and delays; a burst brings many at a time."""
+    """The steady and the burst scenario deliver each event once and at once, and a burst has many events."""
     for name in ("steady", "burst"):
         assert {SCENARIOS[name].copies(Random(seed)) for seed in range(100)} == {(0.0,)}
     assert {size for _, size in islice(SCENARIOS["steady"].pace(Random(1), 10), 50)} == {1}
@@ -43,7 +43,7 @@ def test_steady_and_burst_deliver_once_and_at_once() -> None:
 
 
 def test_chaos_holds_back_and_doubles() -> None:
-    """Most events come once and at once; some late, some twice or three times, some in crowds."""
+    """In the chaos scenario most events come once and at once, some late, some several times, some many at once."""
     random = Random(1)
     copies = [SCENARIOS["chaos"].copies(random) for _ in range(1000)]
     numbers = Counter(len(times) for times in copies)
@@ -54,10 +54,10 @@ def test_chaos_holds_back_and_doubles() -> None:
 
 
 @pytest.mark.parametrize(("channel", "email"), [("email", {True}), ("linkedin", {False}), ("multi", {True, False})])
-def test_fates_follow_the_channel(channel: str, email: set[bool]) -> None:
-    """Every fate comes about, and replies come over the campaign's channel."""
+def test_reactions_follow_the_channel(channel: str, email: set[bool]) -> None:
+    """Every reaction occurs, and replies come over the campaign's channel."""
     random = Random(1)
-    fates = [draw_fate(random, channel) for _ in range(500)]
-    assert {fate.kind for fate in fates} == {"replied", "unattributed", "opted out", "silent"}
-    assert {fate.email for fate in fates} == email
-    assert {fate.manual for fate in fates} == {True, False}
+    reactions = [draw_reaction(random, channel) for _ in range(500)]
+    assert {reaction.kind for reaction in reactions} == {"replied", "unattributed", "opted out", "silent"}
+    assert {reaction.email for reaction in reactions} == email
+    assert {reaction.manual for reaction in reactions} == {True, False}

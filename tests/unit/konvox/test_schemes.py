@@ -1,4 +1,4 @@
-"""The signature schemes `timestamped` and `standard-webhooks`, and all three by name."""
+"""Tests of the signature schemes `timestamped` and `standard-webhooks`, and of all schemes by name."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ header_texts = st.text(st.characters(codec=None), max_size=60)
 
 
 def standard_headers(**changes: str) -> CIMultiDict[str]:
-    """The headers of the specification's example, some of them changed."""
+    """The headers of the specification's example, with some of them changed."""
     headers = {MESSAGE_ID_HEADER: MESSAGE_ID, TIMESTAMP_HEADER: str(NOW), STANDARD_SIGNATURE_HEADER: SIGNATURE}
     return CIMultiDict(headers | {f"webhook-{name}": value for name, value in changes.items()})
 
 
 def verify_standard(headers: CIMultiDict[str], *, now_seconds: int = NOW, body: bytes = BODY) -> None:
-    """Verify against the specification's secret."""
+    """Verify with the specification's secret."""
     scheme = SCHEMES["standard-webhooks"]
     scheme.verify(body, headers, header=HEADER, secrets=["whsec_b2xk", SECRET], now_seconds=now_seconds)
 
 
 def test_the_example_of_the_specification_is_signed_and_verified() -> None:
-    """The published vector holds in both directions."""
+    """The specification's example is signed and verified as published."""
     verify_standard(standard_headers())
     signed = SCHEMES["standard-webhooks"].sign(Delivery(BODY, MESSAGE_ID, NOW), header=HEADER, secret=SECRET)
     assert dict(signed) == dict(standard_headers())
@@ -61,20 +61,20 @@ def test_the_example_of_the_specification_is_signed_and_verified() -> None:
     "signature", [f"v2,{SIGNATURE[3:]}", f"v1,h{SIGNATURE[4:]}", SIGNATURE[3:], "v1,", "v1", "", "v1,ÿ"]
 )
 def test_what_is_not_the_signature_is_refused(signature: str) -> None:
-    """Another version, a changed character, no version, nothing: each is refused."""
+    """Another version, a changed character, no version and no signature are each refused."""
     with pytest.raises(SignatureError):
         verify_standard(standard_headers(signature=signature))
 
 
 def test_a_good_signature_among_bad_ones_is_enough() -> None:
-    """While a secret is rotated, a sender signs with the old and the new one."""
+    """One good signature among bad ones is enough: during a rotation a sender signs with two secrets."""
     verify_standard(standard_headers(signature=f"v1,AAAA v2,zzz {SIGNATURE} v1,{'A' * 43}="))
 
 
 @pytest.mark.parametrize("off_seconds", [TOLERANCE_SECONDS, -TOLERANCE_SECONDS])
 @pytest.mark.parametrize("name", ["timestamped", "standard-webhooks"])
 def test_a_signature_is_good_for_five_minutes_either_way(name: SchemeName, off_seconds: int) -> None:
-    """At 300 s it holds, at 301 s it does not: a captured request cannot be sent again later."""
+    """A signature is valid for 300 s before and after its time, and no longer, which prevents replay attacks."""
     scheme = SCHEMES[name]
     headers = CIMultiDict(scheme.sign(Delivery(BODY, MESSAGE_ID, NOW), header=HEADER, secret=SECRET))
     scheme.verify(BODY, headers, header=HEADER, secrets=[SECRET], now_seconds=NOW + off_seconds)
@@ -85,7 +85,7 @@ def test_a_signature_is_good_for_five_minutes_either_way(name: SchemeName, off_s
 
 @pytest.mark.parametrize("doubled", [MESSAGE_ID_HEADER, TIMESTAMP_HEADER, STANDARD_SIGNATURE_HEADER])
 def test_a_header_that_is_missing_or_doubled_is_refused(doubled: str) -> None:
-    """Each of the three headers must stand exactly once."""
+    """Each of the three headers must be present exactly once."""
     headers = standard_headers()
     headers.add(doubled, headers[doubled])
     with pytest.raises(SignatureError, match="more than once"):
@@ -96,7 +96,7 @@ def test_a_header_that_is_missing_or_doubled_is_refused(doubled: str) -> None:
 
 
 def test_several_timestamped_signatures_may_stand() -> None:
-    """One good `v1` among others is enough, and parts of other names are passed over."""
+    """One good `v1` signature among others is enough, and parts with other names are ignored."""
     good = sign_timestamped(BODY, secret="new", now_seconds=NOW)
     header = f"v0=abc,v1={'0' * 64},{good},v1=zz"
     verify_timestamped(BODY, [header], secrets=["old", "new"], now_seconds=NOW)
@@ -129,7 +129,7 @@ def test_the_names_of_the_schemes_are_one_list() -> None:
 
 @given(names, st.binary(max_size=200), secrets, st.integers(0, 10**11))
 def test_what_is_signed_verifies(name: SchemeName, body: bytes, secret: str, now_seconds: int) -> None:
-    """Each scheme takes what it has signed, among other secrets as well."""
+    """Each scheme verifies what it has signed, also if there are other secrets."""
     scheme = SCHEMES[name]
     headers = CIMultiDict(scheme.sign(Delivery(body, "msg_1", now_seconds), header=HEADER, secret=secret))
     scheme.verify(body, headers, header=HEADER, secrets=["whsec_b3RoZXI=", secret], now_seconds=now_seconds)
@@ -137,7 +137,7 @@ def test_what_is_signed_verifies(name: SchemeName, body: bytes, secret: str, now
 
 @given(names, st.binary(min_size=1, max_size=100), secrets, st.data())
 def test_any_changed_byte_is_noticed(name: SchemeName, body: bytes, secret: str, data: st.DataObject) -> None:
-    """A body with one byte changed does not verify."""
+    """A body with one changed byte does not verify."""
     scheme = SCHEMES[name]
     headers = CIMultiDict(scheme.sign(Delivery(body, "msg_1", NOW), header=HEADER, secret=secret))
     position = data.draw(st.integers(0, len(body) - 1))
@@ -151,7 +151,7 @@ def test_any_changed_byte_is_noticed(name: SchemeName, body: bytes, secret: str,
 def test_no_input_raises_anything_else(
     name: SchemeName, body: bytes, signatures: list[str], message_id: str, timestamp: str
 ) -> None:
-    """Whatever the headers hold, lone surrogates included, the answer is `SignatureError`."""
+    """Any headers, with lone surrogates too, raise nothing but `SignatureError`."""
     headers: CIMultiDict[str] = CIMultiDict([(MESSAGE_ID_HEADER, message_id), (TIMESTAMP_HEADER, timestamp)])
     for signature in signatures:
         headers.add(HEADER, signature)
@@ -162,7 +162,7 @@ def test_no_input_raises_anything_else(
 
 @given(st.text(max_size=100), secrets)
 def test_the_reference_library_agrees(text: str, secret: str) -> None:
-    """What `standardwebhooks` signs verifies here, and what is signed here verifies there."""
+    """Our code and the library `standardwebhooks` verify each other's signatures."""
     moment = datetime.now(UTC).replace(microsecond=0)
     now_seconds = int(moment.timestamp())
     reference = Webhook(secret)

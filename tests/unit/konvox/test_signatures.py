@@ -1,4 +1,4 @@
-"""Signatures and URL tokens: published vectors, and that nothing but the right thing gets in, whatever comes."""
+"""Tests of signatures and URL tokens: published vectors, and that everything else is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRETS = st.text(min_size=1, max_size=40)
 
 
 def in_base64(body: bytes, secret: str) -> str:
-    """The signature in its other notation."""
+    """The signature in base64 instead of hex."""
     return base64.b64encode(hmac.digest(secret.encode(), body, hashlib.sha256)).decode()
 
 
@@ -66,7 +66,7 @@ def test_any_changed_byte_is_refused(body: bytes, secret: str, data: st.DataObje
 
 @given(secret=SECRETS, other=SECRETS)
 def test_another_secret_is_refused(secret: str, other: str) -> None:
-    """Only the secret that it was signed with verifies it."""
+    """A signature does not verify with another secret."""
     # HMAC fills a key up with zero bytes: these two are one key.
     assume(secret.rstrip("\0") != other.rstrip("\0"))
     with pytest.raises(SignatureError):
@@ -75,7 +75,7 @@ def test_another_secret_is_refused(secret: str, other: str) -> None:
 
 @given(st.data())
 def test_any_changed_character_of_a_signature_is_refused(data: st.DataObject) -> None:
-    """There is one text for a signature in each notation: only the case of hex digits does not matter."""
+    """Any changed character of a signature is refused; only the case of hex digits does not matter."""
     body = data.draw(st.binary())
     good = data.draw(st.sampled_from([sign_hmac_sha256(body, secret="s"), in_base64(body, "s")]))
     position = data.draw(st.integers(0, len(good) - 1))
@@ -126,7 +126,7 @@ def test_one_header_is_expected() -> None:
 
 
 def test_without_secrets_nothing_is_right() -> None:
-    """An empty list of secrets lets nobody in, not even with the digest of an empty key."""
+    """Without secrets every signature is refused, also the digest with an empty key."""
     with pytest.raises(SignatureError):
         verify_hmac_sha256(b"body", [sign_hmac_sha256(b"body", secret="")], secrets=[])
 
@@ -157,7 +157,7 @@ def test_all_tokens_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
 
     def compare(presented: bytes, token: bytes) -> bool:
-        """Compare, and remember what with."""
+        """Compare, and record the other value."""
         compared.append(token)
         return presented == token
 

@@ -1,4 +1,4 @@
-"""How a webhook's URL may be shown."""
+"""Tests of how a webhook's URL is masked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from konvox.urls import masked_url
     ],
 )
 def test_a_url_is_masked_whatever_it_is(url: str, shown: str) -> None:
-    """User, password, query, fragment and the last segment are not shown, whether or not a slash follows it."""
+    """User, password, query, fragment and the last segment are masked, with and without a slash at the end."""
     assert masked_url(url) == shown
 
 

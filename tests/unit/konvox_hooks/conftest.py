@@ -1,4 +1,4 @@
-"""An environment without anything of the machine on which the tests run."""
+"""A clean environment for tests: nothing of the machine on which they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty working directory, and no KONVOX_ variable."""
+    """Make an empty working directory, and remove all KONVOX_ variables."""
     for name in list(os.environ):
         if name.upper().startswith("KONVOX_"):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Several accounts on one receiver: the accounts file."""
+"""Tests of the accounts file, which describes several accounts on one receiver."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ TOKEN = "a-token-of-22-letters_"
 
 
 def settings(tmp_path: Path, toml: str, **fields: object) -> Settings:
-    """Settings that name a file with this content."""
+    """The settings that name a file with this content."""
     path = tmp_path / "accounts.toml"
     path.write_text(toml, encoding="utf-8")
     return Settings.model_validate({"accounts_file": path, **fields})
 
 
 def fault(tmp_path: Path, toml: str) -> str:
-    """What is said about a file."""
+    """The message about a file with a fault."""
     with pytest.raises(UsageError) as caught:
         load_accounts(settings(tmp_path, toml))
     return str(caught.value)
 
 
 def test_without_a_file_the_variables_are_the_one_account() -> None:
-    """With one account, nobody needs to know of the file."""
+    """Without an accounts file, the environment variables describe the only account."""
     alone = Settings(hook_tokens=[SecretStr(TOKEN)])
     assert load_accounts(alone) == {"": alone}
 
 
 def test_each_account_has_its_own_secrets_and_shares_the_rest(tmp_path: Path) -> None:
-    """Tokens, secrets, company and key are the account's; the API's URL and the limits are those of the variables."""
+    """Tokens, secrets, company and key are of one account; the API's URL and the limits come from the environment."""
     (tmp_path / "key").write_text("kvx_live_acme\n")
     toml = f"""
     [acme]
@@ -60,20 +60,20 @@ def test_each_account_has_its_own_secrets_and_shares_the_rest(tmp_path: Path) ->
 
 @pytest.mark.parametrize("heading", ["accounts", "endpoints"])
 def test_accounts_may_stand_below_a_heading(tmp_path: Path, heading: str) -> None:
-    """`[accounts.acme]` is the account acme; the former heading `endpoints` is read as well."""
+    """`[accounts.acme]` is the account acme, and the former heading `endpoints` is read too."""
     toml = f'[{heading}.acme]\nhook_tokens = ["{TOKEN}"]\n[{heading}.globex]\nhook_tokens = ["another-{TOKEN}"]'
     assert list(load_accounts(settings(tmp_path, toml))) == ["acme", "globex"]
 
 
 def test_an_account_may_be_named_like_the_heading(tmp_path: Path) -> None:
-    """A table `[accounts]` that holds settings, and no tables, is an account of that name."""
+    """A table `[accounts]` that holds settings and no tables is an account of that name."""
     assert list(load_accounts(settings(tmp_path, f'[accounts]\nhook_tokens = ["{TOKEN}"]'))) == ["accounts"]
 
 
 def test_the_variables_are_no_account_if_they_let_nobody_in(tmp_path: Path) -> None:
-    """With a file, the variables need neither token nor signature."""
+    """With an accounts file, the environment variables need neither a token nor a signature."""
     just_file = settings(tmp_path, f'[acme]\nhook_tokens = ["{TOKEN}"]')
-    just_file.require_way_in()
+    just_file.require_authentication()
     assert list(load_accounts(just_file)) == ["acme"]
 
 
@@ -93,8 +93,8 @@ def test_the_variables_are_no_account_if_they_let_nobody_in(tmp_path: Path) -> N
         ('[a]\nhook_tokens = ["s3cret"]\n[b]\nhook_tokens = ["s3cret"]', "[a] and [b] share a token"),
     ],
 )
-def test_each_fault_names_the_endpoint_and_shows_no_secret(tmp_path: Path, toml: str, said: str) -> None:
-    """A line for each fault: the file, the account, the field, and what is wrong."""
+def test_each_fault_names_the_account_and_shows_no_secret(tmp_path: Path, toml: str, said: str) -> None:
+    """Each fault is one line with the file, the account, the field and the reason."""
     line = fault(tmp_path, toml)
     assert said in line
     assert "accounts.toml" in line
@@ -102,13 +102,13 @@ def test_each_fault_names_the_endpoint_and_shows_no_secret(tmp_path: Path, toml:
 
 
 def test_a_file_that_is_not_there_is_a_fault_of_its_variable(tmp_path: Path) -> None:
-    """The message names the variable and the path."""
+    """The message about a missing file names the variable and the path."""
     with pytest.raises(UsageError, match=r"KONVOX_ACCOUNTS_FILE: .*gone\.toml cannot be read"):
         load_accounts(Settings(accounts_file=tmp_path / "gone.toml"))
 
 
-def test_a_command_picks_an_endpoint_by_name(tmp_path: Path) -> None:
-    """Without a name it takes the variables' own; an unknown name, or none where there are several, is told."""
+def test_a_command_picks_an_account_by_name(tmp_path: Path) -> None:
+    """Without a name a command takes the default account; an unknown or a missing name is an error."""
     several = settings(tmp_path, f'[acme]\nhook_tokens = ["{TOKEN}"]')
     assert settings_of_account(several, "acme").hook_tokens == [SecretStr(TOKEN)]
     with pytest.raises(UsageError, match="--account"):
@@ -118,7 +118,7 @@ def test_a_command_picks_an_endpoint_by_name(tmp_path: Path) -> None:
 
 
 def test_the_file_is_found_by_the_former_name_of_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """KONVOX_ENDPOINTS_FILE is read where KONVOX_ACCOUNTS_FILE is not set."""
+    """KONVOX_ENDPOINTS_FILE is read if KONVOX_ACCOUNTS_FILE is not set."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KONVOX_ENDPOINTS_FILE", "old.toml")
     assert load_settings().accounts_file == Path("old.toml")

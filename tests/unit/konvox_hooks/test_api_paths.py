@@ -1,4 +1,4 @@
-"""The settings that put right what is only inferred about the API."""
+"""Tests of the settings that correct what is inferred about the API."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from worker.running.context import KonvoxAccess
 
 
 def load(**variables: str) -> Settings:
-    """The settings that these variables (without prefix) make."""
+    """The settings that these variables make; their names are without the prefix."""
     with patch.dict("os.environ", {f"KONVOX_{name}": value for name, value in variables.items()}):
         return load_settings(env_file="none")
 
 
 def what_is_wrong(entry: str) -> str:
-    """What is said about one entry; nothing where it is right."""
+    """The message about one entry; empty if the entry is valid."""
     try:
         resource_paths([entry])
     except ValueError as error:
@@ -35,18 +35,18 @@ def what_is_wrong(entry: str) -> str:
 
 
 def test_without_entries_the_inferred_paths_are_used() -> None:
-    """Nothing set, nothing changed."""
+    """Without entries, the paths are the inferred ones."""
     assert resource_paths([]) == DEFAULT_PATHS
 
 
 def test_an_entry_changes_one_resource() -> None:
-    """The others stay where they are inferred; blanks do not count."""
+    """An entry changes the path of its resource only, and blanks around it do not count."""
     found = resource_paths(["contacts = /v2/contacts", "sender_identities=/api/senders;v=1/~a%20b"])
     assert found == Paths(contacts="/v2/contacts", sender_identities="/api/senders;v=1/~a%20b")
 
 
 def test_what_is_inferred_can_be_written_out() -> None:
-    """The default paths, as entries, are right."""
+    """The default paths, written as entries, are valid."""
     assert resource_paths([f"{name}={path}" for name, path in asdict(DEFAULT_PATHS).items()]) == DEFAULT_PATHS
 
 
@@ -72,14 +72,14 @@ def test_what_is_inferred_can_be_written_out() -> None:
     ],
 )
 def test_what_is_no_path_is_explained(entries: list[str], fault: str) -> None:
-    """Each fault says which entry it is."""
+    """The message about an invalid entry says which entry it is."""
     with pytest.raises(ValueError, match=re.escape(fault)):
         resource_paths(entries)
 
 
 @given(st.text(max_size=40).map("qz{}zq".format), st.sampled_from(["", "contacts=", "contacts=/", "webhooks=/api?"]))
 def test_any_entry_is_taken_or_explained_without_its_text(text: str, start: str) -> None:
-    """No text breaks the check in another way, and no fault quotes it."""
+    """Every text is either accepted or refused with a message that does not quote it."""
     assert text not in what_is_wrong(start + text)
 
 
@@ -91,7 +91,7 @@ def test_any_entry_is_taken_or_explained_without_its_text(text: str, start: str)
     ],
 )
 def test_a_fault_in_the_settings_names_the_variable(name: str, value: str, fault: str) -> None:
-    """With the reason and an example to copy."""
+    """The message about an invalid setting names the variable, the reason and an example."""
     with pytest.raises(UsageError) as caught:
         load(**{name: value})
     assert str(caught.value).startswith(f"KONVOX_{name}: {fault}")
@@ -99,7 +99,7 @@ def test_a_fault_in_the_settings_names_the_variable(name: str, value: str, fault
 
 
 def test_handlers_get_what_the_settings_say() -> None:
-    """Each override reaches the access that the worker is given."""
+    """Each of these settings reaches the API access of the handlers."""
     settings = load(
         API_URL="https://app.example.com",
         API_KEY="kvx_live_0123456789",
@@ -117,12 +117,12 @@ def test_handlers_get_what_the_settings_say() -> None:
 
 
 def test_without_settings_what_is_inferred_holds() -> None:
-    """No access, and the inferred rest."""
+    """Without settings, handlers have no API access, and the inferred paths and fields."""
     access = konvox_access(Settings())[""]
     assert access == KonvoxAccess(None, None)
     assert (access.auth, access.paths, access.secret_fields) == ("bearer", DEFAULT_PATHS, SECRET_FIELDS)
 
 
 def test_the_key_is_not_in_the_repr() -> None:
-    """A traceback or a log may show the access."""
+    """The repr of the API access does not show the key."""
     assert "kvx" not in repr(KonvoxAccess("https://app.example.com", "kvx_live_0123456789"))

@@ -1,4 +1,4 @@
-"""Konvox's records as they are shown: in the API's own form, and without what may not be shown."""
+"""Tests of how `api` shows Konvox's records: in the API's own form, with secrets masked."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ plain_json = st.recursive(
     ],
 )
 def test_a_record_is_shown_as_it_came(model: type[Record], fields: dict[str, Any]) -> None:
-    """Names, values, unknown fields and unknown statuses; what did not come is not made up."""
+    """A record keeps its names, values, unknown fields and unknown statuses, and gets no additional fields."""
     assert wire(model.model_validate(fields)) == fields
 
 
 @given(st.dictionaries(st.text("abXY_", min_size=1, max_size=5), plain_json, max_size=4))
 def test_unknown_fields_are_kept(extra: dict[str, Any]) -> None:
-    """Whatever they are made of."""
+    """Unknown fields of any kind are shown."""
     assert wire(Contact.model_validate({"id": "clp1", "email": "a@b.c"} | extra)).items() >= extra.items()
 
 
 def test_a_url_is_masked_unless_it_is_asked_for() -> None:
-    """In the table and in the API's form, also where an unknown field repeats it."""
+    """A webhook's URL is masked in the table and in JSON, also where an unknown field repeats it."""
     webhook = Webhook.model_validate(WEBHOOK | {"lastTest": {"to": [WEBHOOK["url"]]}})
     masked = "https://hooks.example.com/hooks/konvox/••••"
     assert wire(webhook) == WEBHOOK | {"url": masked, "lastTest": {"to": [masked]}}
@@ -64,7 +64,7 @@ def test_a_url_is_masked_unless_it_is_asked_for() -> None:
 
 @given(st.text("abcXYZ019._~-", min_size=8, max_size=40).map("s3cret{}".format))
 def test_no_token_is_shown(token: str) -> None:
-    """Whatever it is made of."""
+    """No token of any form is shown."""
     webhook = Webhook.model_validate(WEBHOOK | {"url": f"https://hooks.example.com/hooks/konvox/{token}"})
     assert token not in f"{wire(webhook)} {webhooks_listing(show_urls=False).row(webhook)}"
 
@@ -84,7 +84,7 @@ def test_no_token_is_shown(token: str) -> None:
     ],
 )
 def test_what_has_the_name_of_a_secret_is_masked(name: str) -> None:
-    """At any depth, also where the URLs are asked for; that there is none may be seen."""
+    """A field with a secret's name is masked at any depth, even if URLs are shown; that it is empty stays visible."""
     extra = {name: "s3cret", "more": [{name: ["s3cret"]}], "none": {name: None}}
     webhook = Webhook.model_validate(WEBHOOK | extra)
     for show_urls in (False, True):
@@ -96,7 +96,7 @@ def test_what_has_the_name_of_a_secret_is_masked(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["secretary", "tokenCount", "title", "hasPassword"])
 def test_other_names_are_no_secrets(name: str) -> None:
-    """A word inside a name is not enough, and a flag says nothing."""
+    """A name that only contains such a word, and a flag, are not masked."""
     value: Any = True if name == "hasPassword" else "value"
     assert wire(Contact.model_validate({"id": "clp1", "email": "a@b.c", name: value}))[name] == value
 
@@ -112,13 +112,13 @@ def test_other_names_are_no_secrets(name: str) -> None:
     ],
 )
 def test_times_are_written_as_konvox_writes_them(sent: str, shown: str | None) -> None:
-    """And in another way where that cannot be; never a failure."""
+    """Times have Konvox's format, or another one if that is not possible; no time is an error."""
     contact = Contact.model_validate({"id": "clp1", "email": "a@b.c", "updatedAt": sent})
     assert wire(contact)["updatedAt"] == shown
 
 
 def test_a_row_of_campaigns_counts_the_targets() -> None:
-    """By state, in the order in which they came."""
+    """A campaign's row counts the targets by state, in their original order."""
     fields: dict[str, Any] = {
         "id": "clc1",
         "name": "Spring",
@@ -131,13 +131,13 @@ def test_a_row_of_campaigns_counts_the_targets() -> None:
 
 
 def test_a_sender_without_an_address_is_its_local_part() -> None:
-    """Under which name the address comes is only inferred."""
+    """A sender without an address is shown by its local part, because the field of the address is only inferred."""
     sender = SenderIdentity.model_validate({"id": "cls1", "localPart": "ada", "warmup": {"day": 3}})
     assert SENDERS.row(sender) == ("cls1", "ada", None, None, '{"day":3}')
 
 
 def test_a_value_is_text_or_json() -> None:
-    """Text as it is, null as an empty cell, the rest as JSON."""
+    """A cell shows text unchanged, null as empty, and any other value as JSON."""
     fields = {"a": "x", "b": None, "c": True, "d": 2**70, "e": {"f": ["ü"]}}
     assert as_rows(fields) == [("a", "x"), ("b", None), ("c", "true"), ("d", str(2**70)), ("e", '{"f":["ü"]}')]
 
@@ -161,5 +161,5 @@ def test_a_value_is_text_or_json() -> None:
     ],
 )
 def test_a_wrong_argument_has_the_name_of_its_option(message: str, argument: str, shown: str) -> None:
-    """Who types a command line does not know the client's arguments."""
+    """A message about an argument names the option of the command line."""
     assert in_options(InvalidArgumentError(message, argument=argument)) == shown

@@ -1,4 +1,4 @@
-"""The command line's frame: finding commands, and turning how they end into an exit code."""
+"""Tests of the command line: how commands are found, and how their ends become exit codes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from konvox_hooks.cli import COMMANDS, CommandEntry, run
 from konvox_hooks.errors import CommandError, Failed, NeedsAttention, UsageError
 
 
-class Stand:
-    """Stands in for a command's module: `command` raises or returns what the test wants."""
+class FakeModule:
+    """Replaces a command's module: its `command` raises or returns what the test chooses."""
 
     def __init__(self, outcome: object) -> None:
         @click.command()
         def command() -> object:
-            """Do as the test says."""
+            """Raise or return what the test chose."""
             if isinstance(outcome, BaseException):
                 raise outcome
             return outcome
@@ -31,9 +31,9 @@ class Stand:
 
 
 def run_with(monkeypatch: pytest.MonkeyPatch, outcome: object) -> int:
-    """Run a command that ends like this."""
+    """Run a command that ends with this outcome."""
     monkeypatch.setitem(COMMANDS, "audit", CommandEntry("stand", "Stands in.", "audit"))
-    monkeypatch.setattr(cli, "import_module", lambda _: Stand(outcome))
+    monkeypatch.setattr(cli, "import_module", lambda _: FakeModule(outcome))
     return run(["audit"])
 
 
@@ -53,7 +53,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, outcome: object) -> int:
 def test_known_errors_are_one_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, exit_code: int
 ) -> None:
-    """An error of any room is its message on stderr, without a traceback, and its exit code."""
+    """A known error is a message on stderr without a traceback, and an exit code."""
     assert run_with(monkeypatch, error) == exit_code
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -62,7 +62,7 @@ def test_known_errors_are_one_message(
 
 
 def test_an_unforeseen_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug comes out with its traceback."""
+    """An unexpected error is raised with its traceback."""
     with pytest.raises(ZeroDivisionError):
         run_with(monkeypatch, ZeroDivisionError())
     with pytest.raises(ExceptionGroup):
@@ -73,7 +73,7 @@ def test_an_unforeseen_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
     ("outcome", "exit_code"), [(None, 0), ("text", 0), (KeyboardInterrupt(), 130), (click.Abort(), 130)]
 )
 def test_how_a_command_ends_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, outcome: object, exit_code: int) -> None:
-    """Done is 0, Ctrl-C is 130."""
+    """A command that is done ends with exit code 0, and Ctrl-C with 130."""
     assert run_with(monkeypatch, outcome) == exit_code
 
 
@@ -81,8 +81,8 @@ def test_how_a_command_ends_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, ou
 def test_wrong_usage_is_two(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    """Unknown commands and options, and none at all, are explained on stderr."""
-    monkeypatch.setattr(cli, "import_module", lambda _: Stand(None))
+    """Unknown commands and options, and a missing command, are explained on stderr."""
+    monkeypatch.setattr(cli, "import_module", lambda _: FakeModule(None))
     assert run(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -90,7 +90,7 @@ def test_wrong_usage_is_two(
 
 
 def test_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each line of the table is in the help, in the table's order."""
+    """The help shows each line of the table, in the table's order."""
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
     listed = re.findall(r"^  ([a-z]+)  +([A-Z].*\.)$", shown, re.MULTILINE)
@@ -106,7 +106,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_shows_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """The module of each command exists, exposes a click command, and its help ends with an example."""
+    """Each command's module exists and has a click command whose help ends with an example."""
     assert isinstance(import_module(COMMANDS[name].module).command, click.Command)
     assert run([name, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""URLs in the settings: what is right, what is wrong, and what may be shown."""
+"""Tests of the URLs in the settings: which are valid, and how they are shown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from konvox_hooks.config.urls import MASK, api_base_url, mask_redis_address, public_origin, redis_address
+from konvox.urls import MASK
+from konvox_hooks.config.urls import api_base_url, mask_redis_address, public_origin, redis_address
 
 
 def what_is_shown(show: Callable[[str], str], check: Callable[[str], str], url: str) -> str:
-    """How a right URL is shown, or what is said about a wrong one."""
+    """How a valid URL is shown, or the message about an invalid one."""
     try:
         return show(check(url))
     except ValueError as error:
@@ -30,7 +31,7 @@ def what_is_shown(show: Callable[[str], str], check: Callable[[str], str], url: 
     ],
 )
 def test_an_origin_loses_its_slash(given_url: str, origin: str) -> None:
-    """HTTPS anywhere and HTTP on this machine are origins, with or without a slash."""
+    """An HTTPS URL, and an HTTP URL of this machine, is an origin with or without a slash at its end."""
     assert public_origin(given_url) == origin
 
 
@@ -54,13 +55,13 @@ def test_an_origin_loses_its_slash(given_url: str, origin: str) -> None:
     ],
 )
 def test_what_is_no_origin_is_refused(url: str, fault: str) -> None:
-    """Each way to write a public URL wrong has its own explanation."""
+    """Each kind of invalid public URL has its own message."""
     with pytest.raises(ValueError, match=fault):
         public_origin(url)
 
 
 def test_an_api_url_keeps_its_path() -> None:
-    """The API may live below a path; only the slash at the end goes."""
+    """The API's URL may have a path; only a slash at its end is removed."""
     assert api_base_url("https://app.example.com/konvox/") == "https://app.example.com/konvox"
     with pytest.raises(ValueError, match="http:// is for this machine only"):
         api_base_url("http://app.example.com")
@@ -78,7 +79,7 @@ def test_an_api_url_keeps_its_path() -> None:
     ],
 )
 def test_a_redis_url_stays_as_it_is(url: str) -> None:
-    """What redis-py understands is handed on unchanged."""
+    """A URL that redis-py understands is not changed."""
     assert redis_address(url) == url
 
 
@@ -99,13 +100,13 @@ def test_a_redis_url_stays_as_it_is(url: str) -> None:
     ],
 )
 def test_what_is_no_redis_url_is_refused(url: str, fault: str) -> None:
-    """A wrong scheme, a missing host and an unquoted password are each explained."""
+    """A wrong scheme, a missing host and an unquoted password each have their own message."""
     with pytest.raises(ValueError, match=fault):
         redis_address(url)
 
 
 def test_a_redis_url_is_shown_without_its_secrets() -> None:
-    """Host, port and database can be seen; user, password and query cannot."""
+    """A masked URL shows host, port and database, but not user, password and query."""
     assert mask_redis_address("redis://me:pw@redis:6379/3") == f"redis://{MASK}@redis:6379/3"
     assert mask_redis_address("unix:///run/redis.sock?password=pw") == f"unix:///run/redis.sock?{MASK}"
     assert mask_redis_address("redis://redis") == "redis://redis"
@@ -118,7 +119,7 @@ def test_a_redis_url_is_shown_without_its_secrets() -> None:
 
 @given(password=st.text(min_size=5, max_size=40).map(lambda text: f"pw{text}"), user=st.sampled_from(["", "me"]))
 def test_no_password_survives_masking(password: str, user: str) -> None:
-    """Whatever the password is made of, it is refused as a URL, or masked."""
+    """Every password is refused as part of a URL, or masked."""
     assert password not in what_is_shown(
         mask_redis_address, redis_address, f"redis://{user}:{password}@redis.example/0"
     )
@@ -134,7 +135,7 @@ def test_no_password_survives_masking(password: str, user: str) -> None:
     st.sampled_from(["", "https://", "redis://", "http://[", "redis+sentinel://", "redis+sentinel://s1/m?"]),
 )
 def test_any_text_is_taken_or_explained(text: str, start: str) -> None:
-    """No text breaks the checks in any other way than a ValueError with our own words."""
+    """Every text is either accepted or refused by a ValueError with our own message."""
     for check in (public_origin, api_base_url, redis_address):
         shown = what_is_shown(lambda _: "", check, start + text)
         assert text not in shown

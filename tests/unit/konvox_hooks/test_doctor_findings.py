@@ -1,4 +1,4 @@
-"""The pure parts of the doctor, and its checks of this machine."""
+"""Tests of the doctor's pure parts, and of its checks of this machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from konvox_hooks.config.load import examine_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.doctor import examination
-from konvox_hooks.doctor.examination import admit, examine
+from konvox_hooks.doctor.examination import examine, read_settings
 from konvox_hooks.doctor.findings import Check, Finding, Findings, Subject, ok
-from konvox_hooks.doctor.local import check_data_folder, check_settings, check_way_in
+from konvox_hooks.doctor.local import check_authentication, check_data_folder, check_settings
 from konvox_hooks.doctor.store import compare_clocks, judge_version
 
 TOKEN = "a-token-0123456789"
@@ -21,7 +21,7 @@ SECRET = "a-signing-secret"
 
 
 async def found(check: Check, subject: Subject) -> list[Finding]:
-    """All that a check finds."""
+    """All findings of a check."""
     return [finding async for finding in check(subject)]
 
 
@@ -36,11 +36,11 @@ async def found(check: Check, subject: Subject) -> list[Finding]:
             "fault",
             "Redis 6.2.14 is too old: its scripts cannot run while its memory is full",
         ),
-        ({}, "warning", "the server does not tell it"),
+        ({}, "warning", "the server does not say it"),
     ],
 )
 def test_versions(facts: dict[str, str], state: str, message: str) -> None:
-    """What is too old for our scripts is a fault."""
+    """A server that is too old for our scripts is a fault."""
     finding = judge_version(facts)
     assert finding.state == state
     assert finding.message.startswith(message)
@@ -56,18 +56,18 @@ def test_versions(facts: dict[str, str], state: str, message: str) -> None:
     ],
 )
 def test_clocks(there: float, state: str, message: str) -> None:
-    """Some difference is the network's; more is a warning that says which is late."""
+    """A small difference between the clocks is accepted; a larger one is a warning that says which clock is late."""
     finding = compare_clocks(here=100.0, there=there)
     assert finding.state == state
     assert finding.message.startswith(message)
 
 
 async def test_each_setting_at_fault_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the variable, what is wrong and no value; the others are read all the same."""
+    """Each invalid setting is one line with variable and reason, but no value; valid settings are still read."""
     monkeypatch.setenv("KONVOX_PORT", "abc-secret")
     monkeypatch.setenv("KONVOX_SIGNATURE", "hmac-sha256")
     monkeypatch.setenv("KONVOX_DATA_DIR", "mine")
-    subject, none = admit()
+    subject, none = read_settings()
     findings = await found(check_settings, subject)
     assert [(finding.state, finding.message.partition(":")[0]) for finding in findings] == [
         ("fault", "KONVOX_SIGNING_SECRETS"),
@@ -78,9 +78,9 @@ async def test_each_setting_at_fault_is_a_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the nearest that there is."""
+    """A mistyped variable is a warning that names the nearest setting."""
     monkeypatch.setenv("KONVOX_REDIS_ULR", "redis://elsewhere")
-    findings = await found(check_settings, admit()[0])
+    findings = await found(check_settings, read_settings()[0])
     assert [(finding.state, finding.hint) for finding in findings] == [
         ("warning", "did you mean KONVOX_REDIS_URL?"),
         ("ok", ""),
@@ -88,12 +88,17 @@ async def test_a_mistyped_variable_is_a_warning(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_an_env_file_that_cannot_be_read_is_a_fault(clean_environment: Path) -> None:
-    """The environment is examined all the same."""
+    """If `.env` cannot be read, the environment is still examined."""
     (clean_environment / ".env").write_bytes(b"KONVOX_PORT=\xff\n")
-    subject, findings = admit()
+    subject, findings = read_settings()
     assert [(finding.check, finding.state) for finding in findings] == [("settings", "fault")]
     assert subject.settings.port == 8080
-    assert {finding.check for finding in await examine(subject)} >= {"handlers", "data folder", "redis", "way in"}
+    assert {finding.check for finding in await examine(subject)} >= {
+        "handlers",
+        "data folder",
+        "redis",
+        "authentication",
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,35 +107,35 @@ async def test_an_env_file_that_cannot_be_read_is_a_fault(clean_environment: Pat
         ({}, ["fault"], "neither a URL token nor a signature"),
         ({"hook_tokens": TOKEN}, ["ok"], "1 URL token, no signature"),
         ({"hook_tokens": "short"}, ["warning"], "1 of the URL tokens can be guessed"),
-        ({"signature": "hmac-sha256", "signing_secrets": SECRET}, ["ok"], "no URL token, each delivery signed"),
+        ({"signature": "hmac-sha256", "signing_secrets": SECRET}, ["ok"], "no URL token, each request signed"),
         (
             {"hook_tokens": f"{TOKEN},{TOKEN}2", "signature": "hmac-sha256", "signing_secrets": SECRET},
             ["ok"],
-            "2 URL tokens, each delivery signed (hmac-sha256)",
+            "2 URL tokens, each request signed (hmac-sha256)",
         ),
     ],
 )
-async def test_the_way_in(fields: dict[str, str], states: list[str], message: str) -> None:
-    """A token, a signature or both; and a token that is worth its name."""
-    findings = await found(check_way_in, Subject(Settings.model_validate(fields)))
+async def test_authentication(fields: dict[str, str], states: list[str], message: str) -> None:
+    """A token, a signature or both are accepted; a weak token is a warning, and none of them a fault."""
+    findings = await found(check_authentication, Subject(Settings.model_validate(fields)))
     assert [finding.state for finding in findings] == states
     assert findings[0].message.startswith(message)
     assert all(finding.hint for finding in findings if finding.state != "ok")
 
 
 async def test_what_depends_on_a_faulty_setting_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rather than judged by a default that nobody chose."""
+    """A check that depends on an invalid setting is not run with the default instead."""
     monkeypatch.setenv("KONVOX_HOOK_TOKENS", "white space")
     monkeypatch.setenv("KONVOX_REDIS_URL", "http://wrong")
     monkeypatch.setenv("KONVOX_PUBLIC_URL", "ftp://wrong")
-    findings = {finding.check: finding for finding in await examine(admit()[0])}
-    for check, variable in (("way in", "HOOK_TOKENS"), ("redis", "REDIS_URL"), ("public url", "PUBLIC_URL")):
+    findings = {finding.check: finding for finding in await examine(read_settings()[0])}
+    for check, variable in (("authentication", "HOOK_TOKENS"), ("redis", "REDIS_URL"), ("public url", "PUBLIC_URL")):
         assert findings[check].state == "warning"
         assert f"not checked: KONVOX_{variable}" in findings[check].message
 
 
 async def test_the_data_folder_need_not_exist(tmp_path: Path) -> None:
-    """It is not made by being looked at."""
+    """The check does not make the data folder."""
     [finding] = await found(check_data_folder, Subject(Settings(data_dir=tmp_path / "a" / "b")))
     assert finding.state != "fault"
     assert "can be made" in finding.message
@@ -138,7 +143,7 @@ async def test_the_data_folder_need_not_exist(tmp_path: Path) -> None:
 
 
 async def test_a_data_folder_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
-    """Here because a file is in its way."""
+    """A data folder that cannot be written, here because a file is in its place, is a fault."""
     (tmp_path / "file").touch()
     [finding] = await found(check_data_folder, Subject(Settings(data_dir=tmp_path / "file" / "data")))
     assert (finding.state, "cannot be written" in finding.message) == ("fault", True)
@@ -147,7 +152,7 @@ async def test_a_data_folder_that_cannot_be_written_is_a_fault(tmp_path: Path) -
 
 @pytest.mark.parametrize(("free_bytes", "state"), [(10**6, "fault"), (10**9 // 2, "warning"), (10**10, "ok")])
 async def test_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, state: str) -> None:
-    """What will soon be full is a warning, what is full a fault."""
+    """A disk that is nearly full is a warning, and a full one a fault."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_bytes))
     [finding] = await found(check_data_folder, Subject(Settings(data_dir=tmp_path)))
     assert finding.state == state
@@ -155,10 +160,10 @@ async def test_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_
 
 
 async def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had found stays, its error's text does not show, and the others go on."""
+    """If a check fails, its earlier findings stay, the error's text is not shown, and the other checks run."""
 
     async def broken(_: Subject) -> Findings:
-        """Find something, and break."""
+        """Yield a finding, and raise."""
         yield ok("redis", "found before")
         raise ZeroDivisionError("a-secret")
 
@@ -172,10 +177,10 @@ async def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch)
     assert "a-secret" not in repr(findings)
 
 
-async def test_a_file_of_endpoints_that_is_wrong_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line of it."""
+async def test_a_wrong_accounts_file_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fault of the accounts file is a finding."""
     (tmp_path / "accounts.toml").write_text("[acme]\n[other]\nsignature = 'hmac-sha256'\n")
     monkeypatch.setenv("KONVOX_ACCOUNTS_FILE", "accounts.toml")
-    findings = [finding for finding in await examine(admit()[0]) if finding.check == "accounts"]
+    findings = [finding for finding in await examine(read_settings()[0]) if finding.check == "accounts"]
     assert [finding.state for finding in findings] == ["fault", "fault"]
     assert ["[acme]" in findings[0].message, "[other]" in findings[1].message] == [True, True]

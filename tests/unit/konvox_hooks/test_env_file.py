@@ -1,4 +1,4 @@
-"""Setting variables in `.env`: the rest stays as it is, and the file is never half written."""
+"""Tests of setting variables in `.env`: nothing else changes, and the file is never half written."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ SECRET = "s3cret-of-the-tests"
     ],
 )
 def test_only_the_variable_changes(before: str, after: str) -> None:
-    """It stays in its place; comments, blank lines and line ends do too."""
+    """Only the variable changes, in its place; comments, blank lines and line ends stay."""
     assert with_variables(before, {"A": "new"}) == after
 
 
 def test_several_variables_are_set_at_once() -> None:
-    """Those that are there in their places, the others at the end."""
+    """Several variables are set at once: existing ones in their places, new ones at the end."""
     assert with_variables("B=1\nC=2\n", {"A": "x", "B": "y"}) == "B=y\nC=2\nA=x\n"
 
 
 def test_what_was_set_is_not_set_twice() -> None:
-    """The same once more changes nothing."""
+    """Setting the same value again changes nothing."""
     once = with_variables("B=1\n", {"A": "x"})
     assert with_variables(once, {"A": "x"}) == once
 
 
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\r\x00")))
 def test_whatever_is_written_is_read_back(value: str) -> None:
-    """Quotes, backslashes, hashes and blanks included."""
+    """Any value is read back unchanged, with quotes, backslashes, hashes and blanks."""
     assume("${" not in value)
     text = with_variables("B=${HOME} # note\n", {"A": value})
     assert dotenv_values(stream=io.StringIO(text))["A"] == value
 
 
 def test_a_value_that_would_be_read_otherwise_is_refused() -> None:
-    """A reference to a variable would be replaced by its value."""
+    """A value that dotenv would read differently, such as a reference to a variable, is refused."""
     with pytest.raises(EnvFileError) as refused:
         with_variables("", {"A": SECRET + "${HOME}"})
     assert SECRET not in str(refused.value)
 
 
 def test_a_new_file_is_for_its_owner_only(tmp_path: Path) -> None:
-    """Whatever the umask."""
+    """Only the owner can read a new file, under any umask."""
     before = os.umask(0)
     try:
         write_variables(tmp_path / ".env", {"A": SECRET})
@@ -79,7 +79,7 @@ def test_a_new_file_is_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_the_mode_of_a_file_stays(tmp_path: Path) -> None:
-    """Somebody chose it."""
+    """The mode of an existing file is kept."""
     path = tmp_path / ".env"
     path.write_text("B=1\n")
     path.chmod(0o640)
@@ -88,7 +88,7 @@ def test_the_mode_of_a_file_stays(tmp_path: Path) -> None:
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
-    """The file that it leads to is written."""
+    """A symbolic link stays a link, and the file that it leads to is written."""
     (tmp_path / "real").write_text("B=1\n")
     (tmp_path / ".env").symlink_to("real")
     write_variables(tmp_path / ".env", {"A": "x"})
@@ -97,12 +97,12 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing beside it."""
+    """After an error the old file is unchanged, and no other file remains."""
     path = tmp_path / ".env"
     path.write_text("B=1\n")
 
     def full(_: int) -> None:
-        """Stands in for a disk without room."""
+        """Fails like a full disk."""
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -115,7 +115,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("content", [b"B=\xff\n", None])
 def test_what_is_no_env_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """Other than UTF-8, and a folder."""
+    """A file that is not UTF-8, and a folder, are refused."""
     path = tmp_path / ".env"
     if content is None:
         path.mkdir()

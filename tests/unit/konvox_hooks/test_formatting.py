@@ -1,4 +1,4 @@
-"""How past events are shown: times, bodies, tracebacks."""
+"""Tests of how commands format times, bodies and tracebacks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from worker.running.dispatcher import Dispatcher
     ("unix_ms", "shown"), [(0, "1970-01-01T00:00:00.000Z"), (1_780_000_000_001, "2026-05-28T20:26:40.001Z")]
 )
 def test_times_have_milliseconds(unix_ms: int, shown: str) -> None:
-    """They are those of JSON Lines, to the millisecond."""
+    """A time has the format of JSON Lines, with milliseconds."""
     assert shown_time(unix_ms) == shown
 
 
 @given(st.text())
 def test_a_line_is_one_line_and_a_block_keeps_its_lines(text: str) -> None:
-    """Nothing is left that breaks a line or speaks to the terminal."""
+    """A line has no line breaks, a block keeps its lines, and neither holds terminal control codes."""
     assert shown_line(text).isprintable()
     block = shown_block(text, indent=2)
     assert block.count("\n") == max(0, len(text.splitlines()) - 1)
@@ -32,14 +32,14 @@ def test_a_line_is_one_line_and_a_block_keeps_its_lines(text: str) -> None:
 
 
 def test_a_body_is_indented_and_otherwise_as_it_came() -> None:
-    """RegistrationRequest of keys, large numbers and letters beyond ASCII stay."""
+    """An indented body keeps the order of its keys, large numbers and letters beyond ASCII."""
     assert shown_body('{"z":12345678901234567890123,"a":"ü\\u009b"}') == (
         '{\n  "z": 12345678901234567890123,\n  "a": "ü "\n}'
     )
 
 
 def fail_within(depth: int) -> None:
-    """Raise, some frames further down."""
+    """Raise some frames further down."""
     if depth:
         fail_within(depth - 1)
     nothing: dict[str, str] = {}
@@ -51,17 +51,17 @@ def fail_within(depth: int) -> None:
 
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_only_the_frames_of_the_worker_are_left_out(is_async: bool) -> None:
-    """Of an async handler and of a plain one, with a chain of causes and a long recursion."""
+    """Only the worker's frames are removed, in async and plain handlers, in chains of causes and in long recursions."""
 
     def plain(event: object, ctx: object) -> None:
-        """Fail."""
+        """Raise."""
         try:
             fail_within(9)
         except ValueError as error:
             raise ExceptionGroup("several", [error]) from error
 
     async def awaited(event: object, ctx: object) -> None:
-        """Fail."""
+        """Raise."""
         plain(event, ctx)
 
     handler = Handler("mine.fail", awaited if is_async else plain, ("*",), "mine", "x", is_async=is_async)
@@ -78,6 +78,6 @@ async def test_only_the_frames_of_the_worker_are_left_out(is_async: bool) -> Non
 
 
 def test_a_traceback_of_nobodys_frames_is_empty() -> None:
-    """A handler's time limit is raised by the worker: there is nothing to show."""
+    """A traceback with frames of the worker only, as of a time limit, is empty."""
     assert users_traceback("Traceback (most recent call last):\nTimeoutError: too long\n") == ""
     assert users_traceback("") == ""

@@ -1,4 +1,4 @@
-"""Captured events in files: what is read, what is left out, and files that appear whole or not at all."""
+"""Tests of captured events in files: what is read, what is skipped, and that files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker.records import Job, Record
 from konvox.samples import sample_body
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.history import jsonl
-from konvox_hooks.history.jsonl import CapturedEvents, captured_events, written_whole
+from konvox_hooks.history.jsonl import CapturedEvents, atomic_file, captured_events
 
 BODY = sample_body("contact.replied", timestamp="t")
 SHARED_CAPSYS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -31,35 +31,35 @@ records = st.builds(
 
 @given(st.lists(records))
 def test_what_is_written_is_read_again(originals: list[Record]) -> None:
-    """Whatever is in them, records survive the way through a file."""
+    """Every record that is written to a file is read back unchanged."""
     lines = b"".join(record.to_line() + b"\n" for record in originals)
     assert list(CapturedEvents(io.BytesIO(lines), "events.jsonl")) == originals
 
 
 def test_a_line_may_be_just_a_body() -> None:
-    """A Konvox body is an event that has just come; blank lines and a byte order mark are nothing."""
+    """A line with only a Konvox body is an event received now; blank lines and a byte order mark are ignored."""
     [first, second] = CapturedEvents(io.BytesIO(b"\xef\xbb\xbf" + BODY + b"\r\n\n  \n" + BODY), "x")
     assert first.raw == second.raw == BODY
     assert first.received_at_ms > 1_700_000_000_000
 
 
 def test_faulty_lines_are_told_counted_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name and number of the line and the fault, and nothing of what stands in it."""
+    """A faulty line is skipped and reported with its file, number and fault, but without its content."""
     lines = [b"[private]", BODY, b"private", b'{"body": "private"}', b'{"body_base64": "private!"}', b"\xff"]
     file = CapturedEvents(io.BytesIO(b"\n".join(lines)), "x\x1b[2J")
     assert file.fault == ""
     assert [record.raw for record in file] == [BODY]
-    told = capsys.readouterr().err
-    assert [line.split(": ")[1] for line in told.splitlines()] == [f"x [2J:{number}" for number in (1, 3, 4, 5, 6)]
-    assert "private" not in told
+    stderr = capsys.readouterr().err
+    assert [line.split(": ")[1] for line in stderr.splitlines()] == [f"x [2J:{number}" for number in (1, 3, 4, 5, 6)]
+    assert "private" not in stderr
     assert file.faulty == 5
-    assert file.fault.startswith("5 of the lines of x [2J left out")
+    assert file.fault.startswith("5 lines of x [2J were skipped")
 
 
 @SHARED_CAPSYS
 @given(st.lists(st.binary() | st.sampled_from([BODY, b'{"body": 1}', b"{" * 3000, b'{"event": "x", "n": NaN}'])))
 def test_no_line_stops_the_reading(capsys: pytest.CaptureFixture[str], lines: list[bytes]) -> None:
-    """Whatever stands in a file, each line is an event, a fault that is told, or blank."""
+    """Every line of every file is an event, a reported fault, or blank; none stops the reading."""
     content = b"\n".join(lines)
     file = CapturedEvents(io.BytesIO(content), "x")
     read = len(list(file))
@@ -72,7 +72,7 @@ def test_no_line_stops_the_reading(capsys: pytest.CaptureFixture[str], lines: li
 
 
 def test_a_file_is_opened_or_refused(tmp_path: Path) -> None:
-    """What is not there, or no file, is the user's mistake."""
+    """A file that does not exist, or is no file, is a usage error."""
     (tmp_path / "x").write_bytes(BODY)
     with captured_events(str(tmp_path / "x")) as file:
         assert [record.raw for record in file] == [BODY]
@@ -82,11 +82,11 @@ def test_a_file_is_opened_or_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_appears_whole_and_for_its_owner_only(tmp_path: Path) -> None:
-    """Until the end the old content stands there, and nothing lies beside it afterwards; a link stays a link."""
+    """A file replaces the old one only when it is complete; only its owner can read it, and a link stays a link."""
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_text("before")
     link.symlink_to(real)
-    with written_whole(link) as stream:
+    with atomic_file(link) as stream:
         stream.write(b"after")
         stream.flush()
         assert real.read_text() == "before"
@@ -102,13 +102,13 @@ def test_a_file_appears_whole_and_for_its_owner_only(tmp_path: Path) -> None:
 def test_a_file_that_is_not_finished_does_not_appear(
     tmp_path: Path, fault: BaseException, expected: type[BaseException]
 ) -> None:
-    """Whatever goes wrong, what was there before stays, and no half file beside it."""
+    """If writing fails, the old file stays unchanged, and no partial file remains."""
     path = tmp_path / "x"
     path.write_text("before")
 
     def fail_halfway() -> None:
-        """Write something, and fail."""
-        with written_whole(path) as stream:
+        """Write something, and raise."""
+        with atomic_file(path) as stream:
             stream.write(b"half")
             raise fault
 
@@ -120,14 +120,14 @@ def test_a_file_that_is_not_finished_does_not_appear(
 
 @pytest.mark.parametrize("path", [Path("/dev/null"), Path(), Path("no-such-folder/x")])
 def test_what_cannot_be_such_a_file_is_refused(path: Path) -> None:
-    """A device is not replaced by a file, a folder is none, and no folder is made."""
-    with pytest.raises(UsageError), written_whole(path):
+    """A device is not replaced by a file, a folder is refused, and no folder is made."""
+    with pytest.raises(UsageError), atomic_file(path):
         pass
 
 
 @given(st.lists(st.integers(0, 40), max_size=40), st.integers(1, 7), st.integers(1, 60))
 def test_batches_are_bounded_and_lose_nothing(sizes: list[int], most_events: int, most_bytes: int) -> None:
-    """In order, never more events than allowed, and no event more once there is enough text."""
+    """Batches keep the order, and stay within the limits on events and text."""
     jobs = [Job.first(Record(f"evt_{number}", "x", 0, "x" * size)) for number, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "BATCH_EVENTS", most_events)

@@ -1,4 +1,4 @@
-"""Logs: their form, and that no secret, token, signature or body is in them."""
+"""Tests of logs: their form, and that they hold no secret, token, signature or body."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from konvox_hooks.service.logging import REDACTED, configure_logging, redact
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Undo what a test configures."""
+    """Undo the logging configuration of a test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -28,14 +28,14 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """What stands on stderr, one object a line; nothing may stand on stdout."""
+    """The log lines on stderr, one object each; stdout must be empty."""
     captured = capsys.readouterr()
     assert captured.out == ""
     return [orjson.loads(line) for line in captured.err.split("\n") if line]
 
 
 def fail_with_a_secret_at_hand() -> None:
-    """Log a failure in a place whose local variable, and whose message, hold what must not show."""
+    """Log an error in a frame whose local variable and message hold a secret."""
     local = "s3cret-local"
     try:
         int(f"/hooks/konvox/{local}")
@@ -44,7 +44,7 @@ def fail_with_a_secret_at_hand() -> None:
 
 
 def test_json_lines_have_event_level_and_utc_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """One object a line, with the data as it was given."""
+    """A JSON line is one object with event, level, UTC time and the given data."""
     configure_logging("info", "json")
     structlog.get_logger().info("receiver.started", port=8080, hosts=("a", "b"), none=None, ratio=0.5)
     [entry] = logged(capsys)
@@ -60,14 +60,14 @@ def test_json_lines_have_event_level_and_utc_time(capsys: pytest.CaptureFixture[
 
 
 def test_auto_is_json_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """A log that goes to a file or a collector is JSON."""
+    """Without a terminal, the format `auto` is JSON."""
     configure_logging("info", "auto")
     structlog.get_logger().info("a.b")
     assert logged(capsys)[0]["event"] == "a.b"
 
 
 def test_the_level_filters(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is below the level is not written."""
+    """An entry below the level is not written."""
     configure_logging("warning", "json")
     log = structlog.get_logger()
     log.debug("a.debug")
@@ -77,7 +77,7 @@ def test_the_level_filters(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bound_context_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is bound for a task stands on each of its lines."""
+    """Values that are bound to the context are on each line."""
     configure_logging("info", "json")
     with structlog.contextvars.bound_contextvars(event_id="evt_1"):
         structlog.get_logger().info("a.b")
@@ -85,7 +85,7 @@ def test_bound_context_is_written(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_console_format_is_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line with the data behind the event; no colors without a terminal; no line that the data made."""
+    """An entry on a terminal is one line, without colors if there is no terminal, and its data cannot add lines."""
     configure_logging("info", "console")
     structlog.get_logger().info("a.b", path="x\ny\x1b[2J", token="t0ps3cret")
     shown = capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_the_console_format_is_for_reading(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_traceback_has_no_local_variables(capsys: pytest.CaptureFixture[str], log_format: Any) -> None:
-    """An exception is written with its traceback, without values of variables and without secrets in its message."""
+    """An exception is written with its traceback, but without local variables and without secrets in its message."""
     configure_logging("info", log_format)
     fail_with_a_secret_at_hand()
     shown = capsys.readouterr().err
@@ -115,14 +115,14 @@ def test_a_traceback_has_no_local_variables(capsys: pytest.CaptureFixture[str], 
     ],
 )  # fmt: skip
 def test_keys_of_secrets_are_redacted(key: str) -> None:
-    """Whatever stands under such a key is replaced, at any depth."""
+    """Every value of a key that names a secret is replaced, at any depth."""
     assert redact(None, "info", {key: "value"}) == {key: REDACTED}
     assert redact(None, "info", {"data": [{key: ["value"]}]}) == {"data": [{key: REDACTED}]}
 
 
 @pytest.mark.parametrize("key", ["body_bytes", "max_body_bytes", "token_count", "event", "path", "antibody", "draw"])
 def test_other_keys_are_kept(key: str) -> None:
-    """Sizes, counts and words that only sound alike stay readable."""
+    """Sizes, counts and words that only resemble such keys stay readable."""
     assert redact(None, "info", {key: "value"}) == {key: "value"}
 
 
@@ -142,12 +142,12 @@ def test_other_keys_are_kept(key: str) -> None:
     ],
 )
 def test_secrets_inside_texts_are_masked(text: str, shown: str) -> None:
-    """URL tokens, bearer tokens, API keys and passwords in URLs are masked wherever a text holds them."""
+    """URL tokens, bearer tokens, API keys and passwords in URLs are masked anywhere in a text."""
     assert redact(None, "info", {"event": text, "list": [text]}) == {"event": shown, "list": [shown]}
 
 
 def test_objects_are_made_plain_before_they_are_masked() -> None:
-    """Bytes become their length; any other object its text, masked like every text; depth has an end."""
+    """Bytes become their length, other objects their masked text, and the depth is limited."""
     nested: Any = "deep"
     for _ in range(100):
         nested = [nested]
@@ -166,7 +166,7 @@ def test_objects_are_made_plain_before_they_are_masked() -> None:
     )
 )
 def test_a_log_call_never_fails(capsys: pytest.CaptureFixture[str], value: Any) -> None:
-    """Whatever is logged comes out as one line of JSON: huge integers, lone surrogates, NaN, odd keys."""
+    """Every value becomes one line of JSON: huge integers, lone surrogates, NaN and odd keys too."""
     configure_logging("info", "json")
     structlog.get_logger().info("a.b", value=value)
     line, rest = capsys.readouterr().err.split("\n")
@@ -176,7 +176,7 @@ def test_a_log_call_never_fails(capsys: pytest.CaptureFixture[str], value: Any) 
 
 @pytest.mark.parametrize("name", ["arq.worker", "aiohttp.access", "redis"])
 def test_libraries_are_heard_from_warning_on(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """A library's INFO never shows, even with its logger turned up; its warning is one of our lines."""
+    """A library's INFO is never shown, at any level of its logger; its warning is one of our lines."""
     configure_logging("debug", "json")
     library = logging.getLogger(name)
     library.setLevel(logging.DEBUG)
@@ -192,7 +192,7 @@ def test_libraries_are_heard_from_warning_on(capsys: pytest.CaptureFixture[str],
 
 
 def test_a_librarys_bad_log_call_shows_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
-    """Arguments that do not fit the format are left out; nothing is raised and nothing else is printed."""
+    """A library's log call with wrong arguments writes a line without them, raises nothing and prints nothing else."""
     configure_logging("info", "json")
     logging.getLogger("library").warning("number %d", "s3cret")
     [entry] = logged(capsys)
@@ -200,7 +200,7 @@ def test_a_librarys_bad_log_call_shows_no_arguments(capsys: pytest.CaptureFixtur
 
 
 def test_a_librarys_exception_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    """`exc_info` of a library's record becomes a traceback."""
+    """`exc_info` of a library's log record becomes a traceback."""
     configure_logging("info", "json")
     try:
         _ = dict[str, str]()["x"]

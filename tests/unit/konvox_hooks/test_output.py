@@ -1,4 +1,4 @@
-"""What commands print: JSON, tables for pipes, tables for terminals."""
+"""Tests of what commands print: JSON, tables for pipes, tables for terminals."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from konvox_hooks.terminal.output import complain, print_json, print_table
 
 
 class Terminal(io.StringIO):
-    """A stdout that says it is a terminal."""
+    """A stdout that says that it is a terminal."""
 
     def isatty(self) -> bool:
-        """True, unlike its parent's."""
+        """Return True, unlike the parent class."""
         return True
 
 
 def test_json_is_one_line_of_utf8(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    """One document, one newline, text as it is."""
+    """JSON output is one document on one line of UTF-8."""
     print_json([{"a": "ü", "n": None}])
     assert capsysbinary.readouterr().out == '[{"a":"ü","n":null}]\n'.encode()
 
 
 def test_a_piped_table_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> None:
-    """A header and one line for each row; None is empty."""
+    """A piped table has a header and one tab-separated line for each row, and None is empty."""
     print_table(("A", "B"), [(1, None), ("x y", "z")])
     assert capsys.readouterr().out == "A\tB\n1\t\nx y\tz\n"
 
@@ -35,7 +35,7 @@ def test_a_piped_table_is_tab_separated(capsys: pytest.CaptureFixture[str]) -> N
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cell=st.text())
 def test_no_cell_breaks_the_table(capsysbinary: pytest.CaptureFixture[bytes], cell: str) -> None:
-    """Line breaks, tabs, escapes and lone surrogates in a cell leave two lines of two columns."""
+    """Line breaks, tabs, escapes and lone surrogates in a cell do not add a line or a column."""
     print_table(("A", "B"), [(cell, "end")])
     lines = capsysbinary.readouterr().out.decode().split("\n")
     assert len(lines) == 3
@@ -45,7 +45,7 @@ def test_no_cell_breaks_the_table(capsysbinary: pytest.CaptureFixture[bytes], ce
 
 
 def test_a_table_on_a_terminal_is_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns line up, markup and escapes in cells have no effect, and long ids are folded, not cut."""
+    """On a terminal, columns are aligned, markup and escapes have no effect, and long ids are folded, not cut."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "40")
@@ -61,7 +61,7 @@ def test_a_table_on_a_terminal_is_aligned(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_colors_are_off_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NO_COLOR takes the colors away; without it the header may stand out."""
+    """NO_COLOR removes the colors of a table."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
@@ -71,7 +71,7 @@ def test_colors_are_off_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_complaints_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """The first line stands after the program's name, and what follows can be pasted."""
+    """A message's first line follows the program's name, and the other lines can be pasted."""
     complain("no handler:\n\ncode")
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -1,4 +1,4 @@
-"""What leads to our receiver, and what an answer that is not ours means."""
+"""Tests of the check that a URL leads to our receiver."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def test_which_addresses_are_local(address: str, local: bool) -> None:
 
 
 def resolving_to(*addresses: str) -> Resolve:
-    """Stands in for a name server."""
+    """Replaces a name server."""
 
     async def resolve(host: str) -> Sequence[str]:
-        """The addresses of any host."""
+        """Return the addresses of any host."""
         if not addresses:
             raise OSError("no such name")
         return addresses
@@ -87,7 +87,7 @@ async def test_a_public_url_is_not_refused() -> None:
 
 
 async def test_a_name_without_an_address_is_a_fault() -> None:
-    """The message names the host, and what to look at."""
+    """The message about a host without an address names the host, and what to look at."""
     with pytest.raises(ReachError, match=r"no address for hooks\.example\.com; check the name and its DNS"):
         await refuse_local("https://hooks.example.com", resolve=resolving_to())
 

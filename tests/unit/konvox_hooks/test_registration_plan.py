@@ -1,4 +1,4 @@
-"""Registration: the URL, how it is shown, and what follows from what Konvox has. Pure."""
+"""Tests of the registration plan: the URL, how it is shown, and what follows from Konvox's webhooks. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Known:
 
 @dataclass
 class Client:
-    """Stands in for `KonvoxClient`: it is its own `webhooks`."""
+    """Replaces `KonvoxClient`: it is its own `webhooks`."""
 
     known: list[Known] = field(default_factory=list)
 
@@ -45,12 +45,12 @@ class Client:
         return self
 
     async def list(self) -> AsyncIterator[Known]:
-        """Everything that is known."""
+        """Yield all webhooks."""
         for webhook in self.known:
             yield webhook
 
     async def register(self, *, url: str, events: Sequence[str], active: bool = True) -> Known:
-        """Make one more known."""
+        """Add a webhook."""
         self.known.append(Known(events, url, active, id="new"))
         return self.known[-1]
 
@@ -67,7 +67,7 @@ class Client:
     ],
 )
 def test_the_hook_url(public_url: str, token: str | None, url: str) -> None:
-    """The path comes after the origin, and the token after the path."""
+    """The URL of a webhook has the path after the origin, and the token after the path."""
     assert hook_url(public_url, token) == url
 
 
@@ -118,7 +118,7 @@ def test_a_masked_url_shows_no_token(url: str, shown: str) -> None:
 
 
 def test_the_plan_does_not_show_the_token() -> None:
-    """The repr of a plan can be logged."""
+    """The repr of a plan does not show the token."""
     assert "token-0123456789" not in repr(plan_registration([], url=URL, events=["a"]))
 
 
@@ -184,7 +184,7 @@ def test_what_a_wildcard_takes_is_not_too_much() -> None:
     ],
 )
 def test_which_urls_are_the_same(listed: str, same: bool) -> None:
-    """Only the case of the host and a default port may be written in another way."""
+    """Two URLs are the same if only the case of the host or a default port differs."""
     plan = plan_registration([Known(["a"], url=listed)], url=URL, events=["a"])
     assert plan.state == ("registered" if same else "create")
 
@@ -232,7 +232,7 @@ async def test_the_missing_events_are_registered_beside() -> None:
 
 
 def look(*existing: Known, urls: Sequence[str] = (URL, OLD_URL)) -> Survey:
-    """What a receiver that wants `a` and `b`, and takes `w`, finds."""
+    """The survey of a receiver that wants `a` and `b`, and accepts `w`."""
     return survey(existing, public_url=ORIGIN, urls=urls, events=["a", "b"], is_wanted=lambda name: name == "w")
 
 

@@ -1,4 +1,4 @@
-"""The settings: where values come from, what is refused and in which words, and that no secret is ever shown."""
+"""Tests of the settings: their sources, which values are refused with which message, and that no secret is shown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from konvox.urls import MASK
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, NOT_SET, SECRET_FIELDS, Settings, example_of, variable_of
-from konvox_hooks.config.urls import MASK
+from konvox_hooks.config.settings import NOT_SET, RANDOM_TEXT_COMMAND, SECRET_FIELDS, Settings, example_of, variable_of
 from konvox_hooks.errors import UsageError
 
 PROJECT = Path(__file__).parents[3]
@@ -25,7 +25,7 @@ token_texts = st.text("abcXYZ019-_", min_size=16, max_size=50)
 
 
 def faults(**variables: str) -> list[str]:
-    """The lines of the fault that these variables (without prefix) make."""
+    """The lines of the error that these variables cause; their names are without the prefix."""
     environment = {f"KONVOX_{name}": value for name, value in variables.items()}
     with patch.dict("os.environ", environment), pytest.raises(UsageError) as caught:
         load_settings(env_file="none")
@@ -33,7 +33,7 @@ def faults(**variables: str) -> list[str]:
 
 
 def lines_of_faults() -> list[str]:
-    """What is wrong in the environment as it is, if anything."""
+    """The lines of the error that the current environment causes, if any."""
     try:
         load_settings(env_file="none")
     except UsageError as error:
@@ -42,13 +42,13 @@ def lines_of_faults() -> list[str]:
 
 
 def load(**variables: str) -> Settings:
-    """The settings that these variables (without prefix) make."""
+    """The settings that these variables make; their names are without the prefix."""
     with patch.dict("os.environ", {f"KONVOX_{name}": value for name, value in variables.items()}):
         return load_settings(env_file="none")
 
 
 def test_everything_has_a_default() -> None:
-    """Nothing needs to be set, and the defaults are those of the documentation."""
+    """Without any variable, every setting has its documented default."""
     settings = load_settings()
     assert settings == Settings()
     assert (settings.host, settings.port, settings.admin_port) == ("127.0.0.1", 8080, 8081)
@@ -60,20 +60,20 @@ def test_everything_has_a_default() -> None:
 
 
 def test_settings_made_by_hand_read_nothing(clean_environment: Path) -> None:
-    """Neither the environment nor `.env` sways settings that a test or a program makes itself."""
+    """The constructor reads neither the environment nor `.env`."""
     (clean_environment / ".env").write_text("KONVOX_PORT=1\n")
     with patch.dict("os.environ", {"KONVOX_PORT": "2"}):
         assert Settings(host="::1").port == 8080
 
 
 def test_settings_do_not_change() -> None:
-    """What was checked stays as it was checked."""
+    """Settings are frozen."""
     with pytest.raises(ValidationError, match="frozen"):
         setattr(Settings(), "port", 1)  # noqa: B010 - written as an assignment, mypy would refuse it first
 
 
 def test_the_environment_wins_over_dotenv(clean_environment: Path) -> None:
-    """`.env` is read, the environment is stronger, and `effective` says which it was."""
+    """The environment takes precedence over `.env`, and `effective` names the source."""
     (clean_environment / ".env").write_text("KONVOX_PORT=1\nKONVOX_HOST=::1\nOTHER=x\n")
     with patch.dict("os.environ", {"KONVOX_PORT": "2"}):
         settings = load_settings()
@@ -85,7 +85,7 @@ def test_the_environment_wins_over_dotenv(clean_environment: Path) -> None:
 
 
 def test_an_empty_variable_counts_as_not_set(clean_environment: Path) -> None:
-    """An empty or blank variable leaves the word to `.env` and to the default."""
+    """An empty or blank variable is ignored: `.env` or the default applies."""
     (clean_environment / ".env").write_text("KONVOX_PORT=1\nKONVOX_API_KEY=\n")
     with patch.dict("os.environ", {"KONVOX_PORT": "", "KONVOX_HOST": "  "}):
         settings = load_settings()
@@ -93,14 +93,14 @@ def test_an_empty_variable_counts_as_not_set(clean_environment: Path) -> None:
 
 
 def test_a_dotenv_that_cannot_be_read_is_a_fault(clean_environment: Path) -> None:
-    """A `.env` that is no text is reported by its name."""
+    """The message about a `.env` that is no text names the file."""
     (clean_environment / ".env").write_bytes(b"KONVOX_API_KEY=\xff\xfe")
     with pytest.raises(UsageError, match=r"^\.env cannot be read: it is not UTF-8$"):
         load_settings()
 
 
 def test_lists_are_separated_by_commas() -> None:
-    """Blanks around parts and empty parts do not count."""
+    """Lists are separated by commas; blanks around parts and empty parts are ignored."""
     settings = load(COMPANY_IDS=" a, b ,,c,", HANDLERS="one.py", HOOK_TOKENS=f"{TOKEN}1,{TOKEN}2")
     assert settings.company_ids == ["a", "b", "c"]
     assert settings.handlers == ["one.py"]
@@ -109,7 +109,7 @@ def test_lists_are_separated_by_commas() -> None:
 
 @given(st.lists(st.text("abc 019._/", min_size=1).map(str.strip).filter(bool), max_size=6))
 def test_any_list_comes_back_as_it_was(parts: list[str]) -> None:
-    """Joined by commas and blanks, every list is read back."""
+    """Every list that is joined by commas and blanks is read back unchanged."""
     assert load(HANDLERS=" , ".join(parts)).handlers == parts
 
 
@@ -117,12 +117,12 @@ def test_any_list_comes_back_as_it_was(parts: list[str]) -> None:
 def test_good_tokens_are_taken(tokens: list[str]) -> None:
     """Every token of URL-safe characters is accepted, in order."""
     settings = load(HOOK_TOKENS=",".join(tokens))
-    settings.require_way_in()
+    settings.require_authentication()
     assert [token.get_secret_value() for token in settings.hook_tokens] == tokens
 
 
 def test_short_tokens_are_taken_and_counted_as_weak() -> None:
-    """A URL that is registered already goes on working, and its short token can be warned about."""
+    """A short token is accepted, because its URL may be registered already, and counted as weak."""
     assert load(HOOK_TOKENS=f"short,{TOKEN}").weak_tokens() == 1
 
 
@@ -136,10 +136,10 @@ def test_a_token_of_sixteen_characters_is_not_weak(characters: int, weak: int) -
     "bad", ["with?a-question", "with#a-hash", "with/a/slash/in/it/somewhere", "with blanks in between it", "ü" * 20]
 )
 def test_a_bad_token_is_explained_and_not_shown(bad: str) -> None:
-    """The fault says which token it is and how to make a better one."""
+    """The message about a bad token says which token it is and how to make a good one, but does not show it."""
     [line] = faults(HOOK_TOKENS=f"{TOKEN},{bad}")
     assert line.startswith("KONVOX_HOOK_TOKENS: token 2 of 2 has characters other than")
-    assert HOW_TO_MAKE_ONE in line
+    assert RANDOM_TEXT_COMMAND in line
     assert bad not in line
     assert TOKEN not in line
 
@@ -171,7 +171,7 @@ def test_a_bad_token_is_explained_and_not_shown(bad: str) -> None:
     ],
 )
 def test_each_fault_names_the_variable_what_is_wrong_and_what_is_right(name: str, value: str, fault: str) -> None:
-    """One line: the variable, the reason, an example to copy."""
+    """A fault is one line with the variable, the reason and an example."""
     [line] = faults(**{name: value})
     assert line.startswith(f"KONVOX_{name}: ")
     assert fault in line
@@ -179,7 +179,7 @@ def test_each_fault_names_the_variable_what_is_wrong_and_what_is_right(name: str
 
 
 def test_all_faults_come_at_once() -> None:
-    """Three wrong settings are three lines, in the order of the documentation."""
+    """Three invalid settings are three lines, in the order of the documentation."""
     lines = faults(STOP_SECONDS="x", PORT="x", API_KEY_FILE="none")
     assert [line.partition(":")[0] for line in lines] == ["KONVOX_API_KEY", "KONVOX_PORT", "KONVOX_STOP_SECONDS"]
 
@@ -188,7 +188,7 @@ def test_all_faults_come_at_once() -> None:
     "name", [name for name in Settings.model_fields if name not in {"hook_tokens", "signing_secrets"}]
 )
 def test_every_example_is_right_or_plainly_a_placeholder(name: str) -> None:
-    """What a fault shows as right is accepted, unless it stands for a secret that nobody should copy."""
+    """Each example in a message is valid, or is a placeholder for a secret."""
     example = example_of(name)
     if example.startswith("<"):
         assert name in SECRET_FIELDS
@@ -198,17 +198,17 @@ def test_every_example_is_right_or_plainly_a_placeholder(name: str) -> None:
 
 
 def test_a_signature_needs_a_secret() -> None:
-    """A scheme without secrets is refused; with one it is a way in."""
+    """A signature scheme without secrets is refused; with a secret it is enough to accept requests."""
     [line] = faults(SIGNATURE="hmac-sha256")
     assert line.startswith("KONVOX_SIGNING_SECRETS: KONVOX_SIGNATURE=hmac-sha256 needs at least one secret")
-    load(SIGNATURE="hmac-sha256", SIGNING_SECRETS="s").require_way_in()
+    load(SIGNATURE="hmac-sha256", SIGNING_SECRETS="s").require_authentication()
 
 
 def test_without_a_way_in_it_says_how_to_make_one() -> None:
-    """Neither a token nor a signature: refused, with the command that makes a token."""
+    """Without a token and a signature, the settings are refused with the command that makes a token."""
     with pytest.raises(UsageError, match="neither a URL token nor a signature") as caught:
-        load(SIGNING_SECRETS="unused").require_way_in()
-    assert HOW_TO_MAKE_ONE in str(caught.value)
+        load(SIGNING_SECRETS="unused").require_authentication()
+    assert RANDOM_TEXT_COMMAND in str(caught.value)
     assert "KONVOX_HOOK_TOKENS" in str(caught.value)
 
 
@@ -222,7 +222,7 @@ def test_without_a_way_in_it_says_how_to_make_one() -> None:
     ],
 )
 def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str, content: str, expected: object) -> None:
-    """`<VARIABLE>_FILE` is read, without the white space around it, and shown as the source."""
+    """`<VARIABLE>_FILE` is read without the white space around its content, and named as the source."""
     path = tmp_path / "secret"
     path.write_bytes(content.encode())
     settings = load(**{f"{name.upper()}_FILE": str(path)})
@@ -233,7 +233,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str, content: str, e
 
 
 def test_a_secret_file_that_is_not_there_is_a_fault() -> None:
-    """The fault names the variable, and not the path: someone may have put the secret itself there."""
+    """The message about a missing secret file names the variable, but not the path, which may be the secret itself."""
     [line] = faults(API_KEY_FILE="/kvx_live_oops")
     assert line.startswith("KONVOX_API_KEY: the file that KONVOX_API_KEY_FILE names cannot be read: No such file")
     assert "oops" not in line
@@ -241,14 +241,14 @@ def test_a_secret_file_that_is_not_there_is_a_fault() -> None:
 
 @pytest.mark.parametrize(("content", "fault"), [(b" \n", "is empty"), (b"\xff\xfe", "cannot be read: it is not UTF-8")])
 def test_a_secret_file_without_a_secret_is_a_fault(tmp_path: Path, content: bytes, fault: str) -> None:
-    """An empty file does not switch a secret off, and a binary one is no secret."""
+    """An empty secret file does not remove a secret, and a binary file holds none."""
     (tmp_path / "secret").write_bytes(content)
     [line] = faults(SIGNING_SECRETS_FILE=str(tmp_path / "secret"), SIGNATURE="hmac-sha256")
     assert fault in line
 
 
 def test_a_secret_and_its_file_exclude_each_other(tmp_path: Path, clean_environment: Path) -> None:
-    """Both in one place is a fault; the environment's variable beats a file that `.env` names."""
+    """A secret and its file in one source are a fault; the environment's variable overrides a file in `.env`."""
     (tmp_path / "secret").write_text("kvx_from_file")
     [line] = faults(API_KEY="kvx_direct", API_KEY_FILE=str(tmp_path / "secret"))
     assert line.startswith("KONVOX_API_KEY: KONVOX_API_KEY_FILE is set as well: keep one of the two")
@@ -267,7 +267,7 @@ def test_a_secret_and_its_file_exclude_each_other(tmp_path: Path, clean_environm
     password=st.text("ghjk0123456789", min_size=8).map(lambda text: f"q{text}"),
 )
 def test_no_secret_is_shown(key: str, token: str, secret: str, password: str) -> None:
-    """Neither `repr`, `str`, the dump nor `effective` holds anything of a secret."""
+    """Neither `repr`, `str`, the dump nor `effective` shows any part of a secret."""
     settings = load(
         API_KEY=f"kvx_live_{key}",
         HOOK_TOKENS=f"{token},{token}",
@@ -287,7 +287,7 @@ def test_no_secret_is_shown(key: str, token: str, secret: str, password: str) ->
 
 @given(st.sampled_from(sorted(known_variables())), texts.map(lambda text: f"#{text}#"))
 def test_no_fault_holds_a_value(variable: str, value: str) -> None:
-    """Whatever stands in a variable, it loads or fails with lines that do not quote it."""
+    """Every value of a variable is accepted, or refused with lines that do not quote it."""
     with patch.dict("os.environ", {variable: value}):
         lines = lines_of_faults()
     assert all(re.match(r"KONVOX_[A-Z_]+: ", line) for line in lines)
@@ -296,7 +296,7 @@ def test_no_fault_holds_a_value(variable: str, value: str) -> None:
 
 @given(st.integers(-10, 70_000))
 def test_ports_are_ports(port: int) -> None:
-    """0 to 65535 is taken, everything else refused."""
+    """A port from 0 to 65535 is accepted, and any other value is refused."""
     if 0 <= port <= 65_535:
         assert load(PORT=str(port), ADMIN_PORT=str(port)).port == port
     else:
@@ -304,7 +304,7 @@ def test_ports_are_ports(port: int) -> None:
 
 
 def test_mistyped_variables_are_found(clean_environment: Path) -> None:
-    """Variables that nothing reads are named, from the environment and from `.env`; those of others are not."""
+    """Variables that nothing reads are found in the environment and in `.env`, but not other programs' variables."""
     (clean_environment / ".env").write_text("KONVOX_HOOK_TOKEN=x\n")
     known = {"KONVOX_PORT": "1", "KONVOX_API_KEY_FILE": "x", "KONVOXES": "x"}
     with patch.dict("os.environ", {**known, "KONVOX_HOST_FILE": "x", "konvox_port": "1"}):

@@ -55,7 +55,7 @@ async def test_a_call_that_is_safe_to_repeat_is_repeated(shell: ApiShell) -> Non
         outcome = await shell.api("contacts", "list", "--json", konvox=konvox)
     assert outcome.exit_code == 0
     assert len(orjson.loads(outcome.out)) == 1
-    assert orjson.loads(outcome.err)["event"] == "konvox.api.retry"
+    assert orjson.loads(outcome.err)["event"] == "api_call.retried"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_a_call_that_is_safe_to_repeat_is_repeated(shell: ApiShell) -> Non
         (["campaigns", "delete", "clc1"], "there is no terminal to ask on: add --yes"),
         (["contacts", "list", "--limit", "201"], "201 is not in the range 1<=x<=200"),
         (["contacts", "list", "--offset", "-1"], "-1 is not in the range x>=0"),
-        (["contacts", "list", "--all", "--offset", "0"], "--all has no --limit and no --offset"),
+        (["contacts", "list", "--all", "--offset", "0"], "--all excludes --limit and --offset"),
         (["contacts", "create"], "Missing option '--email'"),
         (["senders", "create", "--local-part", "Ada"], "--local-part must be lowercase letters, digits and hyphens"),
         (

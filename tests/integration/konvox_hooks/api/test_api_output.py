@@ -198,8 +198,8 @@ async def test_one_record_is_shown_with_every_field(
     ("total", "options", "note"),
     [
         (1, [], "konvox-hooks: 1 of 1 contacts\n"),
-        (340, [], "konvox-hooks: 1 of 340 contacts; --offset goes on from there, --all shows every one\n"),
-        (340, ["--json"], "konvox-hooks: 1 of 340 contacts; --offset goes on from there, --all shows every one\n"),
+        (340, [], "konvox-hooks: 1 of 340 contacts; --offset shows the next ones, --all shows all\n"),
+        (340, ["--json"], "konvox-hooks: 1 of 340 contacts; --offset shows the next ones, --all shows all\n"),
         (1, ["--json"], ""),
         (None, [], ""),
     ],

@@ -1,7 +1,7 @@
-"""The calls of the Konvox API, one class per resource, as attributes of `KonvoxClient`.
+"""The calls of the Konvox API: one class per resource. `KonvoxClient` has an attribute for each.
 
-Each checks its arguments first, where Konvox's documentation says how, and raises `InvalidArgumentError` before
-anything is sent. Every call may raise any other `KonvoxApiError`.
+A call first checks its arguments by Konvox's documented rules, and raises `InvalidArgumentError` before it sends
+anything. It may raise any other `KonvoxApiError`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class Resource(Generic[RecordT]):
-    """What the resources share: a path, a model, a list."""
+    """What all resources have: a path, a model, and a list."""
 
     _model: type[RecordT]
 
@@ -54,11 +54,11 @@ class Resource(Generic[RecordT]):
         return self._record(await self._transport.call("POST", self._path, body=checks.wire_fields(**fields)))
 
     async def _whole_list(self, **query: Any) -> AsyncIterator[RecordT]:
-        """The list in one request: Konvox documents no paging for it."""
+        """The list in one request, because Konvox documents no paging for it."""
         page = await self._page(**query)
         if page.total is not None and page.total > len(page.items):
             structlog.get_logger("konvox.api").warning(
-                "konvox.api.list_incomplete", path=self._path, received=len(page.items), total=page.total
+                "api_list.truncated", path=self._path, received=len(page.items), total=page.total
             )
         for item in page.items:
             yield item
@@ -66,8 +66,8 @@ class Resource(Generic[RecordT]):
     async def _all_pages(self, **query: Any) -> AsyncIterator[RecordT]:
         """The list page by page, each record once.
 
-        Records that come or go meanwhile shift the pages, so that a record may stand on two of them. A page that brings
-        nothing new is the last: a server that ignores the offset must not keep us for ever.
+        Records that are created or deleted meanwhile shift the pages, and a record may be on two of them. A page
+        without a new record is the last one: otherwise a server that ignores the offset would cause an endless loop.
         """
         seen: set[str] = set()
         offset = 0
@@ -99,7 +99,7 @@ class Campaigns(Resource[Campaign]):
         return await self._page(status=status)
 
     async def get(self, campaign_id: str) -> Campaign:
-        """One campaign with its `targets_by_state`. An unattributed reply has no campaign, and None is refused."""
+        """One campaign with its `targets_by_state`. None, as an unattributed reply has, is refused."""
         return self._record(await self._transport.call("GET", self._path_of(campaign_id)))
 
     async def create(
@@ -110,7 +110,7 @@ class Campaigns(Resource[Campaign]):
         profile_id: str | None = None,
         sender_identity_id: str | None = None,
     ) -> Campaign:
-        """Create a campaign. One that sends email needs a sender identity."""
+        """Create a campaign. An email campaign needs a sender identity."""
         checks.text("name", name)
         checks.required_one_of("channel", channel, CampaignChannel)
         checks.sender_for_channel(channel, sender_identity_id)
@@ -128,7 +128,7 @@ class Campaigns(Resource[Campaign]):
         sender_identity_id: str | None = None,
         status: CampaignStatusChange | None = None,
     ) -> Campaign:
-        """Change what is given and leave the rest, say `status="paused"` to stop a campaign."""
+        """Change the given fields only. `status="paused"` stops a campaign."""
         if name is not None:
             checks.text("name", name)
         checks.one_of("channel", channel, CampaignChannel)
@@ -155,14 +155,14 @@ class Contacts(Resource[Contact]):
     _model = Contact
 
     def list(self, *, status: ContactStatus | None = None) -> AsyncIterator[Contact]:
-        """All contacts, fetched in pages of 200 as the iteration goes on."""
+        """All contacts, fetched in pages of 200 during the iteration."""
         checks.one_of("status", status, ContactStatus)
         return self._all_pages(status=status)
 
     async def list_page(
         self, *, status: ContactStatus | None = None, limit: int = 50, offset: int = 0
     ) -> Page[Contact]:
-        """One page of contacts, of 200 at most, and the total."""
+        """One page of at most 200 contacts, and the total."""
         checks.one_of("status", status, ContactStatus)
         checks.paging(limit, offset)
         return await self._page(status=status, limit=limit, offset=offset)
@@ -180,7 +180,7 @@ class Contacts(Resource[Contact]):
         """Create a contact, or get the one that has this email already.
 
         Raises:
-            ConflictError: Konvox's documentation also says that it may answer so for an email that exists.
+            ConflictError: the email exists already; Konvox documents this answer too.
         """
         checks.text("email", email)
         return await self._create(
@@ -217,7 +217,7 @@ class SenderIdentities(Resource[SenderIdentity]):
 
 
 class Connections(Resource[Connection]):
-    """Accounts on the channels."""
+    """Logins on the channels."""
 
     _model = Connection
 
@@ -253,19 +253,19 @@ class Connections(Resource[Connection]):
 
 
 class Webhooks(Resource[Webhook]):
-    """The endpoints that Konvox delivers events to. Konvox documents no way to change or delete one."""
+    """Registrations for events. Konvox documents no call to change or delete one."""
 
     _model = Webhook
 
     def list(self) -> AsyncIterator[Webhook]:
-        """All endpoints registered for the company."""
+        """All webhooks of the company."""
         return self._whole_list()
 
     async def list_page(self) -> Page[Webhook]:
-        """All endpoints with their total; Konvox documents no paging for them."""
+        """All webhooks with their total; Konvox documents no paging for them."""
         return await self._page()
 
     async def register(self, *, url: str, events: Sequence[str], active: bool = True) -> Webhook:
-        """Subscribe a URL to events. If Konvox answers with a signing secret, it is in `signing_secret`: keep it."""
+        """Register a URL for events. Keep the `signing_secret` of the result, if Konvox answers with one."""
         checks.webhook_url(url)
         return await self._create(url=url, events=checks.event_names(events), active=active)
