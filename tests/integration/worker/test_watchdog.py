@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import bdb
+import sys
 import threading
 import time
 from typing import Any
@@ -13,7 +15,7 @@ from broker import keys, queue
 from broker.audit import audit
 from broker.queue import Claims
 from konvox.events import Event
-from tests.support.events import LEASE_MS, admitted, claimed, make_due
+from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due
 from tests.support.logwatch import watching
 from tests.support.store import RedisClient
 from tests.support.workers import dispatcher_of, handler, running, until
@@ -245,13 +247,30 @@ async def test_several_that_block_in_turn_are_not_taken_for_one(redis_url: str, 
 
 def test_somebody_with_a_debugger_blocks_on_purpose() -> None:
     """A stack with a debugger in it is recognised, and one without is not."""
-    import bdb  # noqa: PLC0415 - for this test alone
-    import sys  # noqa: PLC0415
-
     seen: list[BlockingHandler] = []
     bdb.Bdb().runcall(lambda: seen.append(blocking_handler(None, sys._getframe())))
     assert seen[0].debugged
     assert not blocking_handler(None, sys._getframe()).debugged
+
+
+async def test_a_handler_in_a_debugger_may_block_for_longer_than_any_limit(redis_url: str) -> None:
+    """The block is logged, but the worker is not aborted while somebody looks at it."""
+    blocked = Blocked(redis_url, [], lease_seconds=0.0)
+
+    def look_at_it() -> None:
+        while len(log.of("loop.blocked")) < 3 and not blocked.exit_codes:
+            time.sleep(0.001)
+
+    async def debug(event: Event, ctx: Any) -> None:
+        bdb.Bdb().runcall(look_at_it)
+
+    blocked.dispatcher = dispatcher_of(handler(debug, timeout_seconds=1 / 16))
+    with watching() as log:
+        blocked.watchdog.start()
+        await blocked.dispatcher.dispatch(job_of(1))
+        blocked.watchdog.stop()
+    assert {line["handler"] for line in log.of("loop.blocked")} == {"debug"}
+    assert blocked.exit_codes == []
 
 
 async def test_the_end_of_the_loop_is_no_block() -> None:
