@@ -42,12 +42,25 @@ async def _one_place_each(server: RedisClient, job_ids: set[str]) -> None:
     assert (ledger.dead, ledger.pending, ledger.balanced) == (len(dead), len(queued), True)
 
 
-async def _killed_once(condition: Callable[[], Awaitable[bool]], *arguments: str, env: Env, folder: Path) -> None:
-    """Start a command, and kill it once it has begun, at a random moment in what it does."""
+async def _clients(server: RedisClient) -> set[str]:
+    return {client["id"] for client in await server.client_list()}
+
+
+async def _killed_once(
+    server: RedisClient, condition: Callable[[], Awaitable[bool]], *arguments: str, env: Env, folder: Path
+) -> None:
+    """Start a command, kill it at a random moment, and wait until Redis has carried out all that it sent."""
+    before = await _clients(server)
+
+    async def is_gone() -> bool:
+        return (await _clients(server)).isdisjoint(its_own)
+
     async with await OurProcess.start(*arguments, env=env, cwd=folder) as process:
         await until(condition)
         await asyncio.sleep(random.uniform(0, 0.1))  # the moment is what is random
+        its_own = await _clients(server) - before
         await process.kill()
+    await until(is_gone)
 
 
 async def test_a_kill_while_events_die_or_are_brought_back(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
@@ -63,12 +76,12 @@ async def test_a_kill_while_events_die_or_are_brought_back(server: RedisClient, 
     async def some_are_back() -> bool:
         return bool(await server.zcard(keys.QUEUE))
 
-    await _killed_once(some_are_dead, "worker", env=env, folder=tmp_path)
+    await _killed_once(server, some_are_dead, "worker", env=env, folder=tmp_path)
     await _one_place_each(server, job_ids)
     async with await OurProcess.start("worker", "--burst", env=env, cwd=tmp_path) as worker:
         assert await worker.ended() == 0, worker.stderr
     await _one_place_each(server, job_ids)
-    await _killed_once(some_are_back, "dead", "retry", "--all", env=env, folder=tmp_path)
+    await _killed_once(server, some_are_back, "dead", "retry", "--all", env=env, folder=tmp_path)
     await _one_place_each(server, job_ids)
     async with await OurProcess.start("dead", "retry", "--all", env=env, cwd=tmp_path) as retry:
         assert await retry.ended() in {0, 1}, retry.stderr  # 1: the first one had brought them all back

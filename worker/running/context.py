@@ -88,13 +88,13 @@ class _WorkerContext(Context):
         self,
         job: Job,
         handler: Handler,
-        account_policy: GateFactory,
+        gate_of: GateFactory,
         *,
         konvox: KonvoxClient,
         http: aiohttp.ClientSession,
         state: Any,
     ) -> None:
-        self._job, self._handler, self._gate_of = job, handler, account_policy
+        self._job, self._handler, self._gate_of = job, handler, gate_of
         self.konvox, self.http, self.state = konvox, http, state
         self.attempt = job.attempt
 

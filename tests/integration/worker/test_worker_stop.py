@@ -23,7 +23,7 @@ from worker import worker as worker_module
 from worker.running.once import OnceBlocks
 
 
-class AccountPolicy:
+class Gate:
     """A handler that waits until it is let through, and tells what happened to it."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class AccountPolicy:
 async def test_a_running_handler_may_finish(server: RedisClient, redis_url: str) -> None:
     """A worker that was asked to stop finishes what runs, and begins nothing new."""
     await admitted(server, 1)
-    gate = AccountPolicy()
+    gate = Gate()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"), concurrency=1)
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()
@@ -65,7 +65,7 @@ async def test_a_running_handler_may_finish(server: RedisClient, redis_url: str)
 async def test_asked_twice_it_stops_at_once(server: RedisClient, redis_url: str) -> None:
     """What ran is due again at once with its attempt and without a crash, and the next worker runs it."""
     await admitted(server, 3)
-    gate = AccountPolicy()
+    gate = Gate()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"))
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()
@@ -85,7 +85,7 @@ async def test_ten_deploys_use_up_no_attempt(server: RedisClient, redis_url: str
     """A handler with a single attempt survives them all."""
     await admitted(server, 1)
     for _ in range(10):
-        gate = AccountPolicy()
+        gate = Gate()
         worker = worker_of(redis_url, handler(gate.wait, name="wait", attempts=1))
         run = asyncio.create_task(worker.async_run())
         await gate.entered.wait()
@@ -157,7 +157,7 @@ async def test_an_outage_does_not_keep_the_worker_from_ending(
     monkeypatch.setattr(worker_module, "FAREWELL_SECONDS", 0.3)
     server = connect(own_valkey.url())
     await admitted(server, 1)
-    gate = AccountPolicy()
+    gate = Gate()
     worker = worker_of(own_valkey.url(), handler(gate.wait, name="wait"))
     run = asyncio.create_task(worker.async_run())
     await gate.entered.wait()
