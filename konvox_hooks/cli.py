@@ -19,14 +19,14 @@ from konvox_hooks.terminal.output import PROGRAM, complain
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-_FORCED_EXIT = "konvox_hooks.service.forced_exit"
+_FORCED_EXIT = "konvox_hooks.process.forced_exit"
 
 
 class CommandEntry(NamedTuple):
     """What the table says about a command without importing it.
 
     Attributes:
-        module: the module whose `command` is the click command.
+        module: the module below `konvox_hooks` whose `command` is the click command.
         summary: its line in `konvox-hooks --help`.
         example: an example for the end of its own help, without the program's name.
     """
@@ -37,29 +37,23 @@ class CommandEntry(NamedTuple):
 
 
 COMMANDS: dict[str, CommandEntry] = {
-    "demo": CommandEntry("konvox_hooks.commands.demo", "See the whole product work in under a minute.", "demo"),
-    "init": CommandEntry(
-        "konvox_hooks.commands.init", "Make a first handler, its test and its settings.", "init my-hooks"
-    ),
-    "dev": CommandEntry(
-        "konvox_hooks.commands.dev", "Run everything, and reload handlers that change.", "dev --sandbox"
-    ),
-    "serve": CommandEntry("konvox_hooks.commands.serve", "Run receiver and worker on one machine.", "serve"),
-    "receiver": CommandEntry("konvox_hooks.commands.receiver", "Receive events from Konvox.", "receiver"),
-    "worker": CommandEntry("konvox_hooks.commands.worker", "Run your handlers on pending events.", "worker --burst"),
-    "register": CommandEntry("konvox_hooks.commands.register", "Tell Konvox where to send events.", "register"),
-    "api": CommandEntry("konvox_hooks.commands.api", "Call the Konvox API by hand.", "api campaigns list"),
-    "sandbox": CommandEntry("konvox_hooks.commands.sandbox", "Run a local Konvox to try things with.", "sandbox"),
-    "trigger": CommandEntry("konvox_hooks.commands.trigger", "Send a sample event.", "trigger contact.replied"),
-    "handlers": CommandEntry("konvox_hooks.commands.handlers", "Show which handlers want which events.", "handlers"),
-    "events": CommandEntry("konvox_hooks.commands.events", "List, export and import events.", "events list --json"),
-    "dead": CommandEntry("konvox_hooks.commands.dead", "List, retry and drop dead letters.", "dead list"),
-    "replay": CommandEntry("konvox_hooks.commands.replay", "Run handlers again on past events.", "replay --help"),
-    "audit": CommandEntry("konvox_hooks.commands.audit", "Prove that no event has disappeared.", "audit"),
-    "doctor": CommandEntry("konvox_hooks.commands.doctor", "Check everything, and say how to fix faults.", "doctor"),
-    "config": CommandEntry(
-        "konvox_hooks.commands.config", "Show the settings in effect, secrets masked.", "config --json"
-    ),
+    "demo": CommandEntry("commands.demo", "See the whole product work in under a minute.", "demo"),
+    "init": CommandEntry("commands.init", "Make a first handler, its test and its settings.", "init my-hooks"),
+    "dev": CommandEntry("service.commands.dev", "Run everything, and reload handlers that change.", "dev --sandbox"),
+    "serve": CommandEntry("service.commands.serve", "Run receiver and worker on one machine.", "serve"),
+    "receiver": CommandEntry("service.commands.receiver", "Receive events from Konvox.", "receiver"),
+    "worker": CommandEntry("service.commands.worker", "Run your handlers on pending events.", "worker --burst"),
+    "register": CommandEntry("commands.register", "Tell Konvox where to send events.", "register"),
+    "api": CommandEntry("commands.api", "Call the Konvox API by hand.", "api campaigns list"),
+    "sandbox": CommandEntry("commands.sandbox", "Run a local Konvox to try things with.", "sandbox"),
+    "trigger": CommandEntry("commands.trigger", "Send a sample event.", "trigger contact.replied"),
+    "handlers": CommandEntry("commands.handlers", "Show which handlers want which events.", "handlers"),
+    "events": CommandEntry("commands.events", "List, export and import events.", "events list --json"),
+    "dead": CommandEntry("commands.dead", "List, retry and drop dead letters.", "dead list"),
+    "replay": CommandEntry("commands.replay", "Run handlers again on past events.", "replay --help"),
+    "audit": CommandEntry("commands.audit", "Prove that no event has disappeared.", "audit"),
+    "doctor": CommandEntry("commands.doctor", "Check everything, and say how to fix faults.", "doctor"),
+    "config": CommandEntry("commands.config", "Show the settings in effect, secrets masked.", "config --json"),
 }
 """Every command, in the order in which a new user needs them."""
 
@@ -94,7 +88,7 @@ class CommandsOnDemand(click.Group):
         if entry is None:
             return None
         check_visible(*HANDLERS_NEED, *ONLY_COMMANDS_NEED)
-        command: click.Command = import_module(entry.module).command
+        command: click.Command = import_module(f"konvox_hooks.{entry.module}").command
         if command.epilog is None:
             command.epilog = f"\b\nExample:\n  {PROGRAM} {entry.example}"
         return command

@@ -17,7 +17,7 @@ from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.redis.embedded import embedded_server
 from broker.redis.pipelined import PipelinedConnection
-from konvox_hooks.service.receiver import SPOOL
+from konvox_hooks.config.settings import SPOOL
 from receiver.spool import spooled_events
 
 __all__ = ["PipelinedConnection", "close", "connect", "embedded_server"]

@@ -20,7 +20,6 @@ from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, NeedsAttention
 from konvox_hooks.history.open_store import open_store
-from konvox_hooks.service.receiver import SPOOL
 from konvox_hooks.terminal.formatting import example, say, shown_line, shown_time
 from konvox_hooks.terminal.output import print_json
 from receiver.errors import SpoolError
@@ -113,7 +112,7 @@ async def _watch(settings: Settings, *, as_json: bool) -> None:
 async def _audit(settings: Settings) -> Report:
     try:
         # Before Redis is read: an event that is drained in between is found there.
-        spool, spool_fault = spooled_events(settings.data_dir / SPOOL), ""
+        spool, spool_fault = spooled_events(settings.spool_dir), ""
     except SpoolError as error:
         spool, spool_fault = None, error.reason
     spooled = spool.ids if spool else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from konvox_hooks.demo.walkthrough import run_walkthrough
-from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.process.logging import configure_logging
 
 
 @click.command()

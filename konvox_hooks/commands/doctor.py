@@ -13,7 +13,7 @@ import click
 from konvox_hooks.doctor.examination import examine, read_settings
 from konvox_hooks.doctor.findings import Finding, State
 from konvox_hooks.errors import Failed, NeedsAttention
-from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.formatting import example, shown_line
 from konvox_hooks.terminal.output import print_json
 

@@ -23,8 +23,8 @@ from konvox_hooks.errors import Failed
 from konvox_hooks.history.jsonl import AdmissionCounts, admit_all, atomic_file, captured_events
 from konvox_hooks.history.open_store import open_store, watched_store
 from konvox_hooks.history.tail import tail
-from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import on_stop_signal
+from konvox_hooks.process.logging import configure_logging
+from konvox_hooks.process.signals import on_stop_signal
 from konvox_hooks.terminal.formatting import example, say, shown_body, shown_line, shown_outcome, shown_time
 from konvox_hooks.terminal.output import print_json, print_table
 

@@ -19,14 +19,14 @@ from broker.redis.client import outages_as_unavailable
 from handlers.loader import LoadedHandlers
 from handlers.once import InMemoryOnce
 from handlers.registry import Handler, Registry, matches
+from konvox_hooks.config.handlers import konvox_access, load_handlers
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.history.jsonl import AdmissionCounts, admit_all, captured_events
 from konvox_hooks.history.open_store import open_store
-from konvox_hooks.service.forced_exit import run_to_end
-from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.worker import konvox_access, load_handlers
+from konvox_hooks.process.forced_exit import run_to_end
+from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.formatting import example, say, shown_block, shown_line, users_traceback
 from konvox_hooks.terminal.output import print_json
 from worker.running.context import handler_contexts

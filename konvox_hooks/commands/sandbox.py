@@ -19,8 +19,8 @@ from konvox.sandbox.storage import StateFileError
 from konvox.schemes import DEFAULT_SCHEME, SCHEMES
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.errors import UsageError
-from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import on_stop_signal
+from konvox_hooks.process.logging import configure_logging
+from konvox_hooks.process.signals import on_stop_signal
 from konvox_hooks.terminal.output import print_json
 
 _HOST = "127.0.0.1"

@@ -18,7 +18,8 @@ from konvox.samples import sample_body
 from konvox.schemes import SCHEMES, Delivery
 from konvox_hooks.config.accounts import settings_of_account
 from konvox_hooks.config.load import load_settings
-from konvox_hooks.config.settings import Settings, variable_of
+from konvox_hooks.config.own_origin import own_origin
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.registration.plan import masked
 from konvox_hooks.terminal.output import print_table
@@ -26,8 +27,6 @@ from receiver.paths import hook_path
 
 _TIMEOUT_SECONDS = 10.0
 """How long Konvox waits for a receiver's answer."""
-
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound; the address that reaches such a listener
 
 
 class Answer(NamedTuple):
@@ -93,18 +92,6 @@ def _target(settings: Settings, url: str | None) -> str:
     settings.require_authentication()
     token = settings.hook_tokens[0].get_secret_value() if settings.hook_tokens else None
     return target.rstrip("/") + hook_path(token)
-
-
-def own_origin(settings: Settings) -> str:
-    """The origin at which this machine reaches the receiver. Called by `dev` too.
-
-    Raises:
-        UsageError: the receiver takes a free port, which only its log names.
-    """
-    if settings.port == 0:
-        raise UsageError(f"{variable_of('port')} is 0, a free port: pass the URL that the receiver logged with --url")
-    host = _ANY_ADDRESS.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _headers(settings: Settings, body: bytes) -> dict[str, str]:

@@ -32,6 +32,7 @@ from konvox_hooks.config.urls import api_base_url, mask_redis_address, public_or
 from konvox_hooks.errors import UsageError
 
 PREFIX: Final = "KONVOX_"
+SPOOL: Final = "spool"
 NOT_SET: Final = "not set"
 RANDOM_TEXT_COMMAND: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 """The command that makes a URL token, for messages."""
@@ -259,6 +260,11 @@ class Settings(BaseSettings):
             for position, secret in enumerate(secrets, start=1):
                 _check_standard_secret(secret, f"secret {position} of {len(secrets)}")
         return secrets
+
+    @property
+    def spool_dir(self) -> Path:
+        """The folder that takes events while Redis is away."""
+        return self.data_dir / SPOOL
 
     def konvox_paths(self) -> inferred.Paths:
         """The paths of the Konvox API's resources."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 import orjson
 
 from konvox_hooks.errors import Failed
-from konvox_hooks.service.own_command import own_command
+from konvox_hooks.process.own_command import own_command
 
 WAIT_SECONDS = 20.0
 """How long to wait for a line, or for the end of a process."""

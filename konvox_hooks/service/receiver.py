@@ -21,18 +21,16 @@ from broker.safe_admission import Preflight, SafeAdmission
 from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, load_accounts
 from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
 from konvox_hooks.history.open_store import admission_policy
+from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
+from konvox_hooks.service.garbage import tune_garbage_collection
 from konvox_hooks.service.listeners import listening
-from konvox_hooks.service.process import bound_to_parent, on_stop_signal, tune_garbage_collection
 from receiver.failover import FailoverWriter
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.spool import Spool
 from receiver.verification import AccountPolicy
-
-SPOOL = "spool"
-"""The folder in KONVOX_DATA_DIR that holds events while Redis is away."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -75,7 +73,7 @@ async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.E
     preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
-        Spool(settings.data_dir / SPOOL, max_bytes=settings.spool_max_bytes) as spool,
+        Spool(settings.spool_dir, max_bytes=settings.spool_max_bytes) as spool,
         FailoverWriter(write, spool) as failover,
     ):
         await failover.look()

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from konvox_hooks.errors import UsageError
-from konvox_hooks.service.own_command import own_command
-from konvox_hooks.service.process import bound_to_parent, on_stop_signal
+from konvox_hooks.process.own_command import own_command
+from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
 
 _CONFIGURATION_FAULT = 2
 _FIRST_PAUSE_SECONDS = 0.2

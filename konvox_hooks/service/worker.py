@@ -18,22 +18,18 @@ from broker.records import Job
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight
-from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
-from konvox_hooks.config.accounts import load_accounts
+from konvox_hooks.config.handlers import konvox_access, load_handlers
 from konvox_hooks.config.settings import Settings
-from konvox_hooks.config.sources import export_env_file
+from konvox_hooks.process.signals import bound_to_parent
 from konvox_hooks.service.admin import admin_listener
+from konvox_hooks.service.garbage import tune_garbage_collection
 from konvox_hooks.service.listeners import listening
-from konvox_hooks.service.process import bound_to_parent, tune_garbage_collection
 from worker.config import WorkerConfig
-from worker.running.context import KonvoxAccess, handler_contexts
+from worker.running.context import handler_contexts
 from worker.running.dispatcher import Dispatcher
 from worker.running.once import OnceBlocks, OnceGate
 from worker.worker import HookWorker
-
-FALLBACK_HANDLERS = ("handlers.log",)
-"""The handlers that run if none is configured: they log the events."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -108,38 +104,6 @@ def _worker_config(settings: Settings, redis_url: str, *, burst: bool) -> Worker
         retention_seconds=settings.log_retention_seconds,
         once_ttl_seconds=settings.log_retention_seconds,
         burst=burst,
-    )
-
-
-def load_handlers(settings: Settings) -> LoadedHandlers:
-    """The handlers that are configured and installed, or `FALLBACK_HANDLERS` if there are none.
-
-    Called by `run_worker` and `replay`. Handlers find their own variables of `.env`, such as SLACK_WEBHOOK_URL, in the
-    environment.
-
-    Raises:
-        HandlerError: a module of handlers cannot be loaded.
-    """
-    export_env_file()
-    loaded = load(settings.handlers)
-    if len(loaded.registry) == 0:
-        logger.warning("handlers.not_configured", what_happens="events are only logged", hint="set KONVOX_HANDLERS")
-        return load(FALLBACK_HANDLERS, entry_points=False)
-    return loaded
-
-
-def konvox_access(settings: Settings) -> dict[str, KonvoxAccess]:
-    """How handlers reach the Konvox API, by the account of their event. Called by `run_worker` and `replay`."""
-    return {name: _access(account) for name, account in load_accounts(settings).items()}
-
-
-def _access(settings: Settings) -> KonvoxAccess:
-    return KonvoxAccess(
-        settings.api_url,
-        settings.api_key.get_secret_value() if settings.api_key else None,
-        auth=settings.api_auth,
-        paths=settings.konvox_paths(),
-        secret_fields=settings.konvox_secret_fields(),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from broker import keys
 from broker.redis.client import close
-from konvox_hooks.service.receiver import SPOOL
+from konvox_hooks.config.settings import SPOOL
 from receiver.spool import spooled_events
 from tests.support.events import body_of, record_of
 from tests.support.http import http_request, read_answer

@@ -11,7 +11,7 @@ import pytest
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.event_log import events
-from konvox_hooks.service.own_command import own_command
+from konvox_hooks.process.own_command import own_command
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess
 from tests.support.store import RedisClient

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from konvox_hooks.service.own_command import own_command
+from konvox_hooks.process.own_command import own_command
 
 PROJECT = Path(__file__).parents[2]
 SECRETS = {

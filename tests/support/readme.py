@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from konvox_hooks.config.settings import SECRET_FIELDS, Settings, variable_of
-from konvox_hooks.service.own_command import own_command
+from konvox_hooks.process.own_command import own_command
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -17,7 +17,7 @@ from konvox_hooks.commands.api.records import Listing, RecordT, as_rows, wire
 from konvox_hooks.config.api_client import konvox_client
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
-from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.output import complain, print_table
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from broker import keys
 from broker.records import Job
-from konvox_hooks.service.receiver import SPOOL
+from konvox_hooks.config.settings import SPOOL
 from tests.support.console import Console
 from tests.support.events import job_of
 from tests.support.processes import OurProcess

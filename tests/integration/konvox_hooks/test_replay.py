@@ -10,7 +10,7 @@ import pytest
 
 from broker.records import Record
 from konvox.samples import sample_body
-from konvox_hooks.service.own_command import own_command
+from konvox_hooks.process.own_command import own_command
 from tests.support.console import Console
 
 PROJECT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ import structlog
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from konvox.signatures import sign_hmac_sha256
-from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.process.logging import configure_logging
 from receiver import access_log, listener
 from receiver.errors import OverloadedError
 from receiver.group_commit import GroupCommit, OnResult

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 from konvox_hooks.config.api_paths import RESOURCES, resource_paths
+from konvox_hooks.config.handlers import konvox_access
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
-from konvox_hooks.service.worker import konvox_access
 from worker.running.context import KonvoxAccess
 
 

@@ -107,7 +107,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_shows_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Each command's module exists and has a click command whose help ends with an example."""
-    assert isinstance(import_module(COMMANDS[name].module).command, click.Command)
+    assert isinstance(import_module(f"konvox_hooks.{COMMANDS[name].module}").command, click.Command)
     assert run([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"Usage: konvox-hooks {name}")

@@ -13,7 +13,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from konvox_hooks.service.logging import REDACTED, configure_logging, redact
+from konvox_hooks.process.logging import REDACTED, configure_logging, redact
 
 
 @pytest.fixture(autouse=True)

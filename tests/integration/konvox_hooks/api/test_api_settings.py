@@ -19,8 +19,8 @@ from konvox.samples import sample_body
 from konvox.sandbox import SandboxConfig, create_sandbox
 from konvox_hooks.cli import run
 from konvox_hooks.commands import api
+from konvox_hooks.config.handlers import konvox_access
 from konvox_hooks.config.load import load_settings
-from konvox_hooks.service.worker import konvox_access
 from tests.integration.konvox.scripted_konvox import KEY, envelope, scripted
 from tests.support.api import (
     OTHER_KEY,

@@ -1,4 +1,4 @@
-"""What a process of any role needs: signal handlers, a watch on its parent, and settings of the garbage collector.
+"""When a process has to stop: SIGTERM, SIGINT, or the end of its parent.
 
 Called by receiver, worker and supervisor, and by the commands that run until they are stopped.
 """
@@ -6,7 +6,6 @@ Called by receiver, worker and supervisor, and by the commands that run until th
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -14,9 +13,6 @@ from contextlib import asynccontextmanager
 
 PARENT_CHECK_SECONDS = 1.0
 """How often a child process checks that its parent still runs."""
-
-GARBAGE_AFTER_ALLOCATIONS = 10_000
-"""A search for garbage starts after this many allocations of containers, frees subtracted; Python's default is 700."""
 
 
 def on_stop_signal(stop: Callable[[], object]) -> None:
@@ -49,13 +45,3 @@ async def bound_to_parent(stop: Callable[[], object], parent_pid: int | None) ->
     finally:
         if watcher is not None:
             watcher.cancel()
-
-
-def tune_garbage_collection() -> None:
-    """Exclude the objects that exist now from the search for garbage, and search less often than by default.
-
-    Each event makes about a hundred objects that reference counting frees; frequent searches would find nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_AFTER_ALLOCATIONS)

@@ -11,16 +11,16 @@ import structlog
 
 from konvox.sandbox import SandboxConfig
 from konvox.sandbox.scenarios import SCENARIOS
-from konvox_hooks.commands.trigger import own_origin
 from konvox_hooks.config.accounts import settings_of_account
 from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.own_origin import own_origin
 from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.demo.dev_sandbox import dev_sandbox_config, generate_traffic, sandbox_running
 from konvox_hooks.errors import UsageError
 from konvox_hooks.history.open_store import redis_or_embedded
+from konvox_hooks.process.logging import configure_logging
+from konvox_hooks.process.signals import on_stop_signal
 from konvox_hooks.registration.plan import hook_url
-from konvox_hooks.service.logging import configure_logging
-from konvox_hooks.service.process import on_stop_signal
 from konvox_hooks.service.reloader import ReloadedWorker
 from konvox_hooks.service.supervisor import Child, Supervisor
 from konvox_hooks.terminal.formatting import example

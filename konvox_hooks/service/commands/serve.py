@@ -9,7 +9,7 @@ import click
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.history.open_store import redis_or_embedded
-from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.service.supervisor import Child, Supervisor
 
 

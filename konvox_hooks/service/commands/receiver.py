@@ -9,8 +9,8 @@ import uvloop
 
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.history.open_store import configured_redis
-from konvox_hooks.service.forced_exit import run_to_end
-from konvox_hooks.service.logging import configure_logging
+from konvox_hooks.process.forced_exit import run_to_end
+from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.service.processes import process_options, run_receivers
 from konvox_hooks.service.receiver import run_receiver
 
