@@ -117,6 +117,8 @@ class Job(NamedTuple):
         replayed: whether an operator runs the event again.
         handler: the one handler to run, or None for all that match.
         attempt: which attempt this is, from 1.
+        waits: how many of the attempts before used up none, because the handler was told to wait.
+        first_attempt_at_ms: when the handler's first attempt began, in Unix ms; None before that.
     """
 
     record: Record
@@ -124,6 +126,8 @@ class Job(NamedTuple):
     replayed: bool = False
     handler: str | None = None
     attempt: int = 1
+    waits: int = 0
+    first_attempt_at_ms: int | None = None
 
     @classmethod
     def first(cls, record: Record) -> Self:
@@ -147,11 +151,20 @@ class Job(NamedTuple):
 
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""
-        return self._replace(handler=handler, attempt=attempt)
+        return self._replace(handler=handler, attempt=attempt, waits=0, first_attempt_at_ms=None)
+
+    def next_attempt(self, handler: str, *, waits: int, first_attempt_at_ms: int) -> Job:
+        """The job of one handler's next attempt."""
+        return self._replace(
+            handler=handler, attempt=self.attempt + 1, waits=waits, first_attempt_at_ms=first_attempt_at_ms
+        )
 
     def to_bytes(self) -> bytes:
         """The job as arq keeps it; the keys are arq's: t try, f function, a args, k kwargs, et enqueue time in ms."""
         record = self.record
+        # Left out of first jobs, which are nearly all; an older worker does without them.
+        began = self.first_attempt_at_ms
+        waited = {} if began is None else {"waits": self.waits, "first_attempt_at_ms": began}
         return orjson.dumps(
             {
                 "t": None,
@@ -168,6 +181,7 @@ class Job(NamedTuple):
                     "replayed": self.replayed,
                     "handler": self.handler,
                     "attempt": self.attempt,
+                    **waited,
                 },
                 "et": record.received_at_ms,
             }
@@ -196,7 +210,16 @@ class Job(NamedTuple):
             k["headers"],
             k.get("account", k.get("endpoint", "")),
         )
-        return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        first_attempt_at_ms = k.get("first_attempt_at_ms")
+        return cls(
+            record,
+            k["delivery"],
+            k["replayed"],
+            k["handler"],
+            k["attempt"],
+            int(k.get("waits", 0)),
+            None if first_attempt_at_ms is None else int(first_attempt_at_ms),
+        )
 
 
 def _body_of(fields: Mapping[str, Any]) -> bytes:
