@@ -86,13 +86,23 @@ async def find_dead_letters(server: Server, wanted: str) -> list[DeadLetter]:
     ]
 
 
-async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
-    """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there."""
+async def retry(server: Server, letters: Sequence[DeadLetter], *, handler: str | None = None) -> int:
+    """Turn letters into jobs again, which have all their attempts.
+
+    Args:
+        server: Redis.
+        letters: what to run again.
+        handler: which handler runs them; the one that failed if none is given.
+
+    Returns:
+        How many became jobs. Others were no longer there, or `handler` is to run for the same delivery already.
+    """
     arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, keys.WAKE_CHANNEL]
     for letter in letters:
         job = Job.from_bytes(letter.job.encode())
-        if job.handler is not None:
-            job = job.for_handler(job.handler, attempt=1)
+        heir = handler or job.handler
+        if heir is not None:
+            job = job.for_handler(heir, attempt=1)
         arguments += (letter.id, job.delivery, job.id, job.to_bytes())
     return await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
 

@@ -219,7 +219,8 @@ def _policy(handler: Handler) -> AttemptPolicy:
 
 
 def _not_loaded(name: str) -> HandlerRun:
-    return HandlerRun(name, "failed", error=f"no handler {name} is loaded; was it renamed while this event waited?")
+    hint = f'was it renamed while this event waited? Then write was="{name}" in its @on'
+    return HandlerRun(name, "failed", error=f"no handler {name} is loaded; {hint}")
 
 
 def _is_being_cancelled() -> bool:
