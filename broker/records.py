@@ -119,6 +119,8 @@ class Job(NamedTuple):
         attempt: which attempt this is, from 1.
         waits: how many of the attempts before used up none, because the handler was told to wait.
         first_attempt_at_ms: when the handler's first attempt began, in Unix ms; None before that.
+        heir: the handler to run in the place of `handler`, in whose name everything is kept all the same: the heir may
+            have work of its own for this delivery. None for `handler` itself.
     """
 
     record: Record
@@ -128,6 +130,7 @@ class Job(NamedTuple):
     attempt: int = 1
     waits: int = 0
     first_attempt_at_ms: int | None = None
+    heir: str | None = None
 
     @classmethod
     def first(cls, record: Record) -> Self:
@@ -153,6 +156,10 @@ class Job(NamedTuple):
         """The job that runs this event for one handler only."""
         return self._replace(handler=handler, attempt=attempt, waits=0, first_attempt_at_ms=None)
 
+    def for_heir(self, heir: str) -> Job:
+        """The same job, to be run by another handler."""
+        return self._replace(heir=None if heir == self.handler else heir)
+
     def next_attempt(self, handler: str, *, waits: int, first_attempt_at_ms: int) -> Job:
         """The job of one handler's next attempt."""
         return self._replace(
@@ -164,7 +171,9 @@ class Job(NamedTuple):
         record = self.record
         # Left out of first jobs, which are nearly all; an older worker does without them.
         began = self.first_attempt_at_ms
-        waited = {} if began is None else {"waits": self.waits, "first_attempt_at_ms": began}
+        further: dict[str, Any] = {} if began is None else {"waits": self.waits, "first_attempt_at_ms": began}
+        if self.heir is not None:
+            further["heir"] = self.heir
         return orjson.dumps(
             {
                 "t": None,
@@ -181,7 +190,7 @@ class Job(NamedTuple):
                     "replayed": self.replayed,
                     "handler": self.handler,
                     "attempt": self.attempt,
-                    **waited,
+                    **further,
                 },
                 "et": record.received_at_ms,
             }
@@ -210,15 +219,20 @@ class Job(NamedTuple):
             k["headers"],
             k.get("account", k.get("endpoint", "")),
         )
-        first_attempt_at_ms = k.get("first_attempt_at_ms")
+        waits, first_attempt_at_ms, heir = k.get("waits", 0), k.get("first_attempt_at_ms"), k.get("heir")
+        if not (
+            isinstance(waits, int) and isinstance(first_attempt_at_ms, int | None) and isinstance(heir, str | None)
+        ):
+            raise TypeError("its waits or its heir")
         return cls(
             record,
             k["delivery"],
             k["replayed"],
             k["handler"],
             k["attempt"],
-            int(k.get("waits", 0)),
-            None if first_attempt_at_ms is None else int(first_attempt_at_ms),
+            waits,
+            first_attempt_at_ms,
+            heir,
         )
 
 

@@ -8,8 +8,7 @@ local now_ms = digits(server_now_ms())
 local retried = 0
 for i = 4, #ARGV, 4 do
   local letter_id, delivery_key, job_id, job = ARGV[i], delivery_prefix .. ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  -- Letters of two handlers may be redirected to the same one: a job that is queued already stays one job.
-  if not redis.call('ZSCORE', queue, job_id) and redis.call('HDEL', dead, letter_id) == 1 then
+  if redis.call('HDEL', dead, letter_id) == 1 then
     redis.call('ZREM', dead_index, letter_id)
     redis.call('SET', job_prefix .. job_id, job)
     redis.call('ZADD', queue, now_ms, job_id)

@@ -130,12 +130,9 @@ def retry_letters(*, ids: tuple[str, ...], everything: bool, name: str | None) -
             ready.append(letter)
 
     async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
-        return await dead_letters.retry(server, letters, handler=None if heir is None else heir.name)
+        return await dead_letters.retry(server, letters, heir=None if heir is None else heir.name)
 
-    retried = asyncio.run(_change(settings, ready, retry))
-    say(f"retried {retried} of {len(found.letters)} dead letters")
-    if heir is not None and retried < len(ready):
-        complain(f"{len(ready) - retried} stay, because {heir.name} is to run for the same delivery already")
+    say(f"retried {asyncio.run(_change(settings, ready, retry))} of {len(found.letters)} dead letters")
     if len(ready) < len(found.letters) or found.unknown:
         raise Failed(f"{len(found.letters) - len(ready) + len(found.unknown)} not retried")
 

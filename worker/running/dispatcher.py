@@ -63,8 +63,10 @@ class Dispatcher:
         """
         views = _Views(job)
         if job.handler is not None:
-            named = self._registry.get(job.handler)
-            return [await self._run(named, views, job) if named else _not_loaded(job.handler)]
+            named = self._registry.get(job.heir or job.handler)
+            run = await self._run(named, views, job) if named else _not_loaded(job.heir or job.handler)
+            # Under another name since then, or in another's place: what is kept of the job is kept under its own.
+            return [run._replace(handler=job.handler)]
         matching = self._registry.matching(job.record.type)
         if len(matching) == 1:
             return [await self._run(matching[0], views, job)]  # no task of its own: this is the hot path
@@ -79,7 +81,7 @@ class Dispatcher:
 
     def time_limit_seconds(self, job: Job) -> float:
         """The longest time limit of the handlers of a job."""
-        named = self._registry.get(job.handler) if job.handler else None
+        named = self._named_by(job)
         handlers = [named] if named else self._registry.matching(job.record.type)
         return max((handler.timeout_seconds for handler in handlers), default=0.0)
 
@@ -92,10 +94,14 @@ class Dispatcher:
         """How the handlers of a job ended that is to be abandoned: those that still run have failed."""
         tasks = self._several.get(job.id)
         if tasks is None:
-            named = self._registry.get(job.handler) if job.handler else None
+            named = self._named_by(job)
             (handler,) = [named] if named else self._registry.matching(job.record.type)
-            return [self._never_ended(handler.name)]
+            return [self._never_ended(handler.name)._replace(handler=job.handler or handler.name)]
         return [task.result() if task.done() else self._never_ended(task.get_name()) for task in tasks]
+
+    def _named_by(self, job: Job) -> Handler | None:
+        name = job.heir or job.handler
+        return self._registry.get(name) if name else None
 
     def _never_ended(self, name: str) -> HandlerRun:
         handler = self._registry.get(name)
@@ -114,7 +120,7 @@ class Dispatcher:
         what = handler, job
         run = LimitedRun(limit, what)
         context: Context | None = None
-        running.set(what)
+        running.set((handler.name, job.delivery))
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
             if handler.when is not None and not self._asks(handler.when, event, what):

@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from worker.running.timeouts import Run
+from broker import ids
 
-running: ContextVar[Run] = ContextVar("running")
-"""Which handler runs, for which job."""
+running: ContextVar[tuple[str, str]] = ContextVar("running")
+"""The name of the handler that runs, and for which delivery. Not the job: connections may keep it for long."""
 
 logger = structlog.get_logger("worker")
 
@@ -36,13 +36,13 @@ def report_unawaited_coroutines() -> None:
         if run is None:
             before(coroutine)
             return
-        handler, job = run
+        handler, delivery = run
         code = getattr(coroutine, "cr_code", None)
         logger.warning(
             "coroutine.unawaited",
-            event_id=job.record.id,
-            delivery=job.delivery,
-            handler=handler.name,
+            event_id=ids.event_of(delivery),
+            delivery=delivery,
+            handler=handler,
             coroutine=getattr(coroutine, "__qualname__", type(coroutine).__name__),
             source=f"{code.co_filename}:{code.co_firstlineno}" if code else None,
             hint="it was never awaited, and did nothing: await it, or in a plain def give it to ctx.run",

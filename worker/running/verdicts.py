@@ -95,9 +95,6 @@ def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_m
             reason: Reason = "unfit" if run.ended == "unfit" else "attempts"
             _bury(settlement, job.for_handler(run.handler, attempt=job.attempt), run, reason, now_ms)
         settlement.outcomes[run.handler] = _outcome(state, job, run, now_ms)
-        if job.handler is not None and job.handler != run.handler:
-            # Until now the delivery was waiting for the old name.
-            settlement.outcomes[job.handler] = _outcome("renamed", job, HandlerRun(job.handler, "done"), now_ms)
     return settlement
 
 
