@@ -219,21 +219,16 @@ class Job(NamedTuple):
             k["headers"],
             k.get("account", k.get("endpoint", "")),
         )
-        waits, first_attempt_at_ms, heir = k.get("waits", 0), k.get("first_attempt_at_ms"), k.get("heir")
-        if not (
-            isinstance(waits, int) and isinstance(first_attempt_at_ms, int | None) and isinstance(heir, str | None)
-        ):
-            raise TypeError("its waits or its heir")
-        return cls(
-            record,
-            k["delivery"],
-            k["replayed"],
-            k["handler"],
-            k["attempt"],
-            waits,
-            first_attempt_at_ms,
-            heir,
-        )
+        job = cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        return job if job.handler is None else job._replace(**_further_fields(k))
+
+
+def _further_fields(k: Mapping[str, Any]) -> dict[str, Any]:
+    """What only some jobs have. An older worker leaves it out."""
+    waits, began, heir = k.get("waits", 0), k.get("first_attempt_at_ms"), k.get("heir")
+    if not isinstance(waits, int) or not isinstance(began, int | None) or not isinstance(heir, str | None):
+        raise TypeError("waits, first_attempt_at_ms or heir")
+    return {"waits": waits, "first_attempt_at_ms": began, "heir": heir}
 
 
 def _body_of(fields: Mapping[str, Any]) -> bytes:
