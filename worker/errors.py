@@ -33,4 +33,4 @@ class NeverAwaitedError(WorkerError):
     """A handler made a call that nobody has awaited: nothing was sent, and the attempt has failed."""
 
     def __init__(self, calls: str) -> None:
-        super().__init__(f"{calls}: nothing was sent. Write await or async with; in a plain def, ctx.run(…)")
+        super().__init__(f"{calls}, and so did not happen: write await or async with, or in a plain def ctx.run(…)")
