@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import inspect
+import sys
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, Never, TypeVar
-
-import aiohttp
 
 from handlers.errors import ContextMisusedError
 
@@ -94,7 +93,8 @@ async def _outcome_of(awaitable: Awaitable[T]) -> _Returned[T] | _Raised:
     """What it returns or raises. As a value, because an exit that a task raises would end the worker's loop."""
     try:
         result = await awaitable
-        if isinstance(result, aiohttp.ClientResponse):
+        # An answer only exists where aiohttp was imported; whoever has no use for it is not to wait for that.
+        if (aiohttp := sys.modules.get("aiohttp")) and isinstance(result, aiohttp.ClientResponse):
             await result.read()  # which frees the connection: a plain function has no `async with` to do it
     except asyncio.CancelledError:
         raise
