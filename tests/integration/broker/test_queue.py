@@ -166,17 +166,20 @@ async def test_crashes_are_counted(server: RedisClient) -> None:
 
 
 async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> None:
-    """A claim takes one suspect at most; the others wait without blame, and fresh jobs do not wait."""
+    """A claim takes one suspect alone; the others wait without blame, and fresh jobs do not wait."""
     jobs = await admitted(server, 5)
     await crash_with(server, [job.id for job in jobs[:4]], times=2)
 
     first = await claimed(server, token="a")
-    assert sorted(claim.crashes for claim in first.jobs) == [0, 2]
-    assert first.next_due_ms
-    await make_due(server, {job.id for job in jobs} - {claim.job_id for claim in first.jobs})
+    assert [claim.crashes for claim in first.jobs] == [2]
+    assert (first.next_due_ms, first.suspect_waits) == (0, True)
+    fresh = await claimed(server, token="fresh", suspect_wanted=False)
+    assert [claim.crashes for claim in fresh.jobs] == [0]
+    assert (fresh.next_due_ms != 0, fresh.suspect_waits) == (True, True)
+    seen = {claim.job_id for claim in (*first.jobs, *fresh.jobs)}
+    await make_due(server, {job.id for job in jobs} - seen)
     assert (await claimed(server, token="b", suspect_wanted=False)).jobs == []
 
-    seen = {claim.job_id for claim in first.jobs}
     for token in "cde":
         (claim,) = (await claimed(server, token=token)).jobs
         assert claim.crashes == 2
