@@ -26,7 +26,6 @@ from konvox.errors import (
     UnexpectedStatusError,
 )
 from konvox.resources import Record
-from konvox.wire import json_text
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -103,13 +102,16 @@ def _fit(model: type[RecordT], item: Any, context: Mapping[str, Any] | None) -> 
 
 
 def _read(model: type[RecordT], item: Any, context: Mapping[str, Any] | None) -> RecordT:
-    """An item of a list as a record. Without an id it has an empty one; what is no object is in its field `value`."""
+    """An item of a list as a record.
+
+    If it has no id that can be read, that is empty. What is in its place, or no object at all, is in the field `value`.
+    """
     record = _fit(model, item, context)
     if not isinstance(record, str):
         return record
-    fields = item if isinstance(item, dict) else {"value": item}
-    record_id = fields.get("id")
-    odd = {**fields, "id": "" if record_id is None else json_text(record_id)}
+    fields = item if isinstance(item, dict) else {}
+    value = fields.get("id") if isinstance(item, dict) else item
+    odd = {**fields, "id": ""} if value is None else {**fields, "id": "", "value": value}
     return model.model_validate(odd, context=context)
 
 

@@ -73,10 +73,15 @@ class Resource(Generic[RecordT]):
         offset = 0
         while True:
             page = await self._page(**query, limit=checks.MAX_LIMIT, offset=offset)
-            fresh = {key: item for item in page.items if (key := _key(item)) not in seen}
-            for item in fresh.values():
+            fresh = []
+            for item in page.items:
+                if _key(item) not in seen:
+                    fresh.append(item)
+                if item.id:  # two records without one may be alike
+                    seen.add(item.id)
+            for item in fresh:
                 yield item
-            seen.update(fresh)
+            seen.update(map(_key, fresh))
             offset += len(page.items)
             at_end = len(page.items) < checks.MAX_LIMIT if page.total is None else offset >= page.total
             if at_end or not fresh:

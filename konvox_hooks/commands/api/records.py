@@ -59,6 +59,12 @@ def wire(record: Record, *, show_urls: bool = False) -> dict[str, Any]:
     return {name: _presentable(name, value, hidden) for name, value in fields.items()}
 
 
+def cells(listing: Listing[RecordT], record: RecordT, *, show_urls: bool) -> Sequence[object]:
+    """The cells of one record. One that is no object has no fields: what it is stands in the place of its id."""
+    row = listing.row(record)
+    return row if record.id else (_cell(wire(record, show_urls=show_urls).get("value")), *row[1:])
+
+
 def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
     """One record as the rows of a table, each with a field and its value."""
     return [(name, _cell(value)) for name, value in fields.items()]

@@ -247,7 +247,8 @@ def test_without_data_there_is_no_typed_event(event_type: str) -> None:
     """What has no object in `data` has no reading as a typed event; a plain one it is all the same."""
     body = orjson.loads(body_of(event_type))
     del body["data"]
-    for raw in (orjson.dumps(body), *(orjson.dumps({**body, "data": data}) for data in (None, "a", 1, True, [], [{}]))):
+    no_objects: list[Any] = [None, "a", 1, True, [], [{}]]
+    for raw in (orjson.dumps(body), *(orjson.dumps({**body, "data": data}) for data in no_objects)):
         with pytest.raises(EventDoesNotFitError, match="data: "):
             typed(event_type, raw)
         assert plain(raw).type == event_type

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from receiver.paths import PLAIN_HOOK_PATH, TOKEN_IN_TEXT, hook_path, masked_path
 
-
 PATHS_FOR_AIOHTTP = [
     "/",
     "/hooks/konvox//",
