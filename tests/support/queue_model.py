@@ -95,7 +95,7 @@ class QueueModel:
         self._now = 0
 
     def tick(self) -> int:
-        """The next moment."""
+        """Advance to the next moment; returns it."""
         self._now += 1
         return self._now
 
@@ -113,7 +113,7 @@ class QueueModel:
         return {letter for delivery in self.deliveries.values() for letter in delivery.letters}
 
     def admit(self, job: Job) -> bool:
-        """An event comes in: False if it is a duplicate."""
+        """Accept an event; returns False if it is a duplicate."""
         before = self.deliveries.get(job.delivery)
         settled = before is None or before.state in {"delivered", "dropped"}
         if not job.replayed:
@@ -251,11 +251,11 @@ class QueueModel:
         job.excuses += 1
 
     def fall_due(self, job_id: str) -> None:
-        """A lease lapses, or a delay ends."""
+        """Let a lease lapse, or a delay end."""
         self.jobs[job_id].due = self.tick()
 
     def settle(self, settlement: Settlement) -> bool:
-        """A job is done with; False if it was not the claimer's any more."""
+        """Settle a job; returns False if it was not the claimer's any more."""
         if not self.is_held(settlement.claim):
             return False
         del self.jobs[settlement.claim.job_id]
@@ -268,7 +268,7 @@ class QueueModel:
         return True
 
     def retry(self, letter_id: str, job: Job) -> bool:
-        """A dead letter becomes a job again."""
+        """Turn a dead letter back into a job; returns False if there is no such letter."""
         delivery = self.deliveries[job.delivery]
         if letter_id not in delivery.letters:
             return False
@@ -278,7 +278,7 @@ class QueueModel:
         return True
 
     def drop(self, letter_id: str) -> bool:
-        """A dead letter is thrown away."""
+        """Throw a dead letter away; returns False if there is no such letter."""
         delivery = self.deliveries[ids.delivery_of(letter_id)]
         if letter_id not in delivery.letters:
             return False

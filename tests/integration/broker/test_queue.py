@@ -68,7 +68,7 @@ async def test_next_due_tells_when_to_look_again(server: RedisClient) -> None:
 
 
 async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> None:
-    """Only the last claimer's settlement counts; the first claimer's is refused, and changes nothing."""
+    """After a lapse only the last claimer's settlement counts, and the first claimer's changes nothing."""
     (job,) = await admitted(server, 1)
     (first,) = (await claimed(server, token="a")).jobs
     await make_due(server, [job.id])
@@ -90,7 +90,7 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> N
     assert not await server.exists(keys.LEASES, keys.CRASHES, keys.job_key(job.id))
 
 
-async def test_a_batch_settles_what_is_ours_whatever_is_not(server: RedisClient) -> None:
+async def test_a_batch_settles_what_is_ours_beside_what_is_not(server: RedisClient) -> None:
     """A fenced job in a batch does not keep the others from being settled."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
@@ -131,7 +131,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Redi
 
 
 async def test_what_is_released_is_due_at_once(server: RedisClient) -> None:
-    """It uses up neither an attempt nor a crash, and only its holder can do it."""
+    """A released job is due at once without a crash or an attempt, and only its holder can release it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
         (claim,) = (await claimed(server, token=token)).jobs
@@ -144,7 +144,7 @@ async def test_what_is_released_is_due_at_once(server: RedisClient) -> None:
 
 
 async def test_what_was_settled_cannot_be_released(server: RedisClient) -> None:
-    """It would come back from the dead."""
+    """A settled job cannot be released, which would run it again."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, delivered(claim))

@@ -73,7 +73,7 @@ def no_redis(console: Console) -> Console:
     return console
 
 
-def test_a_local_replay_tells_how_each_run_ended(no_redis: Console) -> None:
+def test_a_local_replay_reports_how_each_attempt_ended(no_redis: Console) -> None:
     """A local replay reports done, skipped, dropped and failed by event and handler, and exits with 1 for failures."""
     module = no_redis.plug_in(HANDLERS)
     records = capture(REPLIED, CREATED, UNSUBSCRIBED)

@@ -120,13 +120,13 @@ async def test_an_odd_event_is_accepted(receiver: RunningReceiver, body: bytes) 
     "content_type", ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"]
 )
 async def test_json_by_any_of_its_names_is_accepted(receiver: RunningReceiver, content_type: str) -> None:
-    """Capitals, parameters and `+json` types are JSON as well."""
+    """A JSON content type is accepted with capitals, with parameters, and as a `+json` type."""
     answer = await receiver.send(http_request(HOOK, body_of(1), headers=[("Content-Type", content_type)]))
     assert answer.status == 200
 
 
 async def test_a_request_without_content_type_is_taken_for_json(receiver: RunningReceiver) -> None:
-    """A sender that says nothing about its body is not refused for that."""
+    """A request without a content type is taken for JSON, and not refused for that."""
     assert (await receiver.send(http_request(HOOK, body_of(1), headers=[]))).status == 200
 
 
@@ -190,7 +190,7 @@ async def test_another_company_gets_401(start: Start, server: RedisClient, compa
 
 
 async def test_every_404_is_the_same_answer(receiver: RunningReceiver, server: RedisClient) -> None:
-    """Nothing tells a wrong token from a path that does not exist, or from a wrong method."""
+    """A wrong token, an unknown path and a wrong method all get exactly the same 404."""
     answers = {
         why: (await receiver.send(http_request(path, body_of(1), method=method))).without_date
         for why, (method, path) in NOT_FOUND.items()

@@ -115,7 +115,7 @@ async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Redi
 
 
 async def test_a_run_whose_lease_was_lost_does_not_count(server: RedisClient, redis_url: str) -> None:
-    """Another worker has claimed the job and settles it, and the log tells that both ran."""
+    """A run whose lease was lost does not count: another worker settles the job, and the log says that both ran."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -141,7 +141,7 @@ async def _has_logged(lines: list[Any], event: str) -> bool:
 
 
 async def test_a_lost_lease_is_logged(server: RedisClient, redis_url: str) -> None:
-    """The thread that renews logs it while the handler still runs."""
+    """The thread that renews logs a lost lease while the handler still runs."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -158,7 +158,7 @@ async def test_a_lost_lease_is_logged(server: RedisClient, redis_url: str) -> No
 
 
 def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread keeps renewing after an error: without it every event that takes long would run twice."""
+    """The thread keeps renewing after an error, or every event that takes long would run twice."""
     faults, renewals = [RuntimeError("a bug of ours"), ConnectionResetError()], threading.Semaphore(0)
 
     def renew(*_: Any, **__: Any) -> set[str]:
@@ -196,7 +196,7 @@ def test_the_renewal_asks_nothing_while_nothing_is_in_flight(redis_url: str) -> 
 
 
 async def crash_with(server: RedisClient, job_ids: set[str]) -> None:
-    """A worker takes these jobs and dies, which whoever takes them next will notice."""
+    """Let a worker claim these jobs and die, which their next claimer will notice."""
     for job_id in job_ids:
         await make_due(server, [job_id])
         assert await queue.lease(server, job_id, token="of a worker that dies", lease_ms=LEASE_MS)
@@ -204,7 +204,7 @@ async def crash_with(server: RedisClient, job_ids: set[str]) -> None:
 
 
 async def test_poison_is_put_aside_and_innocents_are_delivered(server: RedisClient, redis_url: str) -> None:
-    """What ran beside it in the worker that died is suspected and run alone, but not blamed."""
+    """An event that ran beside poison in the worker that died is suspected and run alone, but not blamed."""
     jobs = await admitted(server, 10)
     poison = jobs[3].id
     await crash_with(server, {job.id for job in jobs})

@@ -64,7 +64,7 @@ def test_a_job_survives_redis_exactly(record: Record, replayed: bool, handler: s
 
 
 def test_the_account_is_read_by_its_former_name() -> None:
-    """Jobs and captures of earlier versions call it `endpoint`."""
+    """The account is read as `endpoint` too, as jobs and captures of earlier versions call it."""
     record = Record.capture(body_of(1), received_at_ms=RECEIVED_AT_MS, account="acme")
     job = Job.first(record)
     assert Job.from_bytes(job.to_bytes().replace(b'"account"', b'"endpoint"')) == job
@@ -87,8 +87,8 @@ def test_a_body_in_base64_is_read() -> None:
     assert Record.from_line(line, now_ms=NOW_MS).raw == body_of(1)
 
 
-def test_the_id_of_a_line_is_minted_anew() -> None:
-    """A line whose body somebody has edited is another event, whatever id it carries."""
+def test_the_id_of_a_line_is_minted_again() -> None:
+    """A line whose body somebody has edited is another event, whichever id it carries."""
     fields = orjson.loads(record_of(1).to_line())
     edited = orjson.dumps({**fields, "body": body_of(2).decode()})
     assert Record.from_line(edited, now_ms=NOW_MS).id == record_of(2).id != fields["id"]

@@ -303,7 +303,7 @@ def test_a_plain_event_bears_any_number_for_a_timestamp(number: bytes) -> None:
 )
 @example({})
 @example({"timestamp": "9999-12-31T23:59:59-12:00", "companyId": "", "data": ""})
-def test_whatever_was_admitted_can_be_had_as_a_plain_event(fields: dict[str, Any]) -> None:
+def test_what_was_admitted_can_be_had_as_a_plain_event(fields: dict[str, Any]) -> None:
     """Every accepted event can be read as a plain event with its data and its unknown fields."""
     raw = orjson.dumps({**fields, "event": "contact.replied"})
     came = orjson.loads(raw)

@@ -80,7 +80,7 @@ def test_the_token(policy: AccountPolicy, token: str | None, status: int) -> Non
 
 
 def test_a_wrong_token_is_refused_like_an_unknown_path() -> None:
-    """The answer is the very one that an unknown path gets."""
+    """A wrong token gets the very answer that an unknown path gets."""
     with pytest.raises(RefusedError) as refused:
         Verifier([OPEN]).check_head("wrong", headers())
     assert refused.value.response is NOT_FOUND
@@ -88,7 +88,7 @@ def test_a_wrong_token_is_refused_like_an_unknown_path() -> None:
 
 
 def test_a_wrong_token_is_refused_before_the_headers_are_looked_at() -> None:
-    """A stranger does not learn what is wrong with the headers."""
+    """A wrong token is refused first, so a stranger does not learn what is wrong with the headers."""
     wrong = headers(("Content-Type", "text/plain"), ("Content-Length", "9" * 9))
     assert status_of(Verifier([OPEN]).check_head, "wrong", wrong) == 404
     assert status_of(Verifier([OPEN]).check_head, TOKEN, wrong) == 415
@@ -261,6 +261,6 @@ def test_with_standard_webhooks_the_id_is_minted_from_the_webhook_id() -> None:
 
 
 def test_the_largest_body_of_all_accounts_is_the_listeners() -> None:
-    """Aiohttp must let through what any account takes."""
+    """The listener's limit is the largest of all accounts, because aiohttp must let through what any takes."""
     small, large = AccountPolicy(max_body_bytes=10), AccountPolicy(max_body_bytes=20)
     assert Verifier([small, large]).max_body_bytes == Verifier([large, small]).max_body_bytes == 20

@@ -55,7 +55,7 @@ def test_a_job_has_its_place_until_it_is_removed() -> None:
 
 
 def test_a_second_claim_of_a_job_in_flight_starts_nothing() -> None:
-    """The run continues under the claim that is good now."""
+    """A second claim of a job in flight starts nothing: the attempt continues under the new claim."""
     jobs = InflightJobs(2)
     inflight = jobs.add(claim_of("one"), now=0.0)
     again = claim_of("one", token="worker:2")
@@ -65,7 +65,7 @@ def test_a_second_claim_of_a_job_in_flight_starts_nothing() -> None:
 
 
 def test_one_suspect_at_a_time() -> None:
-    """No other is wanted until the one in flight is removed, whatever else is."""
+    """No other suspect is wanted until the one in flight is removed, whatever else is."""
     jobs = InflightJobs(3)
     suspect, innocent = claim_of("suspect", crashes=1), claim_of("innocent")
     assert jobs.suspect_wanted()
@@ -88,7 +88,7 @@ async def test_what_does_not_end_is_overdue_at_the_second_look() -> None:
 
 
 async def test_what_is_abandoned_is_counted_once_and_not_waited_for() -> None:
-    """It keeps its place until its settlement is written."""
+    """An abandoned job is counted once, and keeps its place until its settlement is written."""
     jobs, late = InflightJobs(1), LIMIT_SECONDS + OVERDUE_SECONDS
     async with running(jobs, claim_of("one")) as inflight:
         overdue_at(jobs, late)

@@ -40,7 +40,7 @@ def letter_of(settlement: Settlement) -> DeadLetter:
     ("ended", "state"), [("done", "done"), ("skipped", "skipped"), ("dropped", "dropped"), ("unfit", "dead")]
 )
 def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: int) -> None:
-    """There is no follow-up, and a dead letter only where the event does not fit."""
+    """A success, a drop and an unfit event have no follow-up, and only the unfit event is a dead letter."""
     settlement = settle(HandlerRun("h", ended, error="why", policy=AttemptPolicy(8)), attempt=attempt)  # type: ignore[arg-type]
     outcome = outcome_of(settlement, "h")
     assert (outcome["state"], outcome["attempts"], outcome["at_ms"]) == (state, attempt, NOW_MS)
@@ -50,7 +50,7 @@ def test_what_does_not_depend_on_the_attempt(ended: str, state: str, attempt: in
 
 @pytest.mark.parametrize(("attempt", "state"), [(1, "retrying"), (7, "retrying"), (8, "dead"), (9, "dead")])
 def test_a_failure_is_retried_until_the_attempts_are_used_up(attempt: int, state: str) -> None:
-    """The last attempt makes it a dead letter; so does the next one if `attempts` was lowered meanwhile."""
+    """A failure is retried until its attempts are used up, also if `attempts` was lowered meanwhile."""
     settlement = settle(HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(8)), attempt=attempt)
     assert outcome_of(settlement, "h")["state"] == state
     if state == "dead":
@@ -118,7 +118,7 @@ def test_endless_errors_are_cut() -> None:
 
 @pytest.mark.parametrize("handler", [None, "h"])
 def test_poison_is_put_aside(handler: str | None) -> None:
-    """The dead letter holds the job, and its handler is not shown as waiting for a retry."""
+    """The dead letter of poison holds the job, and its handler is not shown as waiting for a retry."""
     job = JOB if handler is None else JOB.for_handler(handler, attempt=2)
     settlement = poison_settlement(Claimed(job.id, "a:1", CRASH_LIMIT, job.to_bytes()), job, now_ms=NOW_MS)
     letter = letter_of(settlement)
@@ -132,7 +132,7 @@ def test_poison_is_put_aside(handler: str | None) -> None:
 
 @pytest.mark.parametrize("payload", [None, b"\xff nonsense"])
 def test_what_cannot_be_read_is_put_aside(payload: bytes | None) -> None:
-    """The dead letter has the id of the job, and holds what there was."""
+    """The dead letter of a job that cannot be read has the job's id, and holds what there was."""
     claim = Claimed("evt_1~2/h#3", "a:1", 0, payload)
     settlement = unreadable_settlement(claim, error="gone", now_ms=NOW_MS)
     letter = letter_of(settlement)

@@ -204,10 +204,10 @@ async def test_one_record_is_shown_with_every_field(
         (None, [], ""),
     ],
 )
-async def test_the_total_is_told_apart_from_the_result(
+async def test_the_total_is_apart_from_the_result(
     shell: ApiShell, total: int | None, options: list[str], note: str
 ) -> None:
-    """The total is on stderr: below a table always, with JSON where something is left out; the page is Konvox's own."""
+    """The total is on stderr, always below a table, with JSON if records are left out; the page is Konvox's default."""
     async with scripted(envelope([CONTACT], total=total)) as konvox:
         outcome = await shell.api("contacts", "list", *options, konvox=konvox)
     assert (outcome.exit_code, outcome.err) == (0, note)
@@ -215,7 +215,7 @@ async def test_the_total_is_told_apart_from_the_result(
 
 
 async def test_a_list_without_paging_says_what_is_missing(shell: ApiShell) -> None:
-    """Where Konvox documents no way to get the rest of a list, the total says that there is one."""
+    """Where Konvox documents no paging for a list, the total says that there is more."""
     async with scripted(envelope([SENDER], total=2)) as konvox:
         outcome = await shell.api("senders", "list", konvox=konvox)
     assert outcome.err == "konvox-hooks: 1 of 2 sender identities\n"
