@@ -86,13 +86,22 @@ async def find_dead_letters(server: Server, wanted: str) -> list[DeadLetter]:
     ]
 
 
-async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
-    """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there."""
+async def retry(server: Server, letters: Sequence[DeadLetter], *, heir: str | None = None) -> int:
+    """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there.
+
+    Args:
+        server: Redis.
+        letters: what to run again.
+        heir: a handler that takes the place of the one that failed.
+    """
     arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, keys.WAKE_CHANNEL]
     for letter in letters:
         job = Job.from_bytes(letter.job.encode())
-        if job.handler is not None:
-            job = job.for_handler(job.handler, attempt=1)
+        handler = job.handler or heir
+        if handler is not None:
+            job = job.for_handler(handler, attempt=1)
+        if heir is not None:
+            job = job.for_heir(heir)
         arguments += (letter.id, job.delivery, job.id, job.to_bytes())
     return await _RETRY.run(server, (keys.QUEUE, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX), arguments)
 

@@ -125,6 +125,10 @@ class Job(NamedTuple):
         replayed: whether an operator runs the event again.
         handler: the one handler to run, or None for all that match.
         attempt: which attempt this is, from 1.
+        waits: how many of the attempts before used up none, because the handler was told to wait.
+        first_attempt_at_ms: when the handler's first attempt began, in Unix ms; None before that.
+        heir: the handler to run in the place of `handler`, in whose name everything is kept all the same: the heir may
+            have work of its own for this delivery. None for `handler` itself.
     """
 
     record: Record
@@ -132,6 +136,9 @@ class Job(NamedTuple):
     replayed: bool = False
     handler: str | None = None
     attempt: int = 1
+    waits: int = 0
+    first_attempt_at_ms: int | None = None
+    heir: str | None = None
 
     @classmethod
     def first(cls, record: Record) -> Self:
@@ -155,11 +162,26 @@ class Job(NamedTuple):
 
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""
-        return self._replace(handler=handler, attempt=attempt)
+        return self._replace(handler=handler, attempt=attempt, waits=0, first_attempt_at_ms=None)
+
+    def for_heir(self, heir: str) -> Job:
+        """The same job, to be run by another handler."""
+        return self._replace(heir=None if heir == self.handler else heir)
+
+    def next_attempt(self, handler: str, *, waits: int, first_attempt_at_ms: int) -> Job:
+        """The job of one handler's next attempt."""
+        return self._replace(
+            handler=handler, attempt=self.attempt + 1, waits=waits, first_attempt_at_ms=first_attempt_at_ms
+        )
 
     def to_bytes(self) -> bytes:
         """The job as arq keeps it; the keys are arq's: t try, f function, a args, k kwargs, et enqueue time in ms."""
         record = self.record
+        # Left out of first jobs, which are nearly all; an older worker does without them.
+        began = self.first_attempt_at_ms
+        further: dict[str, Any] = {} if began is None else {"waits": self.waits, "first_attempt_at_ms": began}
+        if self.heir is not None:
+            further["heir"] = self.heir
         return orjson.dumps(
             {
                 "t": None,
@@ -176,6 +198,7 @@ class Job(NamedTuple):
                     "replayed": self.replayed,
                     "handler": self.handler,
                     "attempt": self.attempt,
+                    **further,
                 },
                 "et": record.received_at_ms,
             }
@@ -204,7 +227,16 @@ class Job(NamedTuple):
             k["headers"],
             k.get("account", k.get("endpoint", "")),
         )
-        return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        job = cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        return job if job.handler is None else job._replace(**_further_fields(k))
+
+
+def _further_fields(k: Mapping[str, Any]) -> dict[str, Any]:
+    """What only some jobs have. An older worker leaves it out."""
+    waits, began, heir = k.get("waits", 0), k.get("first_attempt_at_ms"), k.get("heir")
+    if not isinstance(waits, int) or not isinstance(began, int | None) or not isinstance(heir, str | None):
+        raise TypeError("waits, first_attempt_at_ms or heir")
+    return {"waits": waits, "first_attempt_at_ms": began, "heir": heir}
 
 
 def _body_of(fields: Mapping[str, Any]) -> bytes:

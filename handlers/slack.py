@@ -64,11 +64,11 @@ def _escape(text: str) -> str:
 async def _post(ctx: Context, text: str) -> None:
     try:
         async with ctx.http.post(ctx.state, json={"text": text}, allow_redirects=False) as response:
-            status, retry_after = response.status, response.headers.get("Retry-After", "")
+            status, retry_after = response.status, response.headers.get("Retry-After")
     except aiohttp.ClientError as error:
         # Its text may hold the URL.
         raise SlackError(f"Slack cannot be reached: {type(error).__name__}") from None
     if status == 429:
-        raise Retry(after=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None)
+        raise Retry(after=retry_after)
     if not 200 <= status < 300:
         raise SlackError(f"Slack answered {status}: see whether the webhook still exists")

@@ -299,3 +299,39 @@ def test_values_that_no_model_knows_are_handled(no_redis: Console) -> None:
     assert (replayed.json["done"], replayed.json["failed"], replayed.json["faulty"]) == (7, 0, 0)
     for effect in ("instagram", "c1 k list_header", "list_header", "c2 None manual", "3 None None"):
         assert f"effect {effect}\n" in replayed.err
+
+
+RENAMED = """
+@on("contact.replied", name="crm.tell", was=["crm.say", "hooks.say"])
+def tell(event, ctx):
+    async def say():
+        return "said"
+
+    print("effect", ctx.run(say()))
+
+
+@on("contact.replied")
+async def forgetful(event, ctx):
+    ctx.http.post("http://127.0.0.1:1/")
+"""
+
+
+def test_a_renamed_handler_is_replayed_by_its_former_names(no_redis: Console) -> None:
+    """Once, however many of its names are given; `ctx.run` works here as in a worker."""
+    no_redis.plug_in(RENAMED)
+    capture("contact.replied")
+    replayed = no_redis("replay", "events.jsonl", "--handler", "hooks.say", "--handler", "crm.say", "--json")
+    assert replayed.exit_code == 0, replayed.err
+    [event] = replayed.json["events"]
+    assert [(run["handler"], run["ended"]) for run in event["handlers"]] == [("crm.tell", "done")]
+    assert "effect said" in replayed.err
+
+
+def test_a_call_that_nobody_awaits_fails_here_as_well(no_redis: Console) -> None:
+    """What a replay shows is what a worker would do."""
+    module = no_redis.plug_in(RENAMED)
+    capture("contact.replied")
+    replayed = no_redis("replay", "events.jsonl", "--handler", f"{module}.forgetful", "--json")
+    assert replayed.exit_code == 1
+    [run] = replayed.json["events"][0]["handlers"]
+    assert "ctx.http.post(…) was never awaited" in run["error"]

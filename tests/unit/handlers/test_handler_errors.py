@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,39 @@ def test_retry_takes_seconds_and_timedeltas(after: float | timedelta | None, sec
 @pytest.mark.parametrize("after", [float("nan"), float("inf")])
 def test_retry_refuses_a_wait_that_never_ends(after: float) -> None:
     """`Retry` refuses infinity and NaN, because a slip in arithmetic must not park an event for ever."""
+    with pytest.raises(ValueError, match="give seconds"):
+        Retry(after=after)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 30.0),
+        (" 0.5 ", 0.5),
+        ("-5", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wednesday, 21-Oct-15 07:28:00 GMT", 0.0),
+        *(
+            (text, None)
+            for text in ("", " ", "soon", "nan", "inf", "1e999", "9" * 400, "1_0", "²", "٣", "\x00", "\ud800")
+        ),
+        *((text, None) for text in ("Wed, 99 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 +9999", "5;q=1")),
+    ],
+)
+def test_retry_takes_the_text_of_a_header(text: str, seconds: float | None) -> None:
+    """Seconds and dates count, a date that has passed means at once, and nonsense means the usual backoff."""
+    assert Retry(after=text).after_seconds == seconds
+
+
+def test_retry_takes_a_date_to_come() -> None:
+    """A date is as long away as it is."""
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert Retry(after=date).after_seconds == pytest.approx(90, abs=10)
+
+
+@pytest.mark.parametrize("after", [[5], object(), 10**400])
+def test_retry_refuses_what_is_no_time(after: Any) -> None:
+    """A slip in the handler's own code is said, and the attempt fails."""
     with pytest.raises(ValueError, match="give seconds"):
         Retry(after=after)
 
