@@ -12,15 +12,19 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 import orjson
+from pydantic_core import from_json
 
 from broker import ids
 from broker.errors import MalformedRecordError
-from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope
+from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope, without_mark
 from konvox.errors import MalformedEventError
 from konvox.schemes import MESSAGE_ID_HEADER
 
 FUNCTION_NAME = "deliver"
 """The arq function that our jobs name."""
+
+BATCH_POSITION_HEADER = "konvox-hooks-position"
+"""Kept among an event's headers if it came in an array: its position there. Only the receiver sets it."""
 
 
 class Record(NamedTuple):
@@ -57,7 +61,11 @@ class Record(NamedTuple):
         was signed (Standard Webhooks).
         """
         message_id = headers.get(MESSAGE_ID_HEADER)
-        minted = event_id(envelope) if message_id is None else event_id_of_message(message_id)
+        minted = (
+            event_id(envelope)
+            if message_id is None
+            else event_id_of_message(message_id, headers.get(BATCH_POSITION_HEADER))
+        )
         return cls(minted, envelope.type, received_at_ms, body.decode(), headers, account)
 
     @classmethod
@@ -88,8 +96,8 @@ class Record(NamedTuple):
             MalformedRecordError: it is neither of the two.
         """
         try:
-            fields = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            fields = from_json(without_mark(line), allow_inf_nan=False)  # it takes whatever the receiver takes
+        except ValueError as error:
             raise MalformedRecordError(f"not JSON: {error}") from None
         if not isinstance(fields, dict):
             raise MalformedRecordError("a line must be a JSON object")

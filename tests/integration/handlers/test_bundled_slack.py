@@ -62,6 +62,17 @@ async def ctx(slack: Slack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ca
         yield make_context(http=http, state=state)
 
 
+async def test_a_reply_that_says_little_becomes_a_message(slack: Slack, ctx: CapturedContext) -> None:
+    """What Konvox leaves out is left out, and a new channel links nowhere."""
+    blank = dict.fromkeys(["contact_id", "channel", "subject", "campaign_id", "enrollment_id"])
+    assert message(make_event(ContactReplied, blank)) == "Reply\nunknown contact, no campaign"
+    text = message(make_event(ContactReplied, {**blank, "channel": "<https://x>" * 100, "contact_id": 7}))
+    assert text.startswith("Reply by &lt;https://x&gt;&lt;")
+    assert len(text) < 700
+    await tell_slack(make_event(ContactReplied, blank), ctx)
+    assert len(slack.received) == 1
+
+
 async def test_a_reply_becomes_one_message(slack: Slack, ctx: CapturedContext) -> None:
     """A reply becomes one message, however often the event is delivered."""
     for _ in range(2):

@@ -107,7 +107,7 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
 
 async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: RedisClient, redis_url: str) -> None:
     """An event that does not fit is a dead letter for typed handlers after one attempt, and plain ones are done."""
-    misfit = job_of(1, channel="pigeon")
+    misfit = job_of(1, contactId=["pigeon"])
     await server.set(keys.job_key(misfit.id), misfit.to_bytes())
     await server.zadd(keys.QUEUE, {misfit.id: 1})
     await server.hincrby(keys.LEDGER, "accepted", 1)
@@ -117,13 +117,13 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: R
         seen.append(event)
 
     async def plain(event: Event, ctx: Any) -> None:
-        seen.append(event.data["channel"])
+        seen.append(event.data["contactId"])
 
     await run_burst(redis_url, handler(typed, takes_plain_event=False), handler(plain))
-    assert seen == ["pigeon"]
+    assert seen == [["pigeon"]]
     (letter,) = [letter async for letter in list_dead_letters(server)]
     assert (letter.handler, letter.reason, letter.attempts) == ("typed", "unfit", 1)
-    assert "data.channel" in letter.error
+    assert "data.contactId" in letter.error
     ledger = await audit(server)
     assert (ledger.dead, ledger.balanced) == (1, True)
 

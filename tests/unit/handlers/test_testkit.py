@@ -50,8 +50,9 @@ def test_the_other_fields_can_be_said_too() -> None:
 
 def test_data_that_does_not_fit_is_refused() -> None:
     """Data that does not fit the model is refused: a test must not pass with an event that cannot come."""
-    with pytest.raises(EventDoesNotFitError, match="reason"):
-        make_event(EnrollmentUnsubscribed, {"reason": "mood"})
+    with pytest.raises(EventDoesNotFitError, match="contactId"):
+        make_event(EnrollmentUnsubscribed, {"contact_id": ["c"]})
+    assert make_event(EnrollmentUnsubscribed, {"reason": "mood"}).data.reason == "mood"
 
 
 def test_a_class_of_no_event_is_refused() -> None:

@@ -96,16 +96,16 @@ async def test_an_event_that_does_not_fit_is_unfit_for_typed_handlers_only() -> 
     seen: list[Any] = []
 
     async def plain(event: Event, ctx: Any) -> None:
-        seen.append(event.data["channel"])
+        seen.append(event.data["contactId"])
 
     async def typed(event: ContactReplied, ctx: Any) -> None:
         seen.append(event)
 
-    job = job_of(1, channel="pigeon")
+    job = job_of(1, contactId=["pigeon"])
     runs = await dispatcher_of(handler(plain), handler(typed, takes_plain_event=False)).dispatch(job)
     assert {run.handler: run.ended for run in runs} == {"plain": "done", "typed": "unfit"}
-    assert seen == ["pigeon"]
-    assert "data.channel" in runs[1].error
+    assert seen == [["pigeon"]]
+    assert "data.contactId" in runs[1].error
 
 
 async def test_an_event_knows_what_the_wire_does_not_say() -> None:

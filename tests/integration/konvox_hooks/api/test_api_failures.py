@@ -36,7 +36,7 @@ CREATE_SENDER = ["senders", "create", "--local-part", "ada"]
         (failure(409, "exists"), CREATE_SENDER, "POST /api/sender-identities", "status 409: exists"),
         (failure(500, "oh"), CREATE_CONTACT, "POST /api/contacts", "status 500: oh"),
         (json_reply([]), ["campaigns", "list"], "GET /api/campaigns", "status 200: the body is no Konvox envelope"),
-        (envelope([{"id": "clc1"}]), ["campaigns", "list"], "GET /api/campaigns", "status 200: not a Campaign"),
+        (envelope({"id": []}), ["campaigns", "get", "a"], "GET /api/campaigns/a", "status 200: not a Campaign"),
     ],
 )
 async def test_a_failure_is_one_line(shell: ApiShell, reply: Any, arguments: list[str], call: str, words: str) -> None:

@@ -241,3 +241,24 @@ async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: ApiShell) ->
     assert len(listed.rows) == 2
     assert "\x1b" not in listed.out + refused.err
     assert refused.err.count("\n") == 1
+
+
+async def test_an_odd_record_hides_neither_the_others_nor_itself(shell: ApiShell) -> None:
+    """A list with a null name, an unknown status, a missing id and no object at all shows a line for each."""
+    odd = [CAMPAIGN, {"id": "clc2", "name": None, "status": "archived"}, {"name": "Idless"}, None, "clc5", CAMPAIGN]
+    async with scripted(envelope(odd, total=6), envelope(odd, total=6)) as konvox:
+        table = await shell.api("campaigns", "list", konvox=konvox)
+        listed = await shell.api("campaigns", "list", "--json", konvox=konvox)
+    assert (table.exit_code, listed.exit_code) == (0, 0)
+    rows = [line.split("\t") for line in table.out.splitlines()[1:]]
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("clc1", "Spring", "active"),
+        ("clc2", "", "archived"),
+        ("", "Idless", ""),
+        ("", "", ""),
+        ("clc5", "", ""),
+        ("clc1", "Spring", "active"),
+    ]
+    shown = json.loads(listed.out)
+    assert shown[1] == {"id": "clc2", "name": None, "status": "archived"}
+    assert shown[2:5] == [{"name": "Idless", "id": ""}, {"id": ""}, {"id": "", "value": "clc5"}]
