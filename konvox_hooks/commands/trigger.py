@@ -18,6 +18,7 @@ from konvox.samples import sample_body
 from konvox.schemes import SCHEMES, Delivery
 from konvox_hooks.config.accounts import settings_of_account
 from konvox_hooks.config.load import load_settings
+from konvox_hooks.config.network import listening_hosts
 from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.registration.plan import masked
@@ -102,7 +103,8 @@ def own_origin(settings: Settings) -> str:
     """
     if settings.port == 0:
         raise UsageError(f"{variable_of('port')} is 0, any free port: name the one that the receiver logged with --url")
-    host = _ANY_ADDRESS.get(settings.host, settings.host)
+    first, *_ = listening_hosts(settings.host)
+    host = _ANY_ADDRESS.get(first, first)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 

@@ -58,7 +58,8 @@ class Stage:
     async def fire(self, event: str, data: Mapping[str, Any], *, copies: int = 1) -> list[dict[str, Any]]:
         """Have an event happen in the sandbox; returns what became of each delivery, once the last has ended."""
         order = {"event": event, "data": data, "copies": copies, "wait": True}
-        async with self.http.post(self.sandbox_url + FIRE_PATH, json=order) as answer:
+        headers = {"X-API-Key": self.environment["KONVOX_API_KEY"]}
+        async with self.http.post(self.sandbox_url + FIRE_PATH, json=order, headers=headers) as answer:
             content = await answer.json()
         if answer.status >= 300:
             raise Failed(f"the sandbox did not fire {event}: {content.get('error')}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -16,8 +17,8 @@ logger = structlog.get_logger("konvox_hooks")
 class Listener(Protocol):
     """What can be listened with."""
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError if the address cannot be listened on."""
+    async def start(self, host: Sequence[str], port: int) -> int:
+        """Listen on all addresses; returns the port. Raises OSError if one cannot be listened on."""
         ...
 
     async def stop(self) -> None:
@@ -26,25 +27,28 @@ class Listener(Protocol):
 
 
 @asynccontextmanager
-async def listening(listener: Listener, host: str, port: int, *, name: str) -> AsyncIterator[int]:
-    """Listen as long as the block; yields the port, which is logged.
+async def listening(listener: Listener, hosts: Sequence[str], port: int, *, name: str) -> AsyncIterator[int]:
+    """Listen as long as the block; yields the port, which is logged with each address.
 
     Raises:
         UsageError: the address cannot be listened on.
     """
     try:
         try:
-            bound_port = await listener.start(host, port)
+            bound_port = await listener.start(hosts, port)
         except OSError as error:
-            raise cannot_listen(host, port, error, name=name) from None
-        shown_host = f"[{host}]" if ":" in host else host
-        logger.info("listener.started", listener=name, url=f"http://{shown_host}:{bound_port}")
+            raise cannot_listen(hosts, port, error, name=name) from None
+        for host in hosts:
+            shown_host = f"[{host}]" if ":" in host else host
+            logger.info("listener.started", listener=name, url=f"http://{shown_host}:{bound_port}")
         yield bound_port
     finally:
         await listener.stop()
 
 
-def cannot_listen(host: str, port: int, error: OSError, *, name: str) -> UsageError:
-    """What to tell about an address that cannot be listened on."""
-    variable = "KONVOX_ADMIN_PORT" if name.endswith("admin") else "KONVOX_PORT"
-    return UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; set {variable}")
+def cannot_listen(hosts: Sequence[str], port: int, error: OSError, *, name: str) -> UsageError:
+    """What to tell about addresses of which one cannot be listened on."""
+    prefix = "KONVOX_ADMIN_" if name.endswith("admin") else "KONVOX_"
+    is_taken = error.errno in {errno.EADDRINUSE, errno.EACCES}
+    variable = f"{prefix}PORT" if is_taken else f"{prefix}HOST or {prefix}PORT"
+    return UsageError(f"cannot listen on {','.join(hosts)}:{port}: {error.strerror or error}; set {variable}")

@@ -16,7 +16,8 @@ from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
 from konvox_hooks.config.accounts import ONE_AND_ONLY, load_accounts
-from konvox_hooks.config.settings import HOW_TO_MAKE_ONE, Settings
+from konvox_hooks.config.network import listening_hosts, trusted_networks
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
@@ -30,6 +31,9 @@ from receiver.verification import AccountPolicy
 
 SPOOL = "spool"
 """The folder in KONVOX_DATA_DIR that takes events while Redis is away."""
+
+CHALLENGES = "challenges"
+"""The folder in KONVOX_DATA_DIR that notes which challenges of `register` and `doctor` were answered."""
 
 logger = structlog.get_logger("konvox_hooks")
 
@@ -56,9 +60,6 @@ async def run_receiver(
         with_signals(_gently_then_at_once(stop))
         async with bound_to_parent(stop.set, parent_pid):
             accounts = load_accounts(settings)
-            for name, account in accounts.items():
-                if account.weak_tokens():
-                    logger.warning("token.weak", account=name, hint=HOW_TO_MAKE_ONE)
             preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
             write = SafeAdmission(server, admission_policy(settings), preflight)
             async with (
@@ -94,6 +95,9 @@ async def _receive(
         admission,
         stop_seconds=settings.stop_seconds,
         most_connections=allow_connections(),
+        idle_seconds=settings.idle_seconds,
+        trusted_proxies=trusted_networks(settings.trusted_proxies),
+        nonce_dir=settings.data_dir / CHALLENGES,
         share_port=share_port,
     )
     counters = public.counters
@@ -105,6 +109,7 @@ async def _receive(
             "receiver_events_unavailable_total": counters.unavailable,
             "receiver_requests_refused_total": counters.refused,
             "receiver_requests_shed_total": counters.shed,
+            "receiver_connections_evicted_total": counters.evicted,
             "receiver_storage_lost": int(not failover.ready),
             "spool_events": failover.spooled_events,
             "spool_bytes": failover.spooled_bytes,
@@ -116,10 +121,10 @@ async def _receive(
         # Red as soon as the spool is needed: somebody should look. What decides about traffic is the public `/healthz`.
         return failover.state != "spooling" and not stop.is_set()
 
-    admin = admin_listener("receiver", server, ready=ready, readings=readings)
+    admin = admin_listener("receiver", server, ready=ready, readings=readings, names=settings.admin_hosts)
     async with (
-        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-        listening(public, settings.host, settings.port, name="receiver"),
+        listening(admin, listening_hosts(settings.admin_host), settings.admin_port, name="receiver.admin"),
+        listening(public, listening_hosts(settings.host), settings.port, name="receiver"),
     ):
         rarely_collect_garbage()
         await stop.wait()
@@ -139,6 +144,7 @@ def account_policy(settings: Settings, account: str = ONE_AND_ONLY) -> AccountPo
         signing_secrets=[secret.get_secret_value() for secret in settings.signing_secrets],
         company_ids=frozenset(settings.company_ids),
         max_body_bytes=settings.max_body_bytes,
+        public_url=settings.public_url,
     )
 
 

@@ -17,6 +17,7 @@ from broker.safe_admission import Preflight
 from handlers.loader import LoadedHandlers, load
 from handlers.registry import Handler
 from konvox_hooks.config.accounts import load_accounts
+from konvox_hooks.config.network import listening_hosts
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.config.sources import export_env_file
 from konvox_hooks.service.admin import admin_listener
@@ -81,9 +82,9 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
             async def ready() -> bool:
                 return checked.is_set() and worker.ready
 
-            admin = admin_listener("worker", server, ready=ready, readings=readings)
+            admin = admin_listener("worker", server, ready=ready, readings=readings, names=settings.admin_hosts)
             async with (
-                listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
+                listening(admin, listening_hosts(settings.admin_host), settings.admin_port, name="worker.admin"),
                 bound_to_parent(worker.stop, parent_pid),
             ):
                 # While it waits, health answers, and readiness is red.
