@@ -81,7 +81,7 @@ class BoundedParser:
         if upgraded:
             self._parser.set_upgraded(False)
             more, _, _ = self.feed_data(tail)
-            messages = (*messages, *more)
+            return [*messages, *more], False, b""
         return messages, False, b""
 
     def _account(self, messages: Messages, data: bytes) -> None:

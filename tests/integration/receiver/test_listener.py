@@ -55,7 +55,7 @@ async def test_the_longest_idle_connection_makes_room(small: tuple[PublicListene
 async def test_a_sender_that_is_known_keeps_its_connection(small: tuple[PublicListener, int], held: HeldCommit) -> None:
     """A connection by which an event came is the last to go, also when it has been idle for longest."""
     held.let_through.set()
-    public, port = small
+    _, port = small
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
     assert (await read_answer(reader)).header("Connection") is None
