@@ -180,18 +180,18 @@ class Connection(BaseProtocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
+        if len(self._raw) > MAX_HEAD_BYTES and self._delivery is None and not self._has_whole_head():
+            self._refuse_malformed(HeadTooLargeError())  # before the parser has made two copies of it
+            return
         try:
             messages, upgraded, _ = self._http.feed_data(data)
         except HttpProcessingError as error:
-            if -1 < self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES) < len(self._raw) - len(HEAD_END):
+            if self._has_whole_head() and not self._raw.endswith(HEAD_END):
                 self._delegate_to_aiohttp()  # it may be the next request that is wrong: the first has its answer there
             else:
                 self._refuse_malformed(error)
             return
         if messages:
-            if self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES) < 0:
-                self._refuse_malformed(HeadTooLargeError())
-                return
             candidates = None if len(messages) > 1 or upgraded else self._candidates_for(messages[0][0])
             if candidates is None:
                 self._delegate_to_aiohttp()
@@ -199,11 +199,13 @@ class Connection(BaseProtocol):
             self._delivery = _Delivery(*messages[0], candidates)
         if self._delivery is not None and self._delivery.body.is_eof():
             self._submit(self._delivery)
-        elif self._delivery is None:
-            if len(self._raw) > MAX_HEAD_BYTES:
-                self._refuse_malformed(HeadTooLargeError())
-        elif int(self._delivery.message.headers.get("Content-Length", "0")) > MAX_WAITING_BODY_BYTES:
-            self._delegate_to_aiohttp()
+        elif self._delivery is not None:
+            length = self._delivery.message.headers.get("Content-Length", "0")
+            if int(length) > MAX_WAITING_BODY_BYTES:
+                self._delegate_to_aiohttp()
+
+    def _has_whole_head(self) -> bool:
+        return self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES) >= 0
 
     def _candidates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
         """The accounts that a plain delivery may belong to; None if it is none, or is to be refused."""

@@ -27,12 +27,13 @@ class Listener(Protocol):
 
 
 @asynccontextmanager
-async def listening(listener: Listener, hosts: Sequence[str], port: int, *, name: str) -> AsyncIterator[int]:
-    """Listen as long as the block; yields the port, which is logged with each address.
+async def listening(listener: Listener, hosts: str | Sequence[str], port: int, *, name: str) -> AsyncIterator[int]:
+    """Listen on one address or several as long as the block; yields the port, which is logged with each address.
 
     Raises:
         UsageError: the address cannot be listened on.
     """
+    hosts = [hosts] if isinstance(hosts, str) else hosts
     try:
         try:
             bound_port = await listener.start(hosts, port)

@@ -77,9 +77,11 @@ async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> Non
     ):
         urls = await sandbox.said(lambda line: "sandbox" in line, "line about its URL")
         fields = {"url": str(receiver.make_url("/")), "events": ["contact.replied"]}
-        async with session.post(f"{urls['sandbox']}/api/webhooks", json=fields, headers={"X-API-Key": FULL}):
+        key = {"X-API-Key": FULL}
+        async with session.post(f"{urls['sandbox']}/api/webhooks", json=fields, headers=key):
             pass
-        waiting = asyncio.create_task(session.post(urls["fire"], json={"event": "contact.replied", "wait": True}))
+        order = {"event": "contact.replied", "wait": True}
+        waiting = asyncio.create_task(session.post(urls["fire"], json=order, headers=key))
         await asyncio.wait_for(arrived.wait(), 10)
         assert await asyncio.wait_for(sandbox.terminate(), 5) == 0
         async with await waiting as response:

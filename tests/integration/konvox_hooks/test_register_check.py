@@ -51,7 +51,7 @@ async def answering(
         ({"HOOK_TOKENS": TOKEN}, {"tokens": (OLD_TOKEN, TOKEN)}),
         ({"HOOK_TOKENS": TOKEN, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": SECRET}, {}),
         (
-            {"HOOK_TOKENS": None, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": f"{SECRET},other"},
+            {"HOOK_TOKENS": None, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": f"{SECRET},other-secret-0123456789"},
             {"tokens": (), "scheme": "hmac-sha256", "signing_secrets": ("more", SECRET)},
         ),
     ],

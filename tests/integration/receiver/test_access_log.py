@@ -19,6 +19,7 @@ from konvox_hooks.service.logging import configure_logging
 from receiver import access_log, listener
 from receiver.errors import OverloadedError
 from receiver.group_commit import GroupCommit, OnResult
+from receiver.peers import parse_network
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, chunked, http_request, read_answer, receiving
@@ -235,3 +236,18 @@ async def test_the_log_says_how_many_events_came(
         logged += [line for line in lines(capsys.readouterr().err) if line["event"] == "events.received"]
     assert sum(line["accepted"] for line in logged) == 2
     assert sum(line["duplicates"] for line in logged) == 1
+
+
+@pytest.mark.parametrize("way", ["plain", "aiohttp's"])
+@pytest.mark.parametrize(("proxies", "remote"), [(["127.0.0.0/8"], "1.2.3.4"), ([], "127.0.0.1")])
+async def test_the_peer_is_whom_a_trusted_proxy_names(
+    server: RedisClient, capsys: pytest.CaptureFixture[str], way: str, proxies: list[str], remote: str
+) -> None:
+    """The log names the sender behind a trusted proxy, and believes nobody else."""
+    configure_logging("debug", "json")
+    networks = [parse_network(text) for text in proxies]
+    async with receiving(AccountPolicy(tokens=[TOKEN]), server, trusted_proxies=networks) as receiver:
+        path = HOOK if way == "plain" else "/hooks/konvox/guessed"
+        await receiver.send(http_request(path, BODY, headers=[("X-Forwarded-For", "6.6.6.6, 1.2.3.4")]))
+    [line] = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.answered"]
+    assert line["remote"] == remote

@@ -10,6 +10,7 @@ import pytest
 from receiver import app, listener
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
+from receiver.peers import parse_network
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.held import HeldCommit
@@ -102,6 +103,26 @@ async def test_slow_bodies_of_one_peer_leave_room_for_others(
     assert (await read_answer(reader)).status == 200
     for _, other in (*slow, (reader, writer)):
         other.close()
+
+
+async def test_a_proxys_peers_are_told_apart(server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a trusted proxy each sender has room of its own for bodies."""
+    monkeypatch.setattr(app, "MOST_BODIES_PER_PEER", 1)
+    networks = [parse_network("127.0.0.1")]
+    async with receiving(AccountPolicy(tokens=[TOKEN]), server, trusted_proxies=networks) as receiver:
+
+        def large(peer: str) -> bytes:
+            """A request of a peer."""
+            headers = [("Content-Type", "application/json"), ("X-Forwarded-For", peer)]
+            return http_request(HOOK, body_of(1, subject="x" * 100_000), headers=headers)
+
+        _, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+        writer.write(large("2001:db8::1")[:-1])
+        while (refused := await receiver.send(large("2001:db8::2"))).status == 200:
+            pass  # the first has not been read that far yet
+        assert refused.status == 503
+        assert (await receiver.send(large("2001:db8:0:1::1"))).status == 200
+        writer.close()
 
 
 async def test_a_body_that_is_not_signed_is_not_read(start: Start) -> None:
