@@ -18,11 +18,11 @@ from broker.records import Job, Record
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Server
 from handlers.registry import Handler
+from konvox_hooks.config.handlers import load_handlers
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.history.open_store import open_store
-from konvox_hooks.service.worker import load_handlers
 from konvox_hooks.terminal.formatting import (
     example,
     say,

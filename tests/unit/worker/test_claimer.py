@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.queue import Claimed, ClaimRequest, Claims
+from broker.queue import SUSPECT_CRASHES, Claimed, ClaimRequest, Claims
 from worker.leasing.claim_states import Event
 from worker.leasing.claimer import CLAIM_JOBS, Claimer
 from worker.leasing.inflight import InflightJobs
@@ -22,7 +22,8 @@ def inflight_of(count: int, places: int = 100, *, suspect: bool = False) -> Infl
     """So many jobs in flight; the first of them a suspect, if asked for."""
     jobs = InflightJobs(places)
     for number in range(count):
-        jobs.add(Claimed(f"evt_{number}", "t", crashes=int(suspect and number == 0), payload=b"{}"), now=0.0)
+        crashes = SUSPECT_CRASHES if suspect and number == 0 else 0
+        jobs.add(Claimed(f"evt_{number}", "t", crashes, payload=b"{}"), now=0.0)
     return jobs
 
 
@@ -113,12 +114,26 @@ def test_each_claim_has_a_token_of_its_own() -> None:
     assert all(token.startswith(f"{one.name}:") for token in tokens)
 
 
-def test_a_suspect_is_asked_for_only_while_none_is_in_flight() -> None:
-    """A suspect is claimed only while none is in flight: two could not be told apart if the worker died."""
+def test_a_suspect_is_asked_for_only_while_nothing_is_in_flight() -> None:
+    """What dies beside a suspect could not be told from it, whether it is another suspect or a fresh job."""
+    assert claimer(inflight_of(0))._request(1, free=1).suspect_wanted
     for suspect in (False, True):
         request = told_of_more(claimer(inflight_of(5, suspect=suspect))).piggyback_request(5)
         assert request is not None
-        assert request.suspect_wanted is not suspect
+        assert not request.suspect_wanted
+
+
+def test_a_worker_that_hears_of_a_suspect_makes_room_for_it() -> None:
+    """It claims nothing with its settlements until it is empty, and then asks for the suspect."""
+    inflight = inflight_of(5)
+    one = claimer(inflight)
+    one._request(1, free=0)
+    one.on_answer(Claims([], next_due_ms=0, suspect_waits=True))
+    assert one.piggyback_request(5) is None
+    assert one.apart_seconds > 0
+    inflight.remove(inflight.claims())
+    assert one.apart_seconds == 0
+    assert one._request(1, free=100).suspect_wanted
 
 
 def test_a_claim_may_stand_only_if_nothing_is_left_in_flight() -> None:
