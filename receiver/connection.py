@@ -215,7 +215,8 @@ class Connection(BaseProtocol):
         verifier = self._owner.verifier
         try:
             candidates = verifier.check_head(path[1], message.headers)
-            verifier.check_shown(path[1], message.headers, candidates)
+            if path[1] is None:
+                verifier.check_shown(None, message.headers, candidates)
         except RefusedError:
             return None
         return candidates
