@@ -266,7 +266,7 @@ async def test_all_listen_on_each_address_and_answer_a_challenge_once(redis_url:
         assert {url.rpartition(":")[0] for url in urls} == {"http://127.0.0.1", "http://[::1]"}
         challenge = make_challenge("token", TOKEN, public_url)
         foreign = make_challenge("token", TOKEN, "https://evil.example.com")
-        statuses = {}
+        statuses: dict[str, list[int]] = {}
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             for name, asked in (("ours", challenge), ("foreign", foreign)):
                 path, headers = urlsplit(asked.url).path, {CHALLENGE_HEADER: asked.header}
