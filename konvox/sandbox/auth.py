@@ -1,4 +1,8 @@
-"""Check the API key of a request, which is in one of two headers, and its scope: to read, or to do anything."""
+"""Who may call the sandbox: a key in either of two headers, with the scope to read or to do anything.
+
+A page in a browser on this machine may not, whatever it knows: it is told by its `Origin`, or by the name that it was
+made to believe is the sandbox's (DNS rebinding).
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,25 @@ from aiohttp.typedefs import Handler, Middleware
 
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError
+from konvox.urls import is_own_host
 
 OWN_PATHS = "/sandbox/"
-"""The start of the sandbox's own paths, which Konvox does not have."""
+"""What begins so is the sandbox's own, and no part of Konvox. It needs a key all the same."""
 
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 def auth_middleware(config: SandboxConfig) -> Middleware:
-    """Require a key for all paths but the sandbox's own."""
+    """Guard every path."""
 
     @web.middleware
-    async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Pass a request to the API on only if its key has sufficient scope."""
-        if not request.path.startswith(OWN_PATHS):
-            _check_scope(presented_key(request), config, request.method)
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request through only with a key of sufficient scope, and from no page of another site."""
+        _check_site(request)
+        _check_scope(presented_key(request), config, request.method)
         return await handler(request)
 
-    return check_key
+    return guard
 
 
 def presented_key(request: web.Request) -> str | None:
@@ -35,6 +40,15 @@ def presented_key(request: web.Request) -> str | None:
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
     return request.headers.get("X-API-Key")
+
+
+def _check_site(request: web.Request) -> None:
+    host, origin = request.headers.get(hdrs.HOST), request.headers.get(hdrs.ORIGIN)
+    socket_name = request.get_extra_info("sockname")
+    if not is_own_host(host, [socket_name[0]] if socket_name else []):
+        raise RefusedError(421, "this is not the sandbox's host: call it by its address, or as localhost")
+    if origin is not None and origin != f"{request.scheme}://{host}":
+        raise RefusedError(403, "no page of another site may call the sandbox")
 
 
 def _check_scope(key: str | None, config: SandboxConfig, method: str) -> None:
