@@ -19,7 +19,8 @@ from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
 from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, load_accounts
-from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
+from konvox_hooks.config.network import listening_hosts, trusted_networks
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
 from konvox_hooks.service.admin import admin_listener
@@ -69,7 +70,7 @@ async def run_receiver(
 
 async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
-    policies = _account_policies(settings)
+    policies = [account_policy(account, name) for name, account in load_accounts(settings).items()]
     preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
@@ -85,6 +86,9 @@ async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.E
             admission,
             stop_seconds=settings.stop_seconds,
             most_connections=allow_connections(),
+            idle_seconds=settings.idle_seconds,
+            trusted_proxies=trusted_networks(settings.trusted_proxies),
+            nonce_dir=settings.challenges_dir,
             share_port=share_port,
         )
         await _serve(settings, server, public, failover, stop)
@@ -103,23 +107,15 @@ async def _serve(
         # Not ready while the spool is in use: an operator should look. Traffic depends on the public `/healthz` only.
         return failover.state != "spooling" and not stop.is_set()
 
-    admin = admin_listener("receiver", server, ready=ready, readings=partial(_readings, public, failover))
+    readings = partial(_readings, public, failover)
+    admin = admin_listener("receiver", server, ready=ready, readings=readings, names=settings.admin_hosts)
     async with (
-        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-        listening(public, settings.host, settings.port, name="receiver"),
+        listening(admin, listening_hosts(settings.admin_host), settings.admin_port, name="receiver.admin"),
+        listening(public, listening_hosts(settings.host), settings.port, name="receiver"),
     ):
         tune_garbage_collection()
         await stop.wait()
         logger.info("receiver.stopping")
-
-
-def _account_policies(settings: Settings) -> list[AccountPolicy]:
-    """The policy of each account, after a warning for each that has a weak token."""
-    accounts = load_accounts(settings)
-    for name, account in accounts.items():
-        if account.weak_tokens():
-            logger.warning("token.weak", account=name, hint=RANDOM_TEXT_COMMAND)
-    return [account_policy(account, name) for name, account in accounts.items()]
 
 
 def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> AccountPolicy:
@@ -133,6 +129,7 @@ def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> Accoun
         signing_secrets=[secret.get_secret_value() for secret in settings.signing_secrets],
         company_ids=frozenset(settings.company_ids),
         max_body_bytes=settings.max_body_bytes,
+        public_url=settings.public_url,
     )
 
 
@@ -145,6 +142,7 @@ def _readings(public: PublicListener, failover: FailoverWriter) -> dict[str, flo
         "receiver_events_unavailable_total": counters.unavailable,
         "receiver_requests_refused_total": counters.refused,
         "receiver_requests_shed_total": counters.shed,
+        "receiver_connections_evicted_total": counters.evicted,
         "receiver_storage_lost": int(not failover.ready),
         "spool_events": failover.spooled_events,
         "spool_bytes": failover.spooled_bytes,
