@@ -180,13 +180,13 @@ class Connection(BaseProtocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
-        if len(self._raw) > MAX_HEAD_BYTES and self._delivery is None and not self._has_whole_head():
+        if len(self._raw) > MAX_HEAD_BYTES and self._delivery is None and not self._head_bytes():
             self._refuse_malformed(HeadTooLargeError())  # before the parser has made two copies of it
             return
         try:
             messages, upgraded, _ = self._http.feed_data(data)
         except HttpProcessingError as error:
-            if self._has_whole_head() and not self._raw.endswith(HEAD_END):
+            if 0 < self._head_bytes() < len(self._raw):
                 self._delegate_to_aiohttp()  # it may be the next request that is wrong: the first has its answer there
             else:
                 self._refuse_malformed(error)
@@ -204,8 +204,10 @@ class Connection(BaseProtocol):
             if int(length) > MAX_WAITING_BODY_BYTES:
                 self._delegate_to_aiohttp()
 
-    def _has_whole_head(self) -> bool:
-        return self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES) >= 0
+    def _head_bytes(self) -> int:
+        """The length of the first head, or 0 if it is not whole or is too large."""
+        end = self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES)
+        return end + len(HEAD_END) if end >= 0 else 0
 
     def _candidates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
         """The accounts that a plain delivery may belong to; None if it is none, or is to be refused."""
@@ -215,7 +217,8 @@ class Connection(BaseProtocol):
         verifier = self._owner.verifier
         try:
             candidates = verifier.check_head(path[1], message.headers)
-            verifier.check_shown(path[1], message.headers, candidates)
+            if path[1] is None:
+                verifier.check_shown(None, message.headers, candidates)
         except RefusedError:
             return None
         return candidates

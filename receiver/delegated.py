@@ -159,7 +159,8 @@ class DelegatedConnection(RequestHandler):
         del status, message
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")
-        if isinstance(exc, HttpProcessingError):
+        # A header that is no UTF-8 is quoted by aiohttp in an answer, which cannot hold it.
+        if isinstance(exc, (HttpProcessingError, UnicodeError)):
             self._owner.counters.refused += 1
             self._owner.log.malformed(exc)
             answer = for_aiohttp(MALFORMED_REQUEST)
@@ -172,7 +173,7 @@ class DelegatedConnection(RequestHandler):
 
     def expire(self) -> None:
         """End a connection that has been idle or reading for too long."""
-        if self.reading and self.transport is not None:
+        if self.reading and self.transport is not None and not self.transport.is_closing():
             self._owner.counters.refused += 1
             self.transport.write(REQUEST_TOO_SLOW.to_bytes(close=True))
         self.force_close()

@@ -120,6 +120,8 @@ def last_words(transport: WriteTransport, response: Response) -> None:
 
     If it were closed at once, a sender that is still sending would get a reset in place of the answer.
     """
+    if transport.is_closing():
+        return
     transport.write(response.to_bytes(close=True))
     try:
         transport.write_eof()

@@ -251,3 +251,18 @@ async def test_the_peer_is_whom_a_trusted_proxy_names(
         await receiver.send(http_request(path, BODY, headers=[("X-Forwarded-For", "6.6.6.6, 1.2.3.4")]))
     [line] = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.answered"]
     assert line["remote"] == remote
+
+
+@pytest.mark.parametrize("name", ["Expect", "Upgrade", "Connection", "X-Forwarded-For", "Content-Encoding", "Cookie"])
+@pytest.mark.parametrize("path", [HOOK, "/hooks/konvox/guessed", "/healthz", "/nowhere"])
+async def test_no_header_makes_a_traceback(
+    signed: RunningReceiver, capsys: pytest.CaptureFixture[str], name: str, path: str
+) -> None:
+    """A header that is no UTF-8, or asks for what we do not do, is the sender's fault, and is never a 500."""
+    configure_logging("info", "json")
+    for value in (b"\xff\xfe", b"+100-continue", b"websocket"):
+        answer = await signed.send(http_request(path, BODY, headers=[(name, value)]))
+        assert 400 <= answer.status < 500
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "request.failed" not in err
