@@ -1,7 +1,7 @@
 """Who may call the sandbox: a key in either of two headers, with the scope to read or to do anything.
 
-A page in a browser on this machine may not, whatever it knows: it is told by its `Origin`, or by the name that it was
-made to believe is the sandbox's (DNS rebinding).
+A page in a browser on this machine may not call it, even with a key. Its `Origin` gives it away, or the host name that
+was made to lead here (DNS rebinding).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ async def run_receiver(
 
 async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
-    policies = _account_policies(settings)
+    policies = [account_policy(account, name) for name, account in load_accounts(settings).items()]
     preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
