@@ -37,11 +37,11 @@ PREFIX: Final = "KONVOX_"
 SPOOL: Final = "spool"
 CHALLENGES: Final = "challenges"
 NOT_SET: Final = "not set"
-RANDOM_TEXT_COMMAND: Final = strength.RANDOM_TEXT_COMMAND
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
+
 _SCHEMES: Final = tuple(SCHEMES)
 _API_KEY: Final = re.compile(r"[!-~]+")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -318,7 +318,7 @@ class Settings(BaseSettings):
 
     @property
     def admin_hosts(self) -> Sequence[str]:
-        """The names and addresses by which the admin listener may be asked."""
+        """The names and addresses by which a request may call the admin listener."""
         return [*listening_hosts(self.admin_host), *self.admin_names]
 
     def require_authentication(self) -> None:
