@@ -1,7 +1,7 @@
-"""Who may call the sandbox: a key in either of two headers, with the scope to read or to do anything.
+"""Check who calls the sandbox: the API key of a request, which is in one of two headers, and its scope.
 
-A page in a browser on this machine may not, whatever it knows: it is told by its `Origin`, or by the name that it was
-made to believe is the sandbox's (DNS rebinding).
+A page in a browser on this machine may not call it, even with a key. Its `Origin` gives it away, or the host name that
+was made to lead here (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from konvox.sandbox.envelope import RefusedError
 from konvox.urls import is_own_host
 
 OWN_PATHS = "/sandbox/"
-"""What begins so is the sandbox's own, and no part of Konvox. It needs a key all the same."""
+"""The start of the sandbox's own paths, which Konvox does not have. They need a key too."""
 
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 def auth_middleware(config: SandboxConfig) -> Middleware:
-    """Guard every path."""
+    """Require a key for every path, and refuse pages of other sites."""
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let a request through only with a key of sufficient scope, and from no page of another site."""
+    async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Pass a request on only if its key has sufficient scope and no other site's page sent it."""
         _check_site(request)
         _check_scope(presented_key(request), config, request.method)
         return await handler(request)
 
-    return guard
+    return check_key
 
 
 def presented_key(request: web.Request) -> str | None:

@@ -35,12 +35,13 @@ from konvox_hooks.errors import UsageError
 
 PREFIX: Final = "KONVOX_"
 SPOOL: Final = "spool"
+CHALLENGES: Final = "challenges"
 NOT_SET: Final = "not set"
-RANDOM_TEXT_COMMAND: Final = strength.RANDOM_TEXT_COMMAND
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
+
 _SCHEMES: Final = tuple(SCHEMES)
 _API_KEY: Final = re.compile(r"[!-~]+")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -272,7 +273,7 @@ class Settings(BaseSettings):
             if text.strip() and not _TOKEN.fullmatch(text):
                 raise ValueError(
                     f"token {position} of {len(tokens)} has characters other than A-Z a-z 0-9 . _ ~ -; make one: "
-                    + RANDOM_TEXT_COMMAND
+                    + strength.RANDOM_TEXT_COMMAND
                 )
             strength.refuse_weak(text, f"token {position} of {len(tokens)}")
         return tokens
@@ -302,6 +303,11 @@ class Settings(BaseSettings):
         """The folder that takes events while Redis is away."""
         return self.data_dir / SPOOL
 
+    @property
+    def challenges_dir(self) -> Path:
+        """The folder that notes which challenges of `register` and `doctor` were answered."""
+        return self.data_dir / CHALLENGES
+
     def konvox_paths(self) -> inferred.Paths:
         """The paths of the Konvox API's resources."""
         return resource_paths(self.api_paths)
@@ -312,7 +318,7 @@ class Settings(BaseSettings):
 
     @property
     def admin_hosts(self) -> Sequence[str]:
-        """The names and addresses by which the admin listener may be asked."""
+        """The names and addresses by which a request may call the admin listener."""
         return [*listening_hosts(self.admin_host), *self.admin_names]
 
     def require_authentication(self) -> None:
@@ -324,7 +330,7 @@ class Settings(BaseSettings):
         if self.accounts_file is None and not self.hook_tokens and self.signature == "off":
             raise UsageError(
                 "neither a URL token nor a signature is configured, so nobody could deliver: "
-                f"set {variable_of('hook_tokens')} to what this prints: {RANDOM_TEXT_COMMAND}"
+                f"set {variable_of('hook_tokens')} to what this prints: {strength.RANDOM_TEXT_COMMAND}"
             )
 
     def effective(self) -> list[EffectiveValue]:

@@ -11,6 +11,7 @@ from typing import Final
 from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
 
 RANDOM_TEXT_COMMAND: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+"""The command that makes a URL token, for messages."""
 
 STRONG_CHARACTERS: Final = 16
 """A token or secret of this length cannot be guessed, if it was made at random."""

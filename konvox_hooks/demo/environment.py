@@ -61,7 +61,7 @@ class DemoEnvironment:
     async def fire(self, event: str, data: Mapping[str, Any], *, copies: int = 1) -> list[dict[str, Any]]:
         """Make an event happen in the sandbox; returns the outcome of each delivery after the last has ended."""
         request = {"event": event, "data": data, "copies": copies, "wait": True}
-        headers = {"X-API-Key": self.variables["KONVOX_API_KEY"]}
+        headers = {"X-API-Key": _FULL_KEY}
         async with self.http.post(self.sandbox_url + FIRE_PATH, json=request, headers=headers) as answer:
             content = await answer.json()
         if answer.status >= 300:

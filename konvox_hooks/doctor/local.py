@@ -14,7 +14,8 @@ from typing import Final
 
 from handlers.errors import HandlerError
 from konvox_hooks.config.load import known_variables, unknown_variables
-from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, variable_of
+from konvox_hooks.config.settings import variable_of
+from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
 from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.subscriptions import load_registry
 from konvox_hooks.shadowing import hiding_files

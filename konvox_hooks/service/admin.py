@@ -63,7 +63,7 @@ def admin_listener(
         server: Redis, for readiness and the ledger.
         ready: whether the role does its work.
         readings: the role's own counts, for `/metrics`.
-        names: by which it may be asked, besides its own address and `localhost`.
+        names: the hosts that a request may name besides the listener's own address and `localhost`.
     """
 
     async def healthz(_: web.Request) -> web.Response:

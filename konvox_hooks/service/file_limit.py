@@ -14,7 +14,7 @@ def allow_connections() -> int:
     """Raise the limit as far as needed and allowed; returns how many connections then fit.
 
     Many systems allow 1,024 open files until the process asks for more. When all connections are open, further ones are
-    accepted before older ones make room for them, so there are files for those as well.
+    accepted before older ones make room for them, and so need files too.
     """
     wanted = MOST_CONNECTIONS + MOST_CONNECTIONS // BACKLOG_DIVISOR + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -28,11 +28,11 @@ class Listener(Protocol):
 
 @asynccontextmanager
 async def listening(listener: Listener, hosts: str | Sequence[str], port: int, *, name: str) -> AsyncIterator[int]:
-    """Listen as long as the block runs; yields the port, after logging it with each address.
+    """Listen as long as the block runs; yields the port, after logging the URL of each address.
 
     Args:
         listener: what to open.
-        hosts: the address to listen on, or several.
+        hosts: the addresses to listen on, or a single one.
         port: the port; 0 for any free one.
         name: the listener's name in the log, such as `receiver.admin`.
 

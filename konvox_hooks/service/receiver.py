@@ -33,9 +33,6 @@ from receiver.listener import PublicListener
 from receiver.spool import Spool
 from receiver.verification import AccountPolicy
 
-CHALLENGES = "challenges"
-"""The folder in KONVOX_DATA_DIR that notes which challenges of `register` and `doctor` were answered."""
-
 logger = structlog.get_logger("konvox_hooks")
 
 
@@ -73,7 +70,7 @@ async def run_receiver(
 
 async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
-    policies = _account_policies(settings)
+    policies = [account_policy(account, name) for name, account in load_accounts(settings).items()]
     preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
@@ -91,7 +88,7 @@ async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.E
             most_connections=allow_connections(),
             idle_seconds=settings.idle_seconds,
             trusted_proxies=trusted_networks(settings.trusted_proxies),
-            nonce_dir=settings.data_dir / CHALLENGES,
+            nonce_dir=settings.challenges_dir,
             share_port=share_port,
         )
         await _serve(settings, server, public, failover, stop)
@@ -110,9 +107,8 @@ async def _serve(
         # Not ready while the spool is in use: an operator should look. Traffic depends on the public `/healthz` only.
         return failover.state != "spooling" and not stop.is_set()
 
-    admin = admin_listener(
-        "receiver", server, ready=ready, readings=partial(_readings, public, failover), names=settings.admin_hosts
-    )
+    readings = partial(_readings, public, failover)
+    admin = admin_listener("receiver", server, ready=ready, readings=readings, names=settings.admin_hosts)
     async with (
         listening(admin, listening_hosts(settings.admin_host), settings.admin_port, name="receiver.admin"),
         listening(public, listening_hosts(settings.host), settings.port, name="receiver"),
@@ -120,11 +116,6 @@ async def _serve(
         tune_garbage_collection()
         await stop.wait()
         logger.info("receiver.stopping")
-
-
-def _account_policies(settings: Settings) -> list[AccountPolicy]:
-    """The policy of each account."""
-    return [account_policy(account, name) for name, account in load_accounts(settings).items()]
 
 
 def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> AccountPolicy:

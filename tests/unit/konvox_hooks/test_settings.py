@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from konvox.urls import MASK
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
-from konvox_hooks.config.settings import NOT_SET, RANDOM_TEXT_COMMAND, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.settings import NOT_SET, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
 from konvox_hooks.errors import UsageError
 
 PROJECT = Path(__file__).parents[3]

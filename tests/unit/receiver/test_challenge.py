@@ -195,7 +195,7 @@ def test_whatever_comes_nothing_is_raised(header: str, body: bytes) -> None:
 
 @given(origin=st.text(max_size=40))
 def test_no_origin_raises(origin: str) -> None:
-    """Whatever a holder asks about, there is an answer or none."""
+    """A challenge for any origin, of any text, raises no error."""
     challenge = ask(origin=origin)
     for public_url in (ORIGIN, None):
         answer(challenge, public_url=public_url, host=origin)
