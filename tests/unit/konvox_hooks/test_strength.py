@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from konvox_hooks.config.accounts import load_accounts
 from konvox_hooks.config.load import load_settings
-from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
 from konvox_hooks.config.settings import Settings
+from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
 from konvox_hooks.errors import UsageError
 
 TOKEN = "a-token-of-22-letters_"
