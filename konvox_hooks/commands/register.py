@@ -10,12 +10,13 @@ import click
 from handlers.registry import Registry
 from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, settings_of_account
 from konvox_hooks.config.api_client import API_SETTINGS, missing_settings
+from konvox_hooks.config.env_file import ENV_FILE
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import NeedsAttention, UsageError
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.registration.plan import RegistrationPlan, masked
-from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRequest, Result, carry_out, choose_token
+from konvox_hooks.registration.register import Options, RegistrationRequest, Result, carry_out, choose_token
 from konvox_hooks.registration.subscriptions import load_registry, matched_events, wanted_events
 from konvox_hooks.terminal.formatting import example, shown_line
 from konvox_hooks.terminal.output import complain, print_json

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from konvox_hooks.config.settings import PREFIX, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.settings import PREFIX, SECRET_FIELDS, SECRET_VARIABLES, Settings, example_of, variable_of
 from konvox_hooks.config.sources import FILE_SUFFIX, Source, find, read_layers
 from konvox_hooks.errors import UsageError
 
@@ -40,7 +40,7 @@ def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[s
     Raises:
         UsageError: `.env` cannot be read.
     """
-    layers = read_layers(Settings, env_file)
+    layers = read_layers(Settings, env_file, secrets=SECRET_VARIABLES)
     values: dict[str, str] = {}
     sources: dict[str, Source] = {}
     faults: dict[str, str] = {}
@@ -69,7 +69,7 @@ def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[s
 def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
     """The KONVOX_ variables that are set and that nothing reads; most likely they are mistyped."""
     known = known_variables()
-    names = {name for layer in read_layers(Settings, env_file) for name in layer.variables}
+    names = {name for layer in read_layers(Settings, env_file, secrets=SECRET_VARIABLES) for name in layer.variables}
     return sorted(name for name in names if name.upper().startswith(PREFIX) and name not in known)
 
 
