@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +20,10 @@ from handlers.registry import Handler, Registry
 from handlers.stubs import handler_stub
 from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
+from worker.running.run_context import PRESENT_RUN
 from worker.running.threads import Threads
 from worker.running.timeouts import LimitedRun, Run, TimeLimit
+from worker.running.tracebacks import error_line, text_of, traceback_of
 from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
@@ -108,6 +109,7 @@ class Dispatcher:
         started = time.perf_counter()
         limit = self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds)
         what = handler, job
+        PRESENT_RUN.set(what)
         run = LimitedRun(limit, what)
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
@@ -124,6 +126,8 @@ class Dispatcher:
                 raise
             ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
             return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
+        finally:
+            PRESENT_RUN.set(None)
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
 
     def _asks(self, when: Callable[[Event], bool], event: Event, what: Run) -> bool:
@@ -181,25 +185,14 @@ def _unfinished(name: str, error: BaseException, duration_ms: float, policy: Att
     match error:
         case Drop():
             # Users may derive from it without calling its constructor, or pass something that is not text.
-            return HandlerRun(name, "dropped", duration_ms, _storable(f"{getattr(error, 'reason', '')}"), policy=policy)
+            return HandlerRun(name, "dropped", duration_ms, text_of(getattr(error, "reason", "")), policy=policy)
         case EventDoesNotFitError():
-            return HandlerRun(name, "unfit", duration_ms, _storable(str(error)), policy=policy)
+            return HandlerRun(name, "unfit", duration_ms, text_of(error), policy=policy)
         case Retry():
             after_seconds = getattr(error, "after_seconds", None)
-            return HandlerRun(name, "failed", duration_ms, _storable(str(error)), "", after_seconds, policy)
+            return HandlerRun(name, "failed", duration_ms, text_of(error), "", after_seconds, policy)
         case _:
-            trace = _storable("".join(traceback.format_exception(error)))
-            return HandlerRun(name, "failed", duration_ms, _one_line(error), trace, policy=policy)
-
-
-def _one_line(error: BaseException) -> str:
-    # Not str(error): that may raise as well.
-    return _storable(" ".join("".join(traceback.format_exception_only(error)).split()))
-
-
-def _storable(text: str) -> str:
-    """The text without lone surrogates, which an error may quote and no JSON can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
+            return HandlerRun(name, "failed", duration_ms, error_line(error), traceback_of(error), policy=policy)
 
 
 def _policy(handler: Handler) -> AttemptPolicy:
