@@ -79,6 +79,6 @@ class _ProxiedRequest(aiohttp.ClientRequest):
         """Set the proxy."""
         if proxy is None and (found := proxy_for(self.url, getproxies_environment())):
             if found.user:
-                proxy_auth = aiohttp.BasicAuth(found.user, found.password or "")
+                proxy_headers = {"Authorization": aiohttp.encode_basic_auth(found.user, found.password or "")}
             proxy = found.with_user(None)
         super().update_proxy(proxy, proxy_auth, proxy_headers)

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from konvox_hooks.safe_text import safe_line, safe_lines
 from konvox_hooks.shadowing import HANDLERS_NEED, ONLY_COMMANDS_NEED, check_visible
 from konvox_hooks.terminal.output import PROGRAM, complain
-from konvox_hooks.terminal.safe_text import safe_line, safe_lines
 
 _REFUSALS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC}

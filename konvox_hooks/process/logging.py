@@ -20,7 +20,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from konvox_hooks.process.log_values import REDACTED, plain_values, text_of
-from konvox_hooks.terminal.safe_text import escaped_line, safe_json, safe_lines
+from konvox_hooks.safe_text import escaped_line, safe_json, safe_lines
 from worker.running.run_context import PRESENT_RUN
 
 __all__ = ["REDACTED", "configure_logging", "redact"]

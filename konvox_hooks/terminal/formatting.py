@@ -15,8 +15,8 @@ import click
 from pydantic_core import from_json
 
 from konvox.samples import wire_timestamp
+from konvox_hooks.safe_text import safe_line, safe_lines
 from konvox_hooks.terminal.output import PROGRAM
-from konvox_hooks.terminal.safe_text import safe_line, safe_lines
 from worker.running.tracebacks import users_traceback
 
 __all__ = [

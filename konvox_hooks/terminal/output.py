@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from konvox_hooks.terminal.safe_text import safe_json, safe_line, safe_lines
+from konvox_hooks.safe_text import safe_json, safe_line, safe_lines
 
 PROGRAM = "konvox-hooks"
 

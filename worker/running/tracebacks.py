@@ -44,6 +44,7 @@ def traceback_of(error: BaseException) -> str:
         text = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001 - users' code
         text = f"{error_line(error)}\n"
+    text = shortened(text, 50 * LONGEST_TRACEBACK_CHARACTERS)  # else the lines below could be millions
     lines = (shortened(line, LONGEST_ERROR_CHARACTERS) for line in text.split("\n"))
     return _storable(shortened("\n".join(lines), LONGEST_TRACEBACK_CHARACTERS))
 
