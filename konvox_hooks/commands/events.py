@@ -25,6 +25,7 @@ from konvox_hooks.history.open_store import open_store, watched_store
 from konvox_hooks.history.tail import tail
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.process.signals import on_stop_signal
+from konvox_hooks.safe_text import safe_json
 from konvox_hooks.terminal.formatting import (
     example,
     say,
@@ -210,7 +211,7 @@ async def _export(settings: Settings, pattern: str, stream: BinaryIO) -> int:
             record: Record = logged.record
             if record.id not in written and matches(pattern, record.type):
                 written.add(record.id)
-                stream.write(record.to_line() + b"\n")
+                stream.write(safe_json(record.to_line().decode()).encode() + b"\n")
     return len(written)
 
 
