@@ -132,6 +132,9 @@ def program() -> None:
 
 def main() -> None:
     """The entry point `konvox-hooks`."""
+    if sys.platform == "win32":
+        complain("it runs on Linux and macOS; on Windows use WSL 2 or Docker, see deploy/README.md")
+        sys.exit(_WRONG_USAGE)
     try:
         exit_code = run(sys.argv[1:])
     except Exception:  # noqa: BLE001 - shown with its traceback, as Python itself would

@@ -80,7 +80,7 @@ def hostile_errors() -> list[BaseException]:
         outer.__cause__ = chain
         chain = outer
     group = ExceptionGroup("many", [ValueError("leaf " * 1000) for _ in range(1000)])
-    nested = group
+    nested: ExceptionGroup[Exception] = group
     for _ in range(50):
         nested = ExceptionGroup("deeper", [nested])
     return [ValueError("m" * 50_000_000), ValueError("m\n" * 5_000_000), UnspeakableError(), group, nested, chain]
