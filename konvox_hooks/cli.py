@@ -71,6 +71,9 @@ COMMANDS: dict[str, CommandEntry] = {
 _ERROR_MODULES = frozenset(
     f"{room}.errors" for room in ("konvox", "broker", "handlers", "worker", "receiver", "konvox_hooks")
 )
+_OUR_TEXTS = frozenset({"handlers.errors", "konvox_hooks.errors", "broker.errors", "konvox_hooks.config.env_file"})
+"""Whose messages may have several lines. The others quote Konvox, a server or an event: they are put on one line."""
+
 _LIBRARY_ERRORS = frozenset({("redis.exceptions", "ConnectionError"), ("redis.exceptions", "TimeoutError")})
 
 
@@ -163,7 +166,8 @@ def run(arguments: Sequence[str]) -> int:
         known = _known_error(error)
         if known is None:
             raise
-        complain(str(known))
+        quotes_others = type(known).__module__ not in _OUR_TEXTS
+        complain(safe_line(str(known)) if quotes_others else str(known))
         return getattr(known, "exit_code", 1)
     return _exit_code(outcome)
 
