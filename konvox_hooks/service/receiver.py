@@ -15,6 +15,7 @@ from functools import partial
 
 import structlog
 
+from broker.private_files import make_data_folder
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
@@ -71,6 +72,7 @@ async def run_receiver(
 async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
     policies = [account_policy(account, name) for name, account in load_accounts(settings).items()]
+    make_data_folder(settings.data_dir)
     preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (

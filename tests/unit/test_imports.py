@@ -32,6 +32,7 @@ FLOORS = {
     ],
     "broker": [
         {"errors", "keys"},
+        {"private_files"},
         {"redis"},
         {"ids"},
         {"records"},
