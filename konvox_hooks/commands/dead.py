@@ -29,7 +29,7 @@ from konvox_hooks.terminal.formatting import (
     shown_time,
     users_traceback,
 )
-from konvox_hooks.terminal.output import complain, print_json, print_table
+from konvox_hooks.terminal.output import ACCOUNT_COLUMN, complain, print_json, print_table, report_shown
 
 _BATCH_LETTERS = 200
 """The most letters of one script call: limits how long it keeps Redis busy."""
@@ -69,12 +69,14 @@ def list_letters(*, limit: int, as_json: bool) -> None:
 
     Each with its event, its handler and the reason.
     """
-    letters = asyncio.run(_list(load_settings(), limit))
+    settings = load_settings()
+    letters, total = asyncio.run(_list(settings, limit))
     if as_json:
         print_json([_as_json(letter) for letter in letters])
     else:
-        columns = ("ID", "TYPE", "HANDLER", "REASON", "ATTEMPTS", "DIED", "ERROR")
-        print_table(columns, map(_as_row, letters))
+        columns = ("ID", "TYPE", "HANDLER", "REASON", "ATTEMPTS", "DIED", "ERROR", ACCOUNT_COLUMN)
+        print_table(columns, map(_as_row, letters), has_accounts=settings.accounts_file is not None)
+    report_shown(len(letters), total, "dead letters", more=f"--limit {total} shows all")
 
 
 @command.command("show", epilog=example("dead show evt_svebfsglmujflocol44g466tyr"))
@@ -153,7 +155,8 @@ def _select(settings: Settings, ids: Sequence[str], *, everything: bool) -> Sele
     if bool(ids) == everything:
         raise UsageError("name the dead letters, or all of them with --all (see `konvox-hooks dead list`)")
     if everything:
-        return Selection(asyncio.run(_list(settings, None)))
+        letters, _ = asyncio.run(_list(settings, None))
+        return Selection(letters)
     return _require(asyncio.run(_find(settings, ids)))
 
 
@@ -165,13 +168,15 @@ def _require(selection: Selection) -> Selection:
     return selection
 
 
-async def _list(settings: Settings, limit: int | None) -> list[DeadLetter]:
+async def _list(settings: Settings, limit: int | None) -> tuple[list[DeadLetter], int]:
+    """The newest dead letters, and how many there are in all."""
     async with open_store(settings) as server:
         with outages_as_unavailable():
             # Without tracebacks: they take most of the memory, and no listing shows them.
-            return [
+            letters = [
                 replace(letter, traceback="") async for letter in dead_letters.list_dead_letters(server, limit=limit)
             ]
+            return letters, await dead_letters.count_dead_letters(server)
 
 
 async def _find(settings: Settings, ids: Sequence[str]) -> Selection:
@@ -211,11 +216,18 @@ def _record_of(letter: DeadLetter) -> Record | None:
     return None if job is None else job.record
 
 
+def _account_of(letter: DeadLetter) -> str | None:
+    """The account that received the event; None if that is gone with its job."""
+    record = _record_of(letter)
+    return None if record is None else record.account
+
+
 def _as_json(letter: DeadLetter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "event_id": letter.event_id,
         "type": letter.event_type,
+        "account": _account_of(letter),
         "handler": letter.handler,
         "reason": letter.reason,
         "attempts": letter.attempts,
@@ -233,7 +245,8 @@ def _as_full_json(letter: DeadLetter) -> dict[str, Any]:
 
 def _as_row(letter: DeadLetter) -> tuple[object, ...]:
     died = shown_time(letter.died_at_ms)
-    return letter.id, letter.event_type, letter.handler, letter.reason, letter.attempts, died, letter.error
+    facts = letter.id, letter.event_type, letter.handler, letter.reason, letter.attempts, died, letter.error
+    return *facts, _account_of(letter)
 
 
 def _print_letter(letter: DeadLetter) -> None:
@@ -241,6 +254,7 @@ def _print_letter(letter: DeadLetter) -> None:
     facts = {
         "id": letter.id,
         "type": letter.event_type,
+        "account": _account_of(letter),
         "handler": letter.handler,
         "reason": f"{letter.reason} ({letter.attempts} attempts)",
         "died": shown_time(letter.died_at_ms),

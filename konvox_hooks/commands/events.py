@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import click
 
 from broker.errors import BrokerUnavailableError
-from broker.event_log import LoggedEvent, events, find_events
+from broker.event_log import LoggedEvent, count_events, events, find_events
 from broker.records import Job, Record
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Server
@@ -25,10 +27,30 @@ from konvox_hooks.history.open_store import open_store, watched_store
 from konvox_hooks.history.tail import tail
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.process.signals import on_stop_signal
+from konvox_hooks.registration.event_names import did_you_mean
 from konvox_hooks.terminal.formatting import example, say, shown_body, shown_line, shown_outcome, shown_time
-from konvox_hooks.terminal.output import print_json, print_table
+from konvox_hooks.terminal.outcomes import print_outcomes
+from konvox_hooks.terminal.output import ACCOUNT_COLUMN, complain, print_json, print_table, report_shown
 
 _TYPE_HELP = "Only events of this type; * stands for any characters."
+
+
+_COUNT_SECONDS: Final = 2.0
+"""How long a listing with a filter goes on counting what it does not show."""
+
+
+class _Listing(NamedTuple):
+    """What `events list` shows, and how many there are.
+
+    Attributes:
+        events: the newest ones.
+        total: how many there are in all.
+        all_seen: False if there may be more, because counting was given up.
+    """
+
+    events: list[LoggedEvent]
+    total: int
+    all_seen: bool = True
 
 
 @click.group()
@@ -58,11 +80,18 @@ def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -
     def wanted(logged: LoggedEvent) -> bool:
         return matches(pattern, logged.record.type) and state in {None, logged.state}
 
-    found = asyncio.run(_list(load_settings(), limit, wanted))
+    settings = load_settings()
+    listing = asyncio.run(_list(settings, limit, wanted, filtered=pattern != "*" or state is not None))
+    found = listing.events
     if as_json:
         print_json([_as_json(logged) for logged in found])
     else:
-        print_table(("ID", "TYPE", "RECEIVED", "STATE", "REPLAYED", "HANDLERS"), map(_as_row, found))
+        columns = ("ID", "TYPE", "RECEIVED", "STATE", "REPLAYED", "HANDLERS", ACCOUNT_COLUMN)
+        print_table(columns, map(_as_row, found), has_accounts=settings.accounts_file is not None)
+    if not found and (question := did_you_mean(pattern)):
+        complain(question)
+    more = f"--limit {listing.total} shows all" if listing.all_seen else "--limit shows more"
+    report_shown(len(found), listing.total, "events", more=more, all_seen=listing.all_seen)
 
 
 @command.command("show", epilog=example("events show evt_svebfsglmujflocol44g466tyr"))
@@ -94,7 +123,7 @@ def tail_events(*, last: int, pattern: str, as_json: bool) -> None:
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    show = _show_json if as_json else _show_line
+    show = _show_json if as_json else partial(_show_line, has_accounts=settings.accounts_file is not None)
     asyncio.run(_tail(settings, lambda logged: matches(pattern, logged.record.type), last, show))
 
 
@@ -140,15 +169,27 @@ def import_events(*, file: str) -> None:
         raise Failed(captured.fault)
 
 
-async def _list(settings: Settings, limit: int, wanted: Callable[[LoggedEvent], bool]) -> list[LoggedEvent]:
+async def _list(settings: Settings, limit: int, wanted: Callable[[LoggedEvent], bool], *, filtered: bool) -> _Listing:
+    """The newest wanted events, and how many there are: with a filter, as many as are found in `_COUNT_SECONDS`."""
     found: list[LoggedEvent] = []
+    total = 0
     async with open_store(settings) as server, aclosing(_all(server)) as log:
+        count_until = 0.0
         async for logged in log:
-            if wanted(logged):
+            if not wanted(logged):
+                continue
+            total += 1
+            if total < limit:
                 found.append(logged)
-                if len(found) == limit:
-                    break
-    return found
+            elif total == limit:
+                found.append(logged)
+                if not filtered:
+                    with outages_as_unavailable():
+                        return _Listing(found, max(total, await count_events(server)))
+                count_until = time.monotonic() + _COUNT_SECONDS
+            elif time.monotonic() > count_until:
+                return _Listing(found, total, all_seen=False)
+    return _Listing(found, total)
 
 
 async def _tail(
@@ -176,8 +217,11 @@ def _show_json(logged: LoggedEvent) -> None:
     print_json(_as_json(logged))
 
 
-def _show_line(logged: LoggedEvent) -> None:
-    cells = (shown_time(logged.record.received_at_ms), logged.delivery, logged.state, logged.record.type)
+def _show_line(logged: LoggedEvent, *, has_accounts: bool) -> None:
+    record = logged.record
+    cells = [shown_time(record.received_at_ms), logged.delivery, logged.state, record.type]
+    if has_accounts or record.account:
+        cells.append(record.account)
     separator = "  " if sys.stdout.isatty() else "\t"
     say(separator.join(map(shown_line, cells)))
 
@@ -222,6 +266,7 @@ def _as_json(logged: LoggedEvent) -> dict[str, Any]:
         "id": logged.delivery,
         "event_id": logged.record.id,
         "type": logged.record.type,
+        "account": logged.record.account,
         "received_at": shown_time(logged.record.received_at_ms),
         "state": logged.state,
         "replayed": logged.replayed,
@@ -233,7 +278,8 @@ def _as_row(logged: LoggedEvent) -> tuple[object, ...]:
     handlers = ", ".join(f"{name} {_summary(outcome)}" for name, outcome in logged.outcomes.items())
     received = shown_time(logged.record.received_at_ms)
     replayed = "yes" if logged.replayed else None
-    return logged.delivery, logged.record.type, received, logged.state, replayed, handlers
+    record = logged.record
+    return logged.delivery, record.type, received, logged.state, replayed, handlers, record.account
 
 
 def _summary(outcome: dict[str, Any]) -> str:
@@ -246,6 +292,7 @@ def _print_event(first: LoggedEvent, others: list[LoggedEvent]) -> None:
     facts = {
         "id": first.delivery,
         "type": record.type,
+        **({"account": record.account} if record.account else {}),
         "received": shown_time(record.received_at_ms),
         "state": f"{first.state} (a replay)" if first.replayed else first.state,
         **{f"header {name}": value for name, value in record.headers.items()},
@@ -254,11 +301,5 @@ def _print_event(first: LoggedEvent, others: list[LoggedEvent]) -> None:
         say(shown_line(f"{name}: {value}"))
     for logged in (first, *others):
         say(f"\nhandlers of {logged.delivery}{', a replay: ' if logged.replayed else ': '}{logged.state}")
-        if logged.outcomes:
-            columns = ("HANDLER", "STATE", "ATTEMPTS", "AT", "ERROR")
-            print_table(columns, [_outcome_row(name, outcome) for name, outcome in logged.outcomes.items()])
+        print_outcomes(logged.outcomes)
     say(f"\n{shown_body(record.body)}")
-
-
-def _outcome_row(handler: str, outcome: dict[str, Any]) -> tuple[object, ...]:
-    return handler, outcome["state"], outcome["attempts"], shown_time(outcome["at_ms"]), outcome.get("error")

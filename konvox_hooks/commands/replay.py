@@ -226,11 +226,12 @@ def _as_json(record: Record, runs: Sequence[HandlerRun]) -> dict[str, Any]:
         }
         for run in runs
     ]
-    return {"id": record.id, "type": record.type, "handlers": handlers}
+    return {"id": record.id, "type": record.type, "account": record.account, "handlers": handlers}
 
 
 def _print_event(record: Record, runs: Sequence[HandlerRun]) -> None:
-    say(shown_line(f"{record.id}  {record.type}"))
+    account = f"  {record.account}" if record.account else ""
+    say(shown_line(f"{record.id}  {record.type}{account}"))
     if not runs:
         say("  no handler wants it")
     for run in runs:

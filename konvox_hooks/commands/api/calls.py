@@ -74,7 +74,7 @@ def show_page(
     incomplete = page.total is not None and page.total > len(page.items)
     if page.total is not None and (incomplete or not as_json):
         hint = f"; {more}" if more and incomplete else ""
-        complain(f"{len(page.items)} of {page.total} {listing.noun}{hint}")
+        complain(f"{len(page.items):,} of {page.total:,} {listing.noun}{hint}")
 
 
 def show_record(record: Record, *, as_json: bool, additional: Mapping[str, str] | None = None) -> None:
