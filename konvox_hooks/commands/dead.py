@@ -30,6 +30,7 @@ from konvox_hooks.terminal.formatting import (
     users_traceback,
 )
 from konvox_hooks.terminal.output import ACCOUNT_COLUMN, complain, print_json, print_table, report_shown
+from konvox_hooks.terminal.progress import interruptible, progress
 
 _BATCH_LETTERS = 200
 """The most letters of one script call: limits how long it keeps Redis busy."""
@@ -70,7 +71,7 @@ def list_letters(*, limit: int, as_json: bool) -> None:
     Each with its event, its handler and the reason.
     """
     settings = load_settings()
-    letters, total = asyncio.run(_list(settings, limit))
+    letters, total = asyncio.run(interruptible(_list(settings, limit)))
     if as_json:
         print_json([_as_json(letter) for letter in letters])
     else:
@@ -87,7 +88,7 @@ def show_letters(*, letter_id: str, as_json: bool) -> None:
 
     With the error, the traceback, and the event's body. ID is the id of a dead letter or of an event.
     """
-    letters = _require(asyncio.run(_find(load_settings(), [letter_id]))).letters
+    letters = _require(asyncio.run(interruptible(_find(load_settings(), [letter_id])))).letters
     if as_json:
         print_json([_as_full_json(letter) for letter in letters])
         return
@@ -108,7 +109,7 @@ def retry_letters(*, ids: tuple[str, ...], everything: bool) -> None:
     selection = _select(settings, ids, everything=everything)
     letters = selection.letters
     ready = [letter for letter in letters if _job_of(letter) is not None]
-    say(f"retried {asyncio.run(_change(settings, ready, dead_letters.retry))} of {len(letters)} dead letters")
+    say(f"retried {_change(settings, ready, dead_letters.retry)} of {len(letters)} dead letters")
     for letter in letters:
         if _job_of(letter) is None:
             complain(
@@ -140,7 +141,7 @@ def drop_letters(*, ids: tuple[str, ...], everything: bool, yes: bool) -> None:
     async def drop(server: Server, letters: Sequence[DeadLetter]) -> int:
         return await dead_letters.drop(server, letters, retention_ms=retention_ms)
 
-    say(f"dropped {asyncio.run(_change(settings, letters, drop))} of {len(letters)} dead letters")
+    say(f"dropped {_change(settings, letters, drop)} of {len(letters)} dead letters")
     if selection.unknown:
         raise Failed(f"{len(selection.unknown)} not dropped")
 
@@ -155,9 +156,9 @@ def _select(settings: Settings, ids: Sequence[str], *, everything: bool) -> Sele
     if bool(ids) == everything:
         raise UsageError("name the dead letters, or all of them with --all (see `konvox-hooks dead list`)")
     if everything:
-        letters, _ = asyncio.run(_list(settings, None))
+        letters, _ = asyncio.run(interruptible(_list(settings, None)))
         return Selection(letters)
-    return _require(asyncio.run(_find(settings, ids)))
+    return _require(asyncio.run(interruptible(_find(settings, ids))))
 
 
 def _require(selection: Selection) -> Selection:
@@ -192,14 +193,22 @@ async def _find(settings: Settings, ids: Sequence[str]) -> Selection:
     return Selection(list(letters.values()), unknown)
 
 
-async def _change(settings: Settings, letters: Sequence[DeadLetter], change: Change) -> int:
+def _change(settings: Settings, letters: Sequence[DeadLetter], change: Change) -> int:
+    """Change letters in batches; returns how many still existed."""
     changed = 0
-    if not letters:
-        return changed
-    async with open_store(settings) as server:
-        with outages_as_unavailable():
-            for first in range(0, len(letters), _BATCH_LETTERS):
-                changed += await change(server, letters[first : first + _BATCH_LETTERS])
+
+    async def change_all() -> None:
+        nonlocal changed
+        async with open_store(settings) as server:
+            with outages_as_unavailable():
+                for first in range(0, len(letters), _BATCH_LETTERS):
+                    changed += await change(server, letters[first : first + _BATCH_LETTERS])
+
+    if letters:
+        with progress(
+            lambda: f"{changed} of {len(letters)} dead letters were changed; repeat the command for the rest"
+        ):
+            asyncio.run(interruptible(change_all()))
     return changed
 
 

@@ -31,9 +31,12 @@ from konvox_hooks.registration.event_names import did_you_mean
 from konvox_hooks.terminal.formatting import example, say, shown_body, shown_line, shown_outcome, shown_time
 from konvox_hooks.terminal.outcomes import print_outcomes
 from konvox_hooks.terminal.output import ACCOUNT_COLUMN, complain, print_json, print_table, report_shown
+from konvox_hooks.terminal.progress import interruptible, progress
 
 _TYPE_HELP = "Only events of this type; * stands for any characters."
 
+
+_IMPORT_AGAIN: Final = "import the file again: the accepted events will be recognised as duplicates"
 
 _COUNT_SECONDS: Final = 2.0
 """How long a listing with a filter goes on counting what it does not show."""
@@ -81,7 +84,7 @@ def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -
         return matches(pattern, logged.record.type) and state in {None, logged.state}
 
     settings = load_settings()
-    listing = asyncio.run(_list(settings, limit, wanted, filtered=pattern != "*" or state is not None))
+    listing = asyncio.run(interruptible(_list(settings, limit, wanted, filtered=pattern != "*" or state is not None)))
     found = listing.events
     if as_json:
         print_json([_as_json(logged) for logged in found])
@@ -103,7 +106,9 @@ def show_event(*, event_id: str, as_json: bool) -> None:
     With its body, the outcomes of its handlers, and its replays. The id of a replay, from `events list`, shows that
     replay only.
     """
-    first, *others = sorted(asyncio.run(_find(load_settings(), event_id)), key=lambda logged: logged.replayed)
+    first, *others = sorted(
+        asyncio.run(interruptible(_find(load_settings(), event_id))), key=lambda logged: logged.replayed
+    )
     if as_json:
         request = {"headers": first.record.headers, "body": first.record.body}
         print_json({**_as_json(first), **request, "replays": [_as_json(other) for other in others]})
@@ -139,32 +144,35 @@ def export_events(*, pattern: str, output: Path | None) -> None:
     only you can read it, because events are about people.
     """
     settings = load_settings()
+    written: set[str] = set()
     if output is None:
-        asyncio.run(_export(settings, pattern, sys.stdout.buffer))
+        with progress(lambda: f"{len(written):,} exported"):
+            asyncio.run(interruptible(_export(settings, pattern, sys.stdout.buffer, written)))
         return
-    with atomic_file(output) as stream:
-        count = asyncio.run(_export(settings, pattern, stream))
-    say(f"exported {count} to {shown_line(str(output))}")
+    left = f"{shown_line(str(output))} is as it was before"
+    with progress(lambda: f"{len(written):,} exported; {left}"), atomic_file(output) as stream:
+        asyncio.run(interruptible(_export(settings, pattern, stream, written)))
+    say(f"exported {len(written)} to {shown_line(str(output))}")
 
 
-@command.command("import", epilog=example("events import events.jsonl", "events import - < events.jsonl"))
+@command.command("import", epilog=example("events import events.jsonl.gz", "events import - < events.jsonl"))
 @click.argument("file")
 def import_events(*, file: str) -> None:
-    """Import events from JSON Lines (- for stdin).
+    """Import events from JSON (- for stdin).
 
-    They are handled as if Konvox had sent them: handlers run on new events. A line is one that `events export` wrote,
-    or only the body of a request. Events that were received within KONVOX_DEDUPE_SECONDS are recognised as duplicates.
-    Exit code 1: some lines could not be read and were skipped.
+    They are handled as if Konvox had sent them: handlers run on new events. A JSON object is one that `events export`
+    wrote, or only the body of a request. There is one on each line, or they are indented over many lines, in an array
+    or not. The file may be compressed with gzip. Events that were received within KONVOX_DEDUPE_SECONDS are recognised
+    as duplicates. Exit code 1: something could not be read and was skipped.
     """
     settings = load_settings()
     counts = AdmissionCounts()
-    with captured_events(file) as captured:
+    with progress(lambda: f"{counts}; {_IMPORT_AGAIN}"), captured_events(file) as captured:
         try:
-            asyncio.run(_import(settings, map(Job.first, captured), counts))
+            asyncio.run(interruptible(_import(settings, map(Job.first, captured), counts)))
         except BrokerUnavailableError as error:
-            hint = "import the file again: the accepted events will be recognised as duplicates"
-            raise Failed(f"{error} (after {counts.accepted} accepted); {hint}") from None
-    say(f"accepted {counts.accepted}, duplicates {counts.duplicates}, faulty {captured.faulty}")
+            raise Failed(f"{error} (after {counts.accepted} accepted); {_IMPORT_AGAIN}") from None
+    say(f"{counts}, faulty {captured.faulty}")
     if captured.fault:
         raise Failed(captured.fault)
 
@@ -238,15 +246,14 @@ async def _find(settings: Settings, event_id: str) -> list[LoggedEvent]:
     return found
 
 
-async def _export(settings: Settings, pattern: str, stream: BinaryIO) -> int:
-    written: set[str] = set()
+async def _export(settings: Settings, pattern: str, stream: BinaryIO, written: set[str]) -> None:
+    """Write each event once, and add its id to `written`."""
     async with open_store(settings) as server, aclosing(_all(server, oldest_first=True)) as log:
         async for logged in log:
             record: Record = logged.record
             if record.id not in written and matches(pattern, record.type):
                 written.add(record.id)
                 stream.write(record.to_line() + b"\n")
-    return len(written)
 
 
 async def _import(settings: Settings, jobs: Iterable[Job], counts: AdmissionCounts) -> None:

@@ -20,6 +20,7 @@ from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRe
 from konvox_hooks.registration.subscriptions import load_registry, matched_events, wanted_events
 from konvox_hooks.terminal.formatting import example, shown_line
 from konvox_hooks.terminal.output import complain, print_json
+from konvox_hooks.terminal.progress import interruptible
 
 
 @click.command(epilog=example("register --dry-run", "register", "register --add-missing", "register --rotate"))
@@ -49,7 +50,7 @@ def command(
     if names is not None:
         refuse_mistyped(_named(names), undocumented=undocumented)
     request = _registration_request(settings, names, options)
-    result = asyncio.run(carry_out(settings, request, options))
+    result = asyncio.run(interruptible(carry_out(settings, request, options)))
     if as_json:
         print_json(_as_json(result, settings, options))
     else:

@@ -27,7 +27,7 @@ from konvox_hooks.registration.plan import masked
 from konvox_hooks.terminal.formatting import example, say
 from konvox_hooks.terminal.outcomes import print_outcomes
 from konvox_hooks.terminal.output import complain, print_table
-from konvox_hooks.terminal.progress import progress
+from konvox_hooks.terminal.progress import interruptible, progress
 from receiver.paths import hook_path
 
 _TIMEOUT_SECONDS = 10.0
@@ -92,7 +92,7 @@ def command(
     body = sample_body(event, data=None if data is None else _object(data), company_id=company_id)
     answers: list[Answer] = []
     with progress(lambda: f"{len(answers)} of {copies} sent"):
-        asyncio.run(_send(target, body, _headers(settings, body), copies, answers))
+        asyncio.run(interruptible(_send(target, body, _headers(settings, body), copies, answers)))
     print_table(("STATUS", "RESULT", "EVENT"), answers)
     refused = sum(answer.status != 200 for answer in answers)
     if refused:
@@ -108,7 +108,7 @@ def _show_outcome(settings: Settings, sent_id: str, seconds: float) -> None:
     Raises:
         Failed: a handler ended as a dead letter, or not all have ended in time.
     """
-    logged = asyncio.run(wait_for_outcome(settings, sent_id, seconds=seconds))
+    logged = asyncio.run(interruptible(wait_for_outcome(settings, sent_id, seconds=seconds)))
     if logged is None:
         raise Failed(
             f"{sent_id} is not in the log after {seconds:g} s: does this command use the receiver's Redis "

@@ -19,6 +19,7 @@ from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.output import complain, print_table
+from konvox_hooks.terminal.progress import interruptible
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
     settings, account = chosen_account()
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(_call(settings, account, invoke))
+        return asyncio.run(interruptible(_call(settings, account, invoke)))
     except InvalidArgumentError as error:
         raise UsageError(in_options(error)) from None
 
