@@ -19,6 +19,7 @@ from receiver.counters import Counters
 from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import GroupCommit
 from receiver.paths import HEALTH_PATH, HOOK_PATH, HOOK_PATH_WITH_TOKEN
+from receiver.refusals import count_refusal, log_duplicate, log_refusal, reason_of
 from receiver.responses import (
     BODY_BROKEN,
     BODY_TOO_SLOW,
@@ -61,7 +62,8 @@ class WebhookView:
         try:
             return _for_aiohttp(await self._receive(request, request.match_info.get("token")))
         except RefusedError as refused:
-            self._counters.refused += 1
+            count_refusal(self._counters, reason_of(refused.response))
+            log_refusal(refused.response, token=request.match_info.get("token"), remote=request.remote)
             return _for_aiohttp(refused.response)
         except OverloadedError as overload:
             self._counters.shed += 1
@@ -89,6 +91,8 @@ class WebhookView:
         finally:
             self._bodies -= 1
         self._counters.count_stored(accepted=accepted)
+        if not accepted:
+            log_duplicate(job.record.id)
         return stored(job.record.id, accepted=accepted)
 
 

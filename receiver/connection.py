@@ -47,6 +47,7 @@ from receiver.counters import Counters
 from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import AdmissionResult, GroupCommit
 from receiver.paths import PLAIN_HOOK_PATH
+from receiver.refusals import BROKEN_OFF, count_refusal, log_duplicate, reason_of
 from receiver.responses import (
     INTERNAL_ERROR,
     MALFORMED_REQUEST,
@@ -137,7 +138,8 @@ class Connection(BaseProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop. An event that is under way is kept all the same."""
-        self._owner.counters.refused += self.reading
+        if self.reading:
+            count_refusal(self._owner.counters, BROKEN_OFF)
         self._owner.closed(self)
         super().connection_lost(exc)
 
@@ -207,6 +209,8 @@ class Connection(BaseProtocol):
         self._delivery = None
         if isinstance(result, bool):
             counters.count_stored(accepted=result)
+            if not result:
+                log_duplicate(self._event_id)
             self._respond(delivery, stored(self._event_id, accepted=result))
         elif isinstance(result, OverloadedError):
             counters.shed += 1
@@ -268,7 +272,7 @@ class Connection(BaseProtocol):
 
     def _refuse(self, response: Response) -> None:
         """Refuse what cannot be read as a request, or does not come to its end."""
-        self._owner.counters.refused += 1
+        count_refusal(self._owner.counters, reason_of(response))
         self._delivery = None
         self._raw = b""
         self._respond(None, response)
