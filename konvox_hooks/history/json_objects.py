@@ -179,6 +179,8 @@ def _is_object(text: bytes) -> bool:
     """Whether a line is to be read alone: one object, whole or at least closed on the same line."""
     if not text.startswith(b"{"):
         return False
+    if _json_value(text) is not None:  # nearly always, and three times as fast as the look at its structure
+        return True
     alone = _Object(0, 0)
     end, _ = _end_of_object(alone, text, 0)
     return alone.depth == 0 and end == len(text)
