@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types chaos bench soak lock clean
+.PHONY: help setup demo test check lint format types reference chaos bench soak lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with the locked dependencies
 
@@ -43,6 +43,9 @@ format: $(READY) ## Format and fix what can be fixed by itself
 
 types: $(READY) ## Check the types (mypy --strict)
 	$(BIN)/mypy
+
+reference: $(READY) ## Write docs/reference.md from the docstrings
+	$(BIN)/python -m tests.support.reference
 
 chaos: $(READY) ## Break everything at random moments, and count (ITERATIONS=200 SEED=1 ROWS=1,2,4)
 	$(BIN)/python -m tests.chaos.matrix $(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))

@@ -86,6 +86,11 @@ async def find_dead_letters(server: Server, wanted: str) -> list[DeadLetter]:
     ]
 
 
+async def count_dead_letters(server: Server) -> int:
+    """How many dead letters there are."""
+    return int(await server.execute_command("ZCARD", keys.DEAD_INDEX))
+
+
 async def retry(server: Server, letters: Sequence[DeadLetter], *, heir: str | None = None) -> int:
     """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there.
 

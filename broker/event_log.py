@@ -57,6 +57,11 @@ async def events(
         left = None if left is None else left - len(page)
 
 
+async def count_events(server: Server) -> int:
+    """How many admissions the log holds, replays included."""
+    return int(await server.execute_command("XLEN", keys.LOG))
+
+
 async def end_of_log(server: Server) -> str:
     """The place in the log after which the next event will come."""
     newest = await server.xrevrange(keys.LOG, count=1)

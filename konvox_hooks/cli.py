@@ -20,6 +20,7 @@ import click
 from konvox_hooks.safe_text import safe_line, safe_lines
 from konvox_hooks.shadowing import HANDLERS_NEED, ONLY_COMMANDS_NEED, check_visible
 from konvox_hooks.terminal.output import PROGRAM, complain
+from konvox_hooks.terminal.progress import INTERRUPTED, end_on_ctrl_c, forget, how_far
 
 _REFUSALS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC}
@@ -28,7 +29,6 @@ _REFUSALS = frozenset(
 
 _WRONG_USAGE = 2
 _LONGEST_TRACEBACK_CHARACTERS = 20_000
-_INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _FORCED_EXIT = "konvox_hooks.process.forced_exit"
 
@@ -90,6 +90,15 @@ class CommandsOnDemand(click.Group):
             ctx.exit(_BROKEN_PIPE)
         return outcome
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a mistyped one gets "did you mean", as click itself says it in the other groups."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the table's order."""
         del ctx
@@ -138,6 +147,7 @@ def main() -> None:
     if sys.platform == "win32":
         complain("it runs on Linux and macOS; on Windows use WSL 2 or Docker, see deploy/README.md")
         sys.exit(_WRONG_USAGE)
+    end_on_ctrl_c(complain)
     try:
         exit_code = run(sys.argv[1:])
     except Exception:  # noqa: BLE001 - shown with its traceback, as Python itself would
@@ -150,6 +160,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Raises errors that are not ours."""
+    forget()
     try:
         outcome = program.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
@@ -158,7 +169,8 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(safe_lines(shown.getvalue().rstrip("\n")).encode(), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        complain(f"stopped by Ctrl-C{how_far()}")
+        return INTERRUPTED
     except Exception as error:
         if path := _unusable_path(error):
             complain(path)

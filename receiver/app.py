@@ -24,6 +24,7 @@ from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import GroupCommit
 from receiver.paths import HEALTH_PATH, HOOK_PATH, HOOK_PATH_WITH_TOKEN
 from receiver.peers import TrustedProxies, peer_key
+from receiver.refusals import count_refusal, log_duplicate, log_refusal, reason_of
 from receiver.responses import (
     BODY_BROKEN,
     BODY_TOO_SLOW,
@@ -92,7 +93,8 @@ class WebhookView:
                 return for_aiohttp(self._probed(request.method, token))
             return for_aiohttp(await self._receive(request, token))
         except RefusedError as refused:
-            self._counters.refused += 1
+            count_refusal(self._counters, reason_of(refused.response))
+            log_refusal(refused.response, token=token, remote=self._proxies.peer(request.remote, request.headers))
             return for_aiohttp(refused.response)
         except OverloadedError as overload:
             self._counters.shed += 1
@@ -126,12 +128,16 @@ class WebhookView:
     async def _admit(self, job: Job) -> Response:
         accepted = await self._group_commit.admit(job)
         self._counters.count_stored(accepted=accepted)
+        if not accepted:
+            log_duplicate(job.record.id)
         return stored(job.record.id, accepted=accepted)
 
     async def _admit_together(self, jobs: Sequence[Job]) -> Response:
         results = await self._group_commit.admit_together(jobs)
-        for accepted in results:
+        for job, accepted in zip(jobs, results, strict=True):
             self._counters.count_stored(accepted=accepted)
+            if not accepted:
+                log_duplicate(job.record.id)
         return stored_together([job.record.id for job in jobs], results)
 
     def _answer_challenge(self, request: web.Request, challenge: str, token: str | None) -> str | None:

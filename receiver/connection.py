@@ -50,6 +50,7 @@ from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import AdmissionResult, GroupCommit
 from receiver.heads import HEAD_END, MAX_HEAD_BYTES, HeadTooLargeError, is_head_too_large
 from receiver.paths import PLAIN_HOOK_PATH
+from receiver.refusals import BROKEN_OFF, count_refusal, log_duplicate, reason_of
 from receiver.responses import (
     HEAD_TOO_LARGE,
     INTERNAL_ERROR,
@@ -159,7 +160,8 @@ class Connection(BaseProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called by the event loop. An event that is under way is kept all the same."""
-        self._owner.counters.refused += self.reading
+        if self.reading:
+            count_refusal(self._owner.counters, BROKEN_OFF)
         self._owner.closed(self)
         super().connection_lost(exc)
 
@@ -251,6 +253,8 @@ class Connection(BaseProtocol):
         if isinstance(result, bool):
             counters.count_stored(accepted=result)
             self.is_known = True
+            if not result:
+                log_duplicate(self._event_id)
             self._respond(delivery, stored(self._event_id, accepted=result))
         elif isinstance(result, OverloadedError):
             counters.shed += 1
@@ -315,7 +319,7 @@ class Connection(BaseProtocol):
         if not is_head_too_large(error):
             self._refuse(MALFORMED_REQUEST)
         elif self.transport is not None:
-            self._owner.counters.refused += 1
+            count_refusal(self._owner.counters, reason_of(HEAD_TOO_LARGE))
             self._raw = b""
             self.lingering = True
             self.since = self._loop.time()
@@ -323,7 +327,7 @@ class Connection(BaseProtocol):
 
     def _refuse(self, response: Response) -> None:
         """Refuse what cannot be read as a request, or does not come to its end."""
-        self._owner.counters.refused += 1
+        count_refusal(self._owner.counters, reason_of(response))
         self._delivery = None
         self._raw = b""
         self._respond(None, response)

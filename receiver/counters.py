@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -13,6 +13,7 @@ class Counters:
         accepted: events that were new, and are durable.
         duplicates: events that had been accepted before.
         refused: requests that were wrong in some way: a status of 400 to 499, or a connection that broke off.
+        refused_by_reason: the same by `receiver.refusals.REASONS`; a reason that has not occurred is not in it.
         unavailable: events that neither Redis nor the spool took (503).
         shed: requests and connections that there was no room for (503).
         evicted: connections that were ended, because they were idle for longest when there was no room for a new one.
@@ -24,6 +25,7 @@ class Counters:
     unavailable: int = 0
     shed: int = 0
     evicted: int = 0
+    refused_by_reason: dict[str, int] = field(default_factory=dict)
 
     def count_stored(self, *, accepted: bool) -> None:
         """Count an event that is durable."""

@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 from receiver.access_log import IS_LOGGED, REASON, AiohttpLog, ProtocolLog, RequestLog
 from receiver.counters import Counters
 from receiver.heads import BoundedParser, HeadTooLargeError
+from receiver.refusals import count_refusal, reason_of
 from receiver.responses import (
     HEAD_TOO_LARGE,
     INTERNAL_ERROR,
@@ -131,7 +132,7 @@ class DelegatedConnection(RequestHandler):
             return
         self.lingering = True
         self.since = self._loop.time()
-        self._owner.counters.refused += 1
+        count_refusal(self._owner.counters, reason_of(HEAD_TOO_LARGE))
         self._owner.log.malformed(HeadTooLargeError())
         last_words(self.transport, HEAD_TOO_LARGE)
 
@@ -161,7 +162,7 @@ class DelegatedConnection(RequestHandler):
             raise ConnectionError("a part of the answer is sent already")
         # A header that is no UTF-8 is quoted by aiohttp in an answer, which cannot hold it.
         if isinstance(exc, (HttpProcessingError, UnicodeError)):
-            self._owner.counters.refused += 1
+            count_refusal(self._owner.counters, reason_of(MALFORMED_REQUEST))
             self._owner.log.malformed(exc)
             answer = for_aiohttp(MALFORMED_REQUEST)
         else:
@@ -174,7 +175,7 @@ class DelegatedConnection(RequestHandler):
     def expire(self) -> None:
         """End a connection that has been idle or reading for too long."""
         if self.reading and self.transport is not None and not self.transport.is_closing():
-            self._owner.counters.refused += 1
+            count_refusal(self._owner.counters, reason_of(REQUEST_TOO_SLOW))
             self.transport.write(REQUEST_TOO_SLOW.to_bytes(close=True))
         self.force_close()
 

@@ -22,6 +22,7 @@ from konvox_hooks.errors import Failed, NeedsAttention
 from konvox_hooks.history.open_store import open_store
 from konvox_hooks.terminal.formatting import example, say, shown_line, shown_time
 from konvox_hooks.terminal.output import print_json
+from konvox_hooks.terminal.progress import interruptible
 from receiver.errors import SpoolError
 from receiver.spool import SpooledEvents, spooled_events
 
@@ -74,7 +75,7 @@ def command(*, as_json: bool, watch: bool) -> None:
     if watch:
         asyncio.run(_watch(settings, as_json=as_json))
         raise KeyboardInterrupt
-    report = asyncio.run(_audit(settings))
+    report = asyncio.run(interruptible(_audit(settings)))
     if as_json:
         print_json(_as_json(report))
     else:

@@ -32,7 +32,8 @@ from konvox_hooks.terminal.formatting import (
     shown_time,
     users_traceback,
 )
-from konvox_hooks.terminal.output import complain, print_json, print_table
+from konvox_hooks.terminal.output import ACCOUNT_COLUMN, complain, print_json, print_table, report_shown
+from konvox_hooks.terminal.progress import interruptible, progress
 
 _BATCH_LETTERS = 200
 """The most letters of one script call: limits how long it keeps Redis busy."""
@@ -72,12 +73,14 @@ def list_letters(*, limit: int, as_json: bool) -> None:
 
     Each with its event, its handler and the reason.
     """
-    letters = asyncio.run(_list(load_settings(), limit))
+    settings = load_settings()
+    letters, total = asyncio.run(interruptible(_list(settings, limit)))
     if as_json:
         print_json([_as_json(letter) for letter in letters])
     else:
-        columns = ("ID", "TYPE", "HANDLER", "REASON", "ATTEMPTS", "DIED", "ERROR")
-        print_table(columns, map(_as_row, letters))
+        columns = ("ID", "TYPE", "HANDLER", "REASON", "ATTEMPTS", "DIED", "ERROR", ACCOUNT_COLUMN)
+        print_table(columns, map(_as_row, letters), has_accounts=settings.accounts_file is not None)
+    report_shown(len(letters), total, "dead letters", more=f"--limit {total} shows all")
 
 
 @command.command("show", epilog=example("dead show evt_svebfsglmujflocol44g466tyr"))
@@ -88,7 +91,7 @@ def show_letters(*, letter_id: str, as_json: bool) -> None:
 
     With the error, the traceback, and the event's body. ID is the id of a dead letter or of an event.
     """
-    letters = _require(asyncio.run(_find(load_settings(), [letter_id]))).letters
+    letters = _require(asyncio.run(interruptible(_find(load_settings(), [letter_id])))).letters
     if as_json:
         print_json([_as_full_json(letter) for letter in letters])
         return
@@ -132,7 +135,7 @@ def retry_letters(*, ids: tuple[str, ...], everything: bool, name: str | None) -
     async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
         return await dead_letters.retry(server, letters, heir=None if heir is None else heir.name)
 
-    say(f"retried {asyncio.run(_change(settings, ready, retry))} of {len(found.letters)} dead letters")
+    say(f"retried {_change(settings, ready, retry)} of {len(found.letters)} dead letters")
     if len(ready) < len(found.letters) or found.unknown:
         raise Failed(f"{len(found.letters) - len(ready) + len(found.unknown)} not retried")
 
@@ -174,7 +177,7 @@ def drop_letters(*, ids: tuple[str, ...], everything: bool, yes: bool) -> None:
     async def drop(server: Server, letters: Sequence[DeadLetter]) -> int:
         return await dead_letters.drop(server, letters, retention_ms=retention_ms)
 
-    say(f"dropped {asyncio.run(_change(settings, letters, drop))} of {len(letters)} dead letters")
+    say(f"dropped {_change(settings, letters, drop)} of {len(letters)} dead letters")
     if selection.unknown:
         raise Failed(f"{len(selection.unknown)} not dropped")
 
@@ -189,8 +192,9 @@ def _select(settings: Settings, ids: Sequence[str], *, everything: bool) -> Sele
     if bool(ids) == everything:
         raise UsageError("name the dead letters, or all of them with --all (see `konvox-hooks dead list`)")
     if everything:
-        return Selection(asyncio.run(_list(settings, None)))
-    return _require(asyncio.run(_find(settings, ids)))
+        letters, _ = asyncio.run(interruptible(_list(settings, None)))
+        return Selection(letters)
+    return _require(asyncio.run(interruptible(_find(settings, ids))))
 
 
 def _require(selection: Selection) -> Selection:
@@ -201,13 +205,15 @@ def _require(selection: Selection) -> Selection:
     return selection
 
 
-async def _list(settings: Settings, limit: int | None) -> list[DeadLetter]:
+async def _list(settings: Settings, limit: int | None) -> tuple[list[DeadLetter], int]:
+    """The newest dead letters, and how many there are in all."""
     async with open_store(settings) as server:
         with outages_as_unavailable():
             # Without tracebacks: they take most of the memory, and no listing shows them.
-            return [
+            letters = [
                 replace(letter, traceback="") async for letter in dead_letters.list_dead_letters(server, limit=limit)
             ]
+            return letters, await dead_letters.count_dead_letters(server)
 
 
 async def _find(settings: Settings, ids: Sequence[str]) -> Selection:
@@ -223,14 +229,22 @@ async def _find(settings: Settings, ids: Sequence[str]) -> Selection:
     return Selection(list(letters.values()), unknown)
 
 
-async def _change(settings: Settings, letters: Sequence[DeadLetter], change: Change) -> int:
+def _change(settings: Settings, letters: Sequence[DeadLetter], change: Change) -> int:
+    """Change letters in batches; returns how many still existed."""
     changed = 0
-    if not letters:
-        return changed
-    async with open_store(settings) as server:
-        with outages_as_unavailable():
-            for first in range(0, len(letters), _BATCH_LETTERS):
-                changed += await change(server, letters[first : first + _BATCH_LETTERS])
+
+    async def change_all() -> None:
+        nonlocal changed
+        async with open_store(settings) as server:
+            with outages_as_unavailable():
+                for first in range(0, len(letters), _BATCH_LETTERS):
+                    changed += await change(server, letters[first : first + _BATCH_LETTERS])
+
+    if letters:
+        with progress(
+            lambda: f"{changed} of {len(letters)} dead letters were changed; repeat the command for the rest"
+        ):
+            asyncio.run(interruptible(change_all()))
     return changed
 
 
@@ -247,11 +261,18 @@ def _record_of(letter: DeadLetter) -> Record | None:
     return None if job is None else job.record
 
 
+def _account_of(letter: DeadLetter) -> str | None:
+    """The account that received the event; None if that is gone with its job."""
+    record = _record_of(letter)
+    return None if record is None else record.account
+
+
 def _as_json(letter: DeadLetter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "event_id": letter.event_id,
         "type": letter.event_type,
+        "account": _account_of(letter),
         "handler": letter.handler,
         "reason": letter.reason,
         "attempts": letter.attempts,
@@ -269,7 +290,8 @@ def _as_full_json(letter: DeadLetter) -> dict[str, Any]:
 
 def _as_row(letter: DeadLetter) -> tuple[object, ...]:
     died = shown_time(letter.died_at_ms)
-    return letter.id, letter.event_type, letter.handler, letter.reason, letter.attempts, died, letter.error
+    facts = letter.id, letter.event_type, letter.handler, letter.reason, letter.attempts, died, letter.error
+    return *facts, _account_of(letter)
 
 
 def _print_letter(letter: DeadLetter) -> None:
@@ -277,6 +299,7 @@ def _print_letter(letter: DeadLetter) -> None:
     facts = {
         "id": letter.id,
         "type": letter.event_type,
+        "account": _account_of(letter),
         "handler": letter.handler,
         "reason": f"{letter.reason} ({letter.attempts} attempts)",
         "died": shown_time(letter.died_at_ms),

@@ -10,6 +10,7 @@ import click
 
 from konvox_hooks.demo.walkthrough import run_walkthrough
 from konvox_hooks.process.logging import configure_logging
+from konvox_hooks.terminal.progress import interruptible
 
 
 @click.command()
@@ -20,4 +21,4 @@ def command() -> None:
     """
     configure_logging("warning", "auto")
     with tempfile.TemporaryDirectory(prefix="konvox-hooks-demo-") as folder:
-        asyncio.run(run_walkthrough(Path(folder)))
+        asyncio.run(interruptible(run_walkthrough(Path(folder))))

@@ -16,6 +16,7 @@ from konvox_hooks.errors import Failed, NeedsAttention
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.formatting import example, shown_line
 from konvox_hooks.terminal.output import print_json
+from konvox_hooks.terminal.progress import interruptible
 
 _COLOURS: Final[dict[State, str]] = {"ok": "green", "warning": "yellow", "fault": "red"}
 
@@ -31,7 +32,7 @@ def command(*, as_json: bool) -> None:
     """
     subject, findings = read_settings()
     configure_logging(subject.settings.log_level, subject.settings.log_format)
-    findings = [*findings, *asyncio.run(examine(subject))]
+    findings = [*findings, *asyncio.run(interruptible(examine(subject)))]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

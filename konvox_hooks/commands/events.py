@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import click
 
 from broker.errors import BrokerUnavailableError
-from broker.event_log import LoggedEvent, events, find_events
+from broker.event_log import LoggedEvent, count_events, events, find_events
 from broker.records import Job, Record
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Server
@@ -25,6 +27,7 @@ from konvox_hooks.history.open_store import open_store, watched_store
 from konvox_hooks.history.tail import tail
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.process.signals import on_stop_signal
+from konvox_hooks.registration.event_names import did_you_mean
 from konvox_hooks.safe_text import safe_json
 from konvox_hooks.terminal.formatting import (
     example,
@@ -35,9 +38,31 @@ from konvox_hooks.terminal.formatting import (
     shown_outcome,
     shown_time,
 )
-from konvox_hooks.terminal.output import print_json, print_table
+from konvox_hooks.terminal.outcomes import print_outcomes
+from konvox_hooks.terminal.output import ACCOUNT_COLUMN, complain, print_json, print_table, report_shown
+from konvox_hooks.terminal.progress import interruptible, progress
 
 _TYPE_HELP = "Only events of this type; * stands for any characters."
+
+
+_IMPORT_AGAIN: Final = "import the file again: the accepted events will be recognised as duplicates"
+
+_COUNT_SECONDS: Final = 2.0
+"""How long a listing with a filter goes on counting what it does not show."""
+
+
+class _Listing(NamedTuple):
+    """What `events list` shows, and how many there are.
+
+    Attributes:
+        events: the newest ones.
+        total: how many there are in all.
+        all_seen: False if there may be more, because counting was given up.
+    """
+
+    events: list[LoggedEvent]
+    total: int
+    all_seen: bool = True
 
 
 @click.group()
@@ -67,11 +92,18 @@ def list_events(*, limit: int, pattern: str, state: str | None, as_json: bool) -
     def wanted(logged: LoggedEvent) -> bool:
         return matches(pattern, logged.record.type) and state in {None, logged.state}
 
-    found = asyncio.run(_list(load_settings(), limit, wanted))
+    settings = load_settings()
+    listing = asyncio.run(interruptible(_list(settings, limit, wanted, filtered=pattern != "*" or state is not None)))
+    found = listing.events
     if as_json:
         print_json([_as_json(logged) for logged in found])
     else:
-        print_table(("ID", "TYPE", "RECEIVED", "STATE", "REPLAYED", "HANDLERS"), map(_as_row, found))
+        columns = ("ID", "TYPE", "RECEIVED", "STATE", "REPLAYED", "HANDLERS", ACCOUNT_COLUMN)
+        print_table(columns, map(_as_row, found), has_accounts=settings.accounts_file is not None)
+    if not found and (question := did_you_mean(pattern)):
+        complain(question)
+    more = f"--limit {listing.total} shows all" if listing.all_seen else "--limit shows more"
+    report_shown(len(found), listing.total, "events", more=more, all_seen=listing.all_seen)
 
 
 @command.command("show", epilog=example("events show evt_svebfsglmujflocol44g466tyr"))
@@ -83,7 +115,9 @@ def show_event(*, event_id: str, as_json: bool) -> None:
     With its body, the outcomes of its handlers, and its replays. The id of a replay, from `events list`, shows that
     replay only.
     """
-    first, *others = sorted(asyncio.run(_find(load_settings(), event_id)), key=lambda logged: logged.replayed)
+    first, *others = sorted(
+        asyncio.run(interruptible(_find(load_settings(), event_id))), key=lambda logged: logged.replayed
+    )
     if as_json:
         request = {"headers": first.record.headers, "body": first.record.body}
         replays = [_as_json(other, tracebacks=True) for other in others]
@@ -104,7 +138,7 @@ def tail_events(*, last: int, pattern: str, as_json: bool) -> None:
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    show = _show_json if as_json else _show_line
+    show = _show_json if as_json else partial(_show_line, has_accounts=settings.accounts_file is not None)
     asyncio.run(_tail(settings, lambda logged: matches(pattern, logged.record.type), last, show))
 
 
@@ -120,45 +154,60 @@ def export_events(*, pattern: str, output: Path | None) -> None:
     only you can read it, because events are about people.
     """
     settings = load_settings()
+    written: set[str] = set()
     if output is None:
-        asyncio.run(_export(settings, pattern, sys.stdout.buffer))
+        with progress(lambda: f"{len(written):,} exported"):
+            asyncio.run(interruptible(_export(settings, pattern, sys.stdout.buffer, written)))
         return
-    with atomic_file(output) as stream:
-        count = asyncio.run(_export(settings, pattern, stream))
-    say(f"exported {count} to {shown_line(str(output))}")
+    left = f"{shown_line(str(output))} is as it was before"
+    with progress(lambda: f"{len(written):,} exported; {left}"), atomic_file(output) as stream:
+        asyncio.run(interruptible(_export(settings, pattern, stream, written)))
+    say(f"exported {len(written)} to {shown_line(str(output))}")
 
 
-@command.command("import", epilog=example("events import events.jsonl", "events import - < events.jsonl"))
+@command.command("import", epilog=example("events import events.jsonl.gz", "events import - < events.jsonl"))
 @click.argument("file")
 def import_events(*, file: str) -> None:
-    """Import events from JSON Lines (- for stdin).
+    """Import events from JSON (- for stdin).
 
-    They are handled as if Konvox had sent them: handlers run on new events. A line is one that `events export` wrote,
-    or only the body of a request. Events that were received within KONVOX_DEDUPE_SECONDS are recognised as duplicates.
-    Exit code 1: some lines could not be read and were skipped.
+    They are handled as if Konvox had sent them: handlers run on new events. A JSON object is one that `events export`
+    wrote, or only the body of a request. There is one on each line, or they are indented over many lines, in an array
+    or not. The file may be compressed with gzip. Events that were received within KONVOX_DEDUPE_SECONDS are recognised
+    as duplicates. Exit code 1: something could not be read and was skipped.
     """
     settings = load_settings()
     counts = AdmissionCounts()
-    with captured_events(file) as captured:
+    with progress(lambda: f"{counts}; {_IMPORT_AGAIN}"), captured_events(file) as captured:
         try:
-            asyncio.run(_import(settings, map(Job.first, captured), counts))
+            asyncio.run(interruptible(_import(settings, map(Job.first, captured), counts)))
         except BrokerUnavailableError as error:
-            hint = "import the file again: the accepted events will be recognised as duplicates"
-            raise Failed(f"{error} (after {counts.accepted} accepted); {hint}") from None
-    say(f"accepted {counts.accepted}, duplicates {counts.duplicates}, faulty {captured.faulty}")
+            raise Failed(f"{error} (after {counts.accepted} accepted); {_IMPORT_AGAIN}") from None
+    say(f"{counts}, faulty {captured.faulty}")
     if captured.fault:
         raise Failed(captured.fault)
 
 
-async def _list(settings: Settings, limit: int, wanted: Callable[[LoggedEvent], bool]) -> list[LoggedEvent]:
+async def _list(settings: Settings, limit: int, wanted: Callable[[LoggedEvent], bool], *, filtered: bool) -> _Listing:
+    """The newest wanted events, and how many there are: with a filter, as many as are found in `_COUNT_SECONDS`."""
     found: list[LoggedEvent] = []
+    total = 0
     async with open_store(settings) as server, aclosing(_all(server)) as log:
+        count_until = 0.0
         async for logged in log:
-            if wanted(logged):
+            if not wanted(logged):
+                continue
+            total += 1
+            if total < limit:
                 found.append(logged)
-                if len(found) == limit:
-                    break
-    return found
+            elif total == limit:
+                found.append(logged)
+                if not filtered:
+                    with outages_as_unavailable():
+                        return _Listing(found, max(total, await count_events(server)))
+                count_until = time.monotonic() + _COUNT_SECONDS
+            elif time.monotonic() > count_until:
+                return _Listing(found, total, all_seen=False)
+    return _Listing(found, total)
 
 
 async def _tail(
@@ -186,8 +235,11 @@ def _show_json(logged: LoggedEvent) -> None:
     print_json(_as_json(logged))
 
 
-def _show_line(logged: LoggedEvent) -> None:
-    cells = (shown_time(logged.record.received_at_ms), logged.delivery, logged.state, logged.record.type)
+def _show_line(logged: LoggedEvent, *, has_accounts: bool) -> None:
+    record = logged.record
+    cells = [shown_time(record.received_at_ms), logged.delivery, logged.state, record.type]
+    if has_accounts or record.account:
+        cells.append(record.account)
     separator = "  " if sys.stdout.isatty() else "\t"
     say(separator.join(map(shown_line, cells)))
 
@@ -204,15 +256,14 @@ async def _find(settings: Settings, event_id: str) -> list[LoggedEvent]:
     return found
 
 
-async def _export(settings: Settings, pattern: str, stream: BinaryIO) -> int:
-    written: set[str] = set()
+async def _export(settings: Settings, pattern: str, stream: BinaryIO, written: set[str]) -> None:
+    """Write each event once, and add its id to `written`."""
     async with open_store(settings) as server, aclosing(_all(server, oldest_first=True)) as log:
         async for logged in log:
             record: Record = logged.record
             if record.id not in written and matches(pattern, record.type):
                 written.add(record.id)
                 stream.write(safe_json(record.to_line().decode()).encode() + b"\n")
-    return len(written)
 
 
 async def _import(settings: Settings, jobs: Iterable[Job], counts: AdmissionCounts) -> None:
@@ -237,6 +288,7 @@ def _as_json(logged: LoggedEvent, *, tracebacks: bool = False) -> dict[str, Any]
         "id": logged.delivery,
         "event_id": logged.record.id,
         "type": logged.record.type,
+        "account": logged.record.account,
         "received_at": shown_time(logged.record.received_at_ms),
         "state": logged.state,
         "replayed": logged.replayed,
@@ -248,7 +300,8 @@ def _as_row(logged: LoggedEvent) -> tuple[object, ...]:
     handlers = ", ".join(f"{name} {_summary(outcome)}" for name, outcome in logged.outcomes.items())
     received = shown_time(logged.record.received_at_ms)
     replayed = "yes" if logged.replayed else None
-    return logged.delivery, logged.record.type, received, logged.state, replayed, handlers
+    record = logged.record
+    return logged.delivery, record.type, received, logged.state, replayed, handlers, record.account
 
 
 def _summary(outcome: dict[str, Any]) -> str:
@@ -261,6 +314,7 @@ def _print_event(first: LoggedEvent, others: list[LoggedEvent]) -> None:
     facts = {
         "id": first.delivery,
         "type": record.type,
+        **({"account": record.account} if record.account else {}),
         "received": shown_time(record.received_at_ms),
         "state": f"{first.state} (a replay)" if first.replayed else first.state,
         **{f"header {name}": value for name, value in record.headers.items()},
@@ -268,23 +322,12 @@ def _print_event(first: LoggedEvent, others: list[LoggedEvent]) -> None:
     for name, value in facts.items():
         say(shown_line(f"{name}: {value}"))
     for logged in (first, *others):
-        _print_outcomes(logged)
+        say("")
+        say(shown_line(f"handlers of {logged.delivery}{', a replay: ' if logged.replayed else ': '}{logged.state}"))
+        print_outcomes(logged.outcomes)
+        for name, outcome in logged.outcomes.items():
+            if trace := outcome.get("traceback"):
+                say("")
+                say(shown_line(f"{name} failed:"))
+                say(shown_block(str(trace), indent=2))
     say(f"\n{shown_body(record.body)}")
-
-
-def _print_outcomes(logged: LoggedEvent) -> None:
-    """The outcomes of the handlers, and the traceback of each attempt that failed last."""
-    say("")
-    say(shown_line(f"handlers of {logged.delivery}{', a replay: ' if logged.replayed else ': '}{logged.state}"))
-    if logged.outcomes:
-        columns = ("HANDLER", "STATE", "ATTEMPTS", "AT", "ERROR")
-        print_table(columns, [_outcome_row(name, outcome) for name, outcome in logged.outcomes.items()])
-    for name, outcome in logged.outcomes.items():
-        if trace := outcome.get("traceback"):
-            say("")
-            say(shown_line(f"{name} failed:"))
-            say(shown_block(str(trace), indent=2))
-
-
-def _outcome_row(handler: str, outcome: dict[str, Any]) -> tuple[object, ...]:
-    return handler, outcome["state"], outcome["attempts"], shown_time(outcome["at_ms"]), outcome.get("error")

@@ -13,6 +13,7 @@ from handlers.stubs import handler_stub
 from konvox.events import EVENT_MODELS
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import variable_of
+from konvox_hooks.registration.event_names import did_you_mean
 from konvox_hooks.terminal.output import complain, print_json, print_table
 
 
@@ -59,6 +60,9 @@ def _report_unwanted_events(registry: Registry) -> None:
             + handler_stub("contact.replied")
         )
         return
+    for handler in registry:
+        for question in filter(None, map(did_you_mean, handler.patterns)):
+            complain(f"{handler.name}: {question}")
     unwanted = [event_type for event_type in EVENT_MODELS if not registry.matching(event_type)]
     if unwanted:
         complain(f"no handler wants {', '.join(unwanted)}: such events are kept, and no handler runs")

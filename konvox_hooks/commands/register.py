@@ -15,16 +15,19 @@ from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import NeedsAttention, UsageError
 from konvox_hooks.process.logging import configure_logging
+from konvox_hooks.registration.event_names import UNDOCUMENTED_HELP, did_you_mean, refuse_mistyped
 from konvox_hooks.registration.plan import RegistrationPlan, masked
 from konvox_hooks.registration.register import Options, RegistrationRequest, Result, carry_out, choose_token
 from konvox_hooks.registration.subscriptions import load_registry, matched_events, wanted_events
 from konvox_hooks.terminal.formatting import example, say, shown_line
 from konvox_hooks.terminal.output import complain, print_json
+from konvox_hooks.terminal.progress import interruptible
 
 
 @click.command(epilog=example("register --dry-run", "register", "register --add-missing", "register --rotate"))
 @click.option("--dry-run", is_flag=True, help="Show what would be sent and what differs; register nothing.")
 @click.option("--events", "names", metavar="A,B", help="Subscribe to these events instead of those of the handlers.")
+@click.option("--undocumented", is_flag=True, help=UNDOCUMENTED_HELP)
 @click.option("--add-missing", is_flag=True, help="Register a second webhook for the events that the first one lacks.")
 @click.option("--rotate", is_flag=True, help="Make a new token, and register it beside the old one.")
 @click.option("--write-env", is_flag=True, help="Write a new token or signing secret to .env instead of showing it.")
@@ -33,7 +36,9 @@ from konvox_hooks.terminal.output import complain, print_json
     "--account", "--endpoint", "account", metavar="NAME", help="Register this account of KONVOX_ACCOUNTS_FILE."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def command(*, names: str | None, no_check: bool, account: str | None, as_json: bool, **flags: bool) -> None:
+def command(
+    *, names: str | None, undocumented: bool, no_check: bool, account: str | None, as_json: bool, **flags: bool
+) -> None:
     """Tell Konvox where to send events: to KONVOX_PUBLIC_URL, with the first of KONVOX_HOOK_TOKENS.
 
     Subscribes to exactly the events that the handlers want. It compares with Konvox's webhooks first, so run it at
@@ -43,8 +48,10 @@ def command(*, names: str | None, no_check: bool, account: str | None, as_json: 
     options = Options(check=not no_check, account=account or DEFAULT_ACCOUNT, **flags)
     settings = settings_of_account(load_settings(), account)
     configure_logging(settings.log_level, settings.log_format)
+    if names is not None:
+        refuse_mistyped(_named(names), undocumented=undocumented)
     request = _registration_request(settings, names, options)
-    result = asyncio.run(carry_out(settings, request, options))
+    result = asyncio.run(interruptible(carry_out(settings, request, options)))
     if as_json:
         print_json(_as_json(result, settings, options))
     else:
@@ -74,6 +81,8 @@ def _wanted(registry: Registry) -> list[str]:
             "note: a handler with a wildcard gets the documented events that match it "
             f"({', '.join(matched_events(registry)) or 'none'}); name others with --events"
         )
+    for question in filter(None, map(did_you_mean, wanted)):
+        complain(f"note: {question} A handler names it")
     if not wanted:
         raise UsageError(
             f"no handler wants an event: set {variable_of('handlers')} (example: {variable_of('handlers')}="
@@ -104,6 +113,7 @@ def _as_json(result: Result, settings: Settings, options: Options) -> dict[str, 
     plan = result.plan
     missing = [name for name in plan.missing if result.created_id is None or name not in result.due]
     return {
+        **({"account": options.account} if options.account else {}),
         "state": result.state,
         "url": masked(plan.url),
         "events": list(plan.events),

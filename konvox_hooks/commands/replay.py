@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ from konvox_hooks.process.forced_exit import run_to_end
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.formatting import example, say, shown_block, shown_line, users_traceback
 from konvox_hooks.terminal.output import print_json
+from konvox_hooks.terminal.progress import interruptible, progress
 from worker.running.context import handler_contexts
 from worker.running.dispatcher import Dispatcher
 from worker.running.verdicts import HandlerRun
 
 _EVENT_ID_START = "evt_"
 _FAILED = {"failed", "unfit"}
+_ENDS = ("done", "skipped", "dropped", "failed")
 
 OnReplayed = Callable[[Record, Sequence[HandlerRun]], None]
 """Called for each event after its handlers have run."""
@@ -123,17 +125,25 @@ def _replay_locally(settings: Settings, loaded: LoadedHandlers, source: str, pat
         with redirect_stdout(stdout):
             _print_event(record, runs)
 
-    with captured_events(source) as captured:
+    # What has run is shown as it ends, but with --json only at the end.
+    with (
+        progress(lambda: f"{counts['events']:,} events replayed{_in_words(counts)}"),
+        captured_events(source) as captured,
+    ):
         records = (record for record in captured if matches(pattern, record.type))
         # Handlers may print too.
         with redirect_stdout(sys.stderr):
-            run_to_end(_run_handlers(settings, loaded, records, on_replayed))
-    totals = {name: counts[name] for name in ("done", "skipped", "dropped", "failed")}
+            run_to_end(interruptible(_run_handlers(settings, loaded, records, on_replayed)))
+    totals = {name: counts[name] for name in _ENDS}
     if as_json:
         print_json({"events": events, **totals, "faulty": captured.faulty})
     else:
-        say(f"{counts['events']} events: {', '.join(f'{count} {name}' for name, count in totals.items())}")
+        say(f"{counts['events']} events{_in_words(counts)}")
     _conclude(f"{counts['failed']} attempts failed" if counts["failed"] else "", captured.fault)
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ": " + ", ".join(f"{counts[name]} {name}" for name in _ENDS)
 
 
 async def _run_handlers(
@@ -164,7 +174,7 @@ def _queue_captured_events(
 def _queue_logged_event(
     settings: Settings, registry: Registry | None, event_id: str, pattern: str, *, as_json: bool
 ) -> None:
-    record = asyncio.run(_find(settings, event_id))
+    record = asyncio.run(interruptible(_find(settings, event_id)))
     records = [record] if matches(pattern, record.type) else []
     _print_queued(_queue(settings, _replays(records, registry)), 0, as_json=as_json)
 
@@ -193,10 +203,14 @@ def _queue(settings: Settings, jobs: Iterable[Job]) -> int:
         async with open_store(settings) as server:
             await admit_all(server, settings, jobs, counts)
 
+    def how_far() -> str:
+        return f"{counts.accepted} were queued before; if you repeat this command, they run once more"
+
     try:
-        asyncio.run(admit())
+        with progress(how_far):
+            asyncio.run(interruptible(admit()))
     except BrokerUnavailableError as error:
-        queued = f"{counts.accepted} were queued before; if you repeat this command, they run once more"
+        queued = how_far()
         raise Failed(f"{error}; {queued}" if counts.accepted else str(error)) from None
     return counts.accepted
 
@@ -228,11 +242,12 @@ def _as_json(record: Record, runs: Sequence[HandlerRun]) -> dict[str, Any]:
         }
         for run in runs
     ]
-    return {"id": record.id, "type": record.type, "handlers": handlers}
+    return {"id": record.id, "type": record.type, "account": record.account, "handlers": handlers}
 
 
 def _print_event(record: Record, runs: Sequence[HandlerRun]) -> None:
-    say(shown_line(f"{record.id}  {record.type}"))
+    account = f"  {record.account}" if record.account else ""
+    say(shown_line(f"{record.id}  {record.type}{account}"))
     if not runs:
         say("  no handler wants it")
     for run in runs:

@@ -15,15 +15,20 @@ import orjson
 
 from konvox.envelope import event_id, parse_envelope
 from konvox.proxies import open_session
-from konvox.samples import sample_body
+from konvox.samples import SAMPLE_COMPANY_ID, sample_body
 from konvox.schemes import SCHEMES, Delivery
 from konvox_hooks.config.accounts import settings_of_account
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.own_origin import own_origin
-from konvox_hooks.config.settings import Settings
+from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.errors import Failed, UsageError
+from konvox_hooks.history.outcome import wait_for_outcome
+from konvox_hooks.registration.event_names import UNDOCUMENTED_HELP, refuse_mistyped
 from konvox_hooks.registration.plan import masked
-from konvox_hooks.terminal.output import print_table
+from konvox_hooks.terminal.formatting import example, say
+from konvox_hooks.terminal.outcomes import print_outcomes
+from konvox_hooks.terminal.output import complain, print_table
+from konvox_hooks.terminal.progress import interruptible, progress
 from receiver.paths import hook_path
 
 _TIMEOUT_SECONDS = 10.0
@@ -38,7 +43,7 @@ class Answer(NamedTuple):
     event: str
 
 
-@click.command()
+@click.command(epilog=example("trigger contact.replied", "trigger enrollment.unsubscribed --account acme --wait"))
 @click.argument("event")
 @click.option("--data", metavar="JSON", help="The event's data, a JSON object, instead of a sample of its type.")
 @click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="Send the same body N times.")
@@ -49,24 +54,77 @@ class Answer(NamedTuple):
 @click.option(
     "--account", "--endpoint", "account", metavar="NAME", help="Send it to this account of KONVOX_ACCOUNTS_FILE."
 )
-def command(*, event: str, data: str | None, copies: int, url: str | None, account: str | None) -> None:
+@click.option("--company", metavar="ID", help="The event's companyId. Default: the first of KONVOX_COMPANY_IDS.")
+@click.option("--wait", is_flag=True, help="Wait until all handlers have ended, and show their outcomes.")
+@click.option(
+    "--timeout",
+    "wait_seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="How long to wait, with --wait.",
+)
+@click.option("--undocumented", is_flag=True, help=UNDOCUMENTED_HELP)
+def command(
+    *,
+    event: str,
+    data: str | None,
+    copies: int,
+    url: str | None,
+    account: str | None,
+    company: str | None,
+    wait: bool,
+    wait_seconds: float,
+    undocumented: bool,
+) -> None:
     """Send a sample event to the receiver as Konvox would.
 
     The URL holds the first of KONVOX_HOOK_TOKENS, and the request is signed if KONVOX_SIGNATURE is set. Each call makes
     a new event; --copies repeats its request, as Konvox does in a retry. Exit code 0: the receiver answered 200 to each
-    copy.
+    copy. With --wait, it is 1 if a handler ended as a dead letter, or if the time is up.
     """
     settings = settings_of_account(load_settings(), account)
     if not event.strip():
         raise UsageError("the event's name is empty (example: konvox-hooks trigger contact.replied)")
+    refuse_mistyped([event], undocumented=undocumented)
     target = _target(settings, url)
-    body = sample_body(event, data=None if data is None else _object(data))
+    company_id = company or (settings.company_ids[0] if settings.company_ids else SAMPLE_COMPANY_ID)
+    body = sample_body(event, data=None if data is None else _object(data), company_id=company_id)
     new_session = aiohttp.ClientSession if url is None else open_session  # our own receiver is behind no proxy
-    answers = asyncio.run(_send(new_session, target, body, _headers(settings, body), copies))
+    answers: list[Answer] = []
+    with progress(lambda: f"{len(answers)} of {copies} sent"):
+        sending = _send(new_session, target, body, _headers(settings, body), copies=copies, answers=answers)
+        asyncio.run(interruptible(sending))
     print_table(("STATUS", "RESULT", "EVENT"), answers)
     refused = sum(answer.status != 200 for answer in answers)
     if refused:
         raise Failed(f"{refused} of {copies} not accepted by {masked(target)}: the table says why")
+    if wait:
+        with progress(lambda: "the event was sent; `konvox-hooks events list` shows what becomes of it"):
+            _show_outcome(settings, answers[0].event, wait_seconds)
+
+
+def _show_outcome(settings: Settings, sent_id: str, seconds: float) -> None:
+    """Wait for the handlers, and show how they ended.
+
+    Raises:
+        Failed: a handler ended as a dead letter, or not all have ended in time.
+    """
+    logged = asyncio.run(interruptible(wait_for_outcome(settings, sent_id, seconds=seconds)))
+    if logged is None:
+        raise Failed(
+            f"{sent_id} is not in the log after {seconds:g} s: does this command use the receiver's Redis "
+            f"({variable_of('redis_url')}, or the same {variable_of('data_dir')})? While Redis is away, it is spooled"
+        )
+    say("")
+    print_outcomes(logged.outcomes)
+    if logged.state == "pending":
+        raise Failed(f"{sent_id} is still pending after {seconds:g} s: does a worker run? Is a handler retried?")
+    if logged.state != "delivered":
+        raise Failed(f"{sent_id} is {logged.state}: `konvox-hooks dead show {sent_id}` says why")
+    if not logged.outcomes:
+        complain(f"{sent_id} is delivered, and no handler wants it: `konvox-hooks handlers` shows what they want")
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -106,14 +164,21 @@ def _headers(settings: Settings, body: bytes) -> dict[str, str]:
 
 
 async def _send(
-    new_session: Callable[..., aiohttp.ClientSession], target: str, body: bytes, headers: Mapping[str, str], copies: int
-) -> list[Answer]:
-    """Send the copies one after the other: the first is accepted, the others are duplicates."""
+    new_session: Callable[..., aiohttp.ClientSession],
+    target: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    copies: int,
+    answers: list[Answer],
+) -> None:
+    """Send the copies one after the other: the first is accepted, the others are duplicates. Adds to `answers`."""
     own_id = event_id(parse_envelope(body))
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     async with new_session(timeout=timeout, headers=headers) as session:
         try:
-            return [await _send_one(session, target, body, own_id) for _ in range(copies)]
+            while len(answers) < copies:
+                answers.append(await _send_one(session, target, body, own_id))
         except TimeoutError:
             reason = f"no answer within {_TIMEOUT_SECONDS:g} s"
         except aiohttp.ClientConnectorError:
@@ -121,7 +186,9 @@ async def _send(
         except (aiohttp.ClientError, OSError) as error:
             # Without aiohttp's own message, which may quote the URL and its token.
             reason = f"the request failed ({type(error).__name__})"
-    raise Failed(f"{masked(target)}: {reason}")
+        else:
+            return
+    raise Failed(f"{masked(target)}: {reason}{f' (after {len(answers)} of {copies})' if answers else ''}")
 
 
 async def _send_one(session: aiohttp.ClientSession, target: str, body: bytes, own_id: str) -> Answer:

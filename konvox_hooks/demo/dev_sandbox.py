@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,9 +19,12 @@ from konvox.client import KonvoxClient
 from konvox.events import EVENT_MODELS
 from konvox.samples import SAMPLE_COMPANY_ID
 from konvox.sandbox import SandboxConfig, run_sandbox
+from konvox.sandbox.control import FIRE_PATH
 from konvox.sandbox.scenarios import UNKNOWN_EVENTS
 from konvox.schemes import DEFAULT_SCHEME
 from konvox_hooks.config.settings import Settings
+from konvox_hooks.terminal.formatting import say
+from konvox_hooks.terminal.output import PROGRAM, print_json
 
 _HOST: Final = "127.0.0.1"
 _POLL_SECONDS: Final = 0.1
@@ -65,6 +69,19 @@ async def sandbox_running(config: SandboxConfig) -> AsyncIterator[str]:
     finally:
         serving.cancel()
         await asyncio.wait({serving})
+
+
+def announce(sandbox_url: str, *, full_key: str) -> None:
+    """Show the sandbox's URL and full key on stdout, for the other commands and for requests by hand."""
+    if not sys.stdout.isatty():
+        print_json({"sandbox": sandbox_url, "key": full_key})
+        return
+    say(
+        f"The sandbox, a Konvox of your own: {sandbox_url}\n\n"
+        f"  KONVOX_API_URL={sandbox_url} KONVOX_API_KEY={full_key} {PROGRAM} api contacts list\n"
+        f"  curl -H 'Authorization: Bearer {full_key}' -d '{{\"event\": \"contact.replied\"}}' "
+        f"{sandbox_url}{FIRE_PATH}\n"
+    )
 
 
 async def generate_traffic(config: SandboxConfig, sandbox_url: str, *, receiver: str, hook_url: str) -> None:

@@ -17,6 +17,7 @@ from konvox.signatures import sign_hmac_sha256
 from konvox_hooks.demo.environment import DemoEnvironment, demo_environment
 from konvox_hooks.demo.handlers import FLAKY_CONTACT, STUCK_CONTACT
 from konvox_hooks.errors import Failed
+from konvox_hooks.terminal.progress import progress
 from receiver.paths import hook_path
 
 _SETTLE_SECONDS = 10.0
@@ -29,6 +30,12 @@ async def run_walkthrough(folder: Path) -> None:
     Raises:
         Failed: a check failed. It has been shown, and the later steps were not run.
     """
+    done: list[str] = []
+    with progress(lambda: f"{len(done)} of {len(_STEPS)} steps were done"):
+        await _run_steps(folder, done)
+
+
+async def _run_steps(folder: Path, done: list[str]) -> None:
     click.echo("konvox-hooks demo: everything runs on this machine, in a temporary folder.\n")
     async with demo_environment(folder) as demo:
         click.echo(
@@ -38,6 +45,7 @@ async def run_walkthrough(folder: Path) -> None:
         for number, step in enumerate(_STEPS, start=1):
             title = (step.__doc__ or "").rstrip(".")
             await step(_Step(number, title, demo))
+            done.append(title)
     click.echo("\nEvery step was as it should be. Nothing is left running, and the folder is gone.")
 
 

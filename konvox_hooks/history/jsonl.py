@@ -1,4 +1,4 @@
-"""Captured events: read them from JSON Lines, write them to a file, admit them to the store.
+"""Captured events: read them from JSON Lines and other JSON, write them to a file, admit them to the store.
 
 Called by `events export`, `events import` and `replay`. A line is a captured request, or only its body.
 """
@@ -23,6 +23,8 @@ from broker.redis.commands import Server
 from broker.redis.durability import confirmation_for, refuse_eviction
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
+from konvox_hooks.history.compressed import MaybeCompressed
+from konvox_hooks.history.json_objects import Found, objects
 from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.terminal.formatting import shown_line
 from konvox_hooks.terminal.output import complain
@@ -33,37 +35,48 @@ STANDARD_STREAM = "-"
 BATCH_BYTES = 4 * 1024 * 1024
 """The most text of one batch: limits our memory, and how long one batch keeps Redis busy."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 class CapturedEvents:
-    """The events of a file, read one by one. A faulty line is reported on stderr, counted and skipped.
+    """The events of a file, read one by one. What cannot be read is reported on stderr, counted and skipped.
+
+    The file may be compressed with gzip. It holds JSON Lines, or JSON that is indented over many lines, in an array or
+    not.
 
     Attributes:
-        faulty: how many lines could not be read so far.
+        faulty: how many lines could not be read so far; an object over several lines counts as one.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self.faulty = 0
-        self._stream = stream
+        self._stream = MaybeCompressed(stream)
         self._name = shown_line(name)
 
     def __iter__(self) -> Iterator[Record]:
         now_ms = time.time_ns() // 1_000_000
-        for number, line in enumerate(self._stream, start=1):
-            text = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).strip()
-            if not text:
-                continue
+        faulty_line = 0
+        for found in objects(self._stream):
             try:
-                yield Record.from_line(text, now_ms=now_ms)
+                record = _record_of(found, now_ms)
             except MalformedRecordError as fault:
-                self.faulty += 1
-                complain(f"{self._name}:{number}: {shown_line(str(fault))}; the line is skipped")
+                if found.line != faulty_line:
+                    faulty_line = found.line
+                    self.faulty += 1
+                    complain(f"{self._name}:{found.line}: {shown_line(str(fault))}; the line is skipped")
+            else:
+                yield record
 
     @property
     def fault(self) -> str:
-        """The message at the end about faulty lines; empty if there was none."""
-        return f"{self.faulty} lines of {self._name} were skipped: fix them, see above" if self.faulty else ""
+        """The message at the end about what could not be read; empty if all was."""
+        lines = f"{self.faulty} lines of {self._name} were skipped: fix them, see above" if self.faulty else ""
+        data = f"{self._name}: {self._stream.fault}" if self._stream.fault else ""
+        return "; ".join(filter(None, (lines, data)))
+
+
+def _record_of(found: Found, now_ms: int) -> Record:
+    if found.fault:
+        raise MalformedRecordError(found.fault)
+    return Record.from_line(found.text, now_ms=now_ms)
 
 
 @contextmanager
@@ -124,6 +137,9 @@ class AdmissionCounts:
 
     accepted: int = 0
     duplicates: int = 0
+
+    def __str__(self) -> str:
+        return f"accepted {self.accepted}, duplicates {self.duplicates}"
 
 
 async def admit_all(server: Server, settings: Settings, jobs: Iterable[Job], counts: AdmissionCounts) -> None:

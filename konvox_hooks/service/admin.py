@@ -7,7 +7,7 @@ another address than loopback, put it behind something that asks for one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import orjson
@@ -47,7 +47,8 @@ _LEDGER_TOTALS = frozenset({"accepted", "duplicates", "delivered", "dropped"})
 """The counts of the ledger that only grow. Others can fall: a dead letter that is retried is pending again."""
 
 Readings = Callable[[], Mapping[str, float]]
-"""Returns the process's own counts, by metric name without `konvox_`. A name that ends in `_total` is a counter."""
+"""Returns the process's own counts, by metric name without `konvox_`. A name that ends in `_total` is a counter.
+It may have a label behind it, as in `refusals_total{reason="not_json"}`."""
 
 Ready = Callable[[], Awaitable[bool]]
 """Returns whether the role does its work at the moment."""
@@ -83,8 +84,7 @@ def admin_listener(
         counts: dict[str, float] = {"konvox_redis_up": int(ledger is not None)}
         counts |= {_ledger_metric(name): value for name, value in (ledger or {}).items()}
         counts |= {f"konvox_{name}": value for name, value in readings().items()}
-        lines = [f"# TYPE {name} {_kind(name)}\n{name} {value}\n" for name, value in counts.items()]
-        return web.Response(text="".join(lines), content_type="text/plain")
+        return web.Response(text="".join(_metric_lines(counts)), content_type="text/plain")
 
     async def page(_: web.Request) -> web.Response:
         ledger = await _ledger_counts(server)
@@ -123,6 +123,17 @@ async def _ledger_counts(server: Server) -> Mapping[str, int] | None:
 
 def _ledger_metric(count: str) -> str:
     return f"konvox_ledger_{count}" + ("_total" if count in _LEDGER_TOTALS else "")
+
+
+def _metric_lines(counts: Mapping[str, float]) -> Iterator[str]:
+    """The counts in Prometheus' text format. Those that differ only by a label follow each other, below one type."""
+    last = ""
+    for name, value in counts.items():
+        metric = name.partition("{")[0]
+        if metric != last:
+            yield f"# TYPE {metric} {_kind(metric)}\n"
+        yield f"{name} {value}\n"
+        last = metric
 
 
 def _kind(metric: str) -> str:

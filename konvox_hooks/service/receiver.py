@@ -31,6 +31,7 @@ from konvox_hooks.service.listeners import listening
 from receiver.failover import FailoverWriter
 from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
+from receiver.refusals import REASONS
 from receiver.spool import Spool
 from receiver.verification import AccountPolicy
 
@@ -143,6 +144,10 @@ def _readings(public: PublicListener, failover: FailoverWriter) -> dict[str, flo
         "receiver_events_duplicate_total": counters.duplicates,
         "receiver_events_unavailable_total": counters.unavailable,
         "receiver_requests_refused_total": counters.refused,
+        **{
+            f'receiver_refusals_total{{reason="{reason}"}}': counters.refused_by_reason.get(reason, 0)
+            for reason in REASONS
+        },
         "receiver_requests_shed_total": counters.shed,
         "receiver_connections_evicted_total": counters.evicted,
         "receiver_storage_lost": int(not failover.ready),

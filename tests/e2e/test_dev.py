@@ -120,6 +120,13 @@ async def test_a_sandbox_plays_konvox(tmp_path: Path) -> None:
         "KONVOX_REQUIRE_TOKEN": "true",
     }
     async with developing(tmp_path, "--sandbox", "--rate", "20", **settings) as dev:
+        sandbox = await dev.said(lambda line: "sandbox" in line and "key" in line, "the sandbox's URL and key")
+        headers = {"Authorization": f"Bearer {sandbox['key']}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{sandbox['sandbox']}/api/contacts", headers=headers) as listed,
+        ):
+            assert listed.status == 200
         await dev.logged("enrolled", campaign="Development")
         await dev.logged("replied")
     assert secret not in dev.stderr

@@ -19,6 +19,7 @@ from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.terminal.output import complain, print_document, print_table
+from konvox_hooks.terminal.progress import interruptible
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def call(invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:
     settings, account = chosen_account()
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(_call(settings, account, invoke))
+        return asyncio.run(interruptible(_call(settings, account, invoke)))
     except InvalidArgumentError as error:
         raise UsageError(in_options(error)) from None
 
@@ -74,7 +75,7 @@ def show_page(
     incomplete = page.total is not None and page.total > len(page.items)
     if page.total is not None and (incomplete or not as_json):
         hint = f"; {more}" if more and incomplete else ""
-        complain(f"{len(page.items)} of {page.total} {listing.noun}{hint}")
+        complain(f"{len(page.items):,} of {page.total:,} {listing.noun}{hint}")
 
 
 def show_record(record: Record, *, as_json: bool, additional: Mapping[str, str] | None = None) -> None:

@@ -14,6 +14,7 @@ from konvox_hooks.commands.api.calls import call, json_array, json_object, show_
 from konvox_hooks.commands.api.records import CONTACTS
 from konvox_hooks.errors import UsageError
 from konvox_hooks.terminal.formatting import example
+from konvox_hooks.terminal.progress import progress
 
 _LIMIT = 50
 """The size of Konvox's pages by default."""
@@ -37,13 +38,17 @@ def list_contacts(
     if everything and (limit is not None or offset is not None):
         raise UsageError("--all excludes --limit and --offset: give the one or the others")
 
+    found: list[Contact] = []
+
     async def fetch(konvox: KonvoxClient) -> Page[Contact]:
         if not everything:
             return await konvox.contacts.list_page(status=status, limit=limit or _LIMIT, offset=offset or 0)
-        contacts = tuple([contact async for contact in konvox.contacts.list(status=status)])
-        return Page(contacts, len(contacts))
+        async for contact in konvox.contacts.list(status=status):
+            found.append(contact)  # noqa: PERF401 - one by one, because Ctrl-C says how many came
+        return Page(tuple(found), len(found))
 
-    page = call(fetch)
+    with progress(lambda: f"{len(found):,} contacts were fetched, and none is shown"):
+        page = call(fetch)
     show_page(page, CONTACTS, as_json=as_json, more="--offset shows the next ones, --all shows all")
 
 

@@ -12,6 +12,7 @@ from konvox_hooks.commands.api.account import AccountGroup
 from konvox_hooks.commands.api.calls import call, json_array, json_object, show_page, show_record
 from konvox_hooks.commands.api.records import webhooks_listing
 from konvox_hooks.errors import Failed
+from konvox_hooks.registration.event_names import UNDOCUMENTED_HELP, refuse_mistyped
 from konvox_hooks.registration.plan import masked
 from konvox_hooks.terminal.formatting import example
 from konvox_hooks.terminal.output import complain
@@ -45,10 +46,13 @@ def list_webhooks(*, show_urls: bool, as_json: bool) -> None:
     "--url", required=True, help="Where Konvox delivers events; - reads it from stdin, to hide it from process lists."
 )
 @click.option("--events", "names", required=True, metavar="A,B", help="The names of the events.")
+@click.option("--undocumented", is_flag=True, help=UNDOCUMENTED_HELP)
 @click.option("--inactive", is_flag=True, help="Register it switched off.")
 @click.option("--show-secret", is_flag=True, help="Show the signing secret, if Konvox answers with one.")
 @json_object
-def register_webhook(*, url: str, names: str, inactive: bool, show_secret: bool, as_json: bool) -> None:
+def register_webhook(
+    *, url: str, names: str, undocumented: bool, inactive: bool, show_secret: bool, as_json: bool
+) -> None:
     """Register a webhook with any URL, and show it.
 
     To register this receiver, use `konvox-hooks register`: it takes the right URL and the events of the handlers, and
@@ -57,6 +61,7 @@ def register_webhook(*, url: str, names: str, inactive: bool, show_secret: bool,
     if url == "-":
         url = sys.stdin.buffer.readline().decode(errors="replace").strip()
     events = [name.strip() for name in names.split(",") if name.strip()]
+    refuse_mistyped(events, undocumented=undocumented)
     try:
         webhook = call(lambda konvox: konvox.webhooks.register(url=url, events=events, active=not inactive))
     except KonvoxApiError as error:

@@ -15,7 +15,7 @@ from konvox_hooks.config.accounts import settings_of_account
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.own_origin import own_origin
 from konvox_hooks.config.settings import Settings, example_of, variable_of
-from konvox_hooks.demo.dev_sandbox import dev_sandbox_config, generate_traffic, sandbox_running
+from konvox_hooks.demo.dev_sandbox import announce, dev_sandbox_config, generate_traffic, sandbox_running
 from konvox_hooks.errors import UsageError
 from konvox_hooks.history.open_store import redis_or_embedded
 from konvox_hooks.process.logging import configure_logging
@@ -95,6 +95,7 @@ async def _run(settings: Settings, environment: dict[str, str], traffic: _Traffi
         if traffic is not None:
             sandbox_url = await stack.enter_async_context(sandbox_running(traffic.config))
             environment |= {"KONVOX_API_URL": sandbox_url, "KONVOX_API_KEY": traffic.config.full_key}
+            announce(sandbox_url, full_key=traffic.config.full_key)
             task = asyncio.create_task(
                 generate_traffic(traffic.config, sandbox_url, receiver=traffic.receiver, hook_url=traffic.hook_url)
             )

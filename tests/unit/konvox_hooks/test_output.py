@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from konvox_hooks.terminal.output import complain, print_json, print_table
+from konvox_hooks.terminal.output import complain, print_json, print_table, report_shown
 
 
 class Terminal(io.StringIO):
@@ -76,3 +76,14 @@ def test_complaints_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "konvox-hooks: no handler:\n\ncode\n"
+
+
+def test_how_many_there_are_is_said_only_if_some_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stderr says how many there are in all and how to see them, but only if the listing does not have all."""
+    report_shown(50, 3000, "events", more="--limit 3000 shows all")
+    assert capsys.readouterr().err == "konvox-hooks: 50 of 3,000 events; --limit 3000 shows all\n"
+    report_shown(50, 3000, "events", more="more", all_seen=False)
+    assert "50 of more than 3,000 events" in capsys.readouterr().err
+    report_shown(3, 3, "events", more="more")
+    report_shown(3, None, "events", more="more")
+    assert capsys.readouterr().err == ""
