@@ -53,11 +53,14 @@ class Record(NamedTuple):
     ) -> Self:
         """A record of a body whose envelope has been read.
 
-        Its id is minted from the body, or from the `webhook-id` among the headers. That header is kept only where it
-        was signed (Standard Webhooks).
+        Its id is minted from the body, or from the `webhook-id` among the headers, within its account. That header is
+        kept only where it was signed (Standard Webhooks).
         """
         message_id = headers.get(MESSAGE_ID_HEADER)
-        minted = event_id(envelope) if message_id is None else event_id_of_message(message_id)
+        if message_id is None:
+            minted = event_id(envelope, account=account)
+        else:
+            minted = event_id_of_message(message_id, account=account)
         return cls(minted, envelope.type, received_at_ms, body.decode(), headers, account)
 
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from handlers.errors import HandlerError
+from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT
 from konvox_hooks.config.load import known_variables, unknown_variables
 from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, variable_of
 from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
@@ -54,6 +55,8 @@ async def check_authentication(subject: Subject) -> Findings:
         return
     if weak := settings.weak_tokens():
         yield warning(check, f"{weak} of the URL tokens can be guessed", "`konvox-hooks register --rotate`")
+    if subject.accounts > 1 and not settings.company_ids and not subject.faulty("company_ids"):
+        yield warning(check, f"no company_ids: {ANY_COMPANY_RISK}", COMPANIES_HINT)
     if signed and settings.hook_tokens:
         # A signed request needs no token, and so a registration without a token keeps working.
         yield ok(check, f"{_tokens(subject)}, each request signed ({settings.signature})")

@@ -18,7 +18,7 @@ import structlog
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import Preflight, SafeAdmission
-from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, load_accounts
+from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT, DEFAULT_ACCOUNT, load_accounts
 from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
 from konvox_hooks.history.open_store import admission_policy
 from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
@@ -114,11 +114,13 @@ async def _serve(
 
 
 def _account_policies(settings: Settings) -> list[AccountPolicy]:
-    """The policy of each account, after a warning for each that has a weak token."""
+    """The policy of each account, after a warning for each with a weak token or, beside others, without companies."""
     accounts = load_accounts(settings)
     for name, account in accounts.items():
         if account.weak_tokens():
             logger.warning("token.weak", account=name, hint=RANDOM_TEXT_COMMAND)
+        if len(accounts) > 1 and not account.company_ids:
+            logger.warning("companies.not_configured", account=name, risk=ANY_COMPANY_RISK, hint=COMPANIES_HINT)
     return [account_policy(account, name) for name, account in accounts.items()]
 
 
