@@ -24,7 +24,7 @@ BATCH_BYTES = 4_194_304
 """The most bytes of bodies in one batch, unless it holds a single event."""
 
 _ADMIT: Script[list[int]] = Script("admit")
-_KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER, keys.LEASES, keys.IDLE)
+_KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER, keys.LEASES, keys.IDLE, keys.NEXT_LAPSE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ from __future__ import annotations
 from arq.constants import job_key_prefix
 
 QUEUE = "konvox:queue"
-"""Sorted set of job ids by due time in ms of Redis TIME; a score in the future is a delay or a lease."""
+"""Sorted set of job ids by due time in ms of Redis TIME; a score in the future is a delay or a lease.
+
+What was released, and what is found to be lapsed, has its time in seconds: a much smaller score, so it is claimed
+before all that has never run. `broker/lua/prelude.lua` makes the scores."""
 
 JOB_PREFIX = job_key_prefix
 """String per job: the JSON that arq keeps for a job."""
@@ -21,8 +24,14 @@ JOB_PREFIX = job_key_prefix
 LEASES = "konvox:leases"
 """Hash of job id to the token of its last claim: the fence."""
 
+NEXT_LAPSE = "konvox:next-lapse"
+"""String: the ms of Redis TIME before which no lease lapses, so that no claim has to look for lapsed ones."""
+
 CRASHES = "konvox:crashes"
 """Hash of job id to how often a worker died with its lease: a lease that lapsed counts as a crash."""
+
+SUSPECTS = "konvox:suspects"
+"""Sorted set of the jobs that crashed twice and wait until a worker has no other one of them, in their order."""
 
 LOG = "konvox:log"
 """Stream of all admissions, trimmed by age."""

@@ -26,9 +26,14 @@ _RECOVER: Script[int] = Script("recover", makes_room=True)
 _RELEASE: Script[int] = Script("release", makes_room=True)
 _FINISH: Script[list[list[bytes]]] = Script("finish", makes_room=True)
 
-_LEASE_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES)
+_LEASE_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.SUSPECTS, keys.NEXT_LAPSE)
 _CLAIM_KEYS = (*_LEASE_KEYS, keys.IDLE)
-_FINISH_KEYS = (*_LEASE_KEYS, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
+_RENEW_KEYS = (keys.QUEUE, keys.LEASES, keys.NEXT_LAPSE)
+_RECOVER_KEYS = (keys.QUEUE, keys.LEASES, keys.IDLE, keys.NEXT_LAPSE)
+_FINISH_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
+
+SUSPECT_CRASHES = 2
+"""Crashes until a job is a suspect. Most crashes are the machine's, so what crashed once runs with the others."""
 
 _GROUP_JOBS = 1_000
 """As many as Lua can hand to one command, a pair for each."""
@@ -40,7 +45,7 @@ class Claimed(NamedTuple):
     Attributes:
         job_id: arq's job id.
         token: the fence; only the last claimer's is good.
-        crashes: how many workers have died with this job in hand.
+        crashes: how many workers have died with this job in flight.
         payload: the job as arq keeps it, or None if somebody removed it.
     """
 
@@ -48,6 +53,11 @@ class Claimed(NamedTuple):
     token: str
     crashes: int
     payload: bytes | None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it has died with its worker so often that it is to run apart from others like it."""
+        return self.crashes >= SUSPECT_CRASHES
 
 
 class StandingClaim(NamedTuple):
@@ -75,7 +85,7 @@ class ClaimRequest(NamedTuple):
         jobs: the most to claim; at least 1.
         lease_ms: for how long they are ours without renewal.
         token: the fence for all of them; unique to this claim.
-        suspect_wanted: whether one job that a worker has died with may be among them.
+        suspect_wanted: whether one suspect may be among them.
         standing: what is to stand if nothing is due; one that stands already is withdrawn first if something is.
     """
 
@@ -129,7 +139,8 @@ async def claim(pipe: PipelinedConnection, request: ClaimRequest) -> Claims:
 
 
 def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
-    arguments = (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, int(request.suspect_wanted))
+    suspects = SUSPECT_CRASHES, int(request.suspect_wanted)
+    arguments = (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, *suspects)
     if request.standing is None:
         return (*arguments, "", "", 0)
     worker, token, jobs, stands = request.standing
@@ -238,7 +249,7 @@ async def _fenced(
 def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -> set[str]:
     """Renew leases, from a thread of its own. Returns the ids of the jobs that are no longer ours."""
     arguments = [lease_ms, *_pairs(claims)]
-    return {job_id.decode() for job_id in _RENEW.run_blocking(server, (keys.QUEUE, keys.LEASES), arguments)}
+    return {job_id.decode() for job_id in _RENEW.run_blocking(server, _RENEW_KEYS, arguments)}
 
 
 async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lease_ms: int) -> int:
@@ -254,7 +265,7 @@ async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lea
         How many were released; neither an attempt nor a crash is counted for those.
     """
     arguments: list[Argument] = [worker, lease_ms, *(claimed.job_id for claimed in claims)]
-    released: int = await _RECOVER.run(server, (keys.QUEUE, keys.LEASES, keys.IDLE), arguments)
+    released: int = await _RECOVER.run(server, _RECOVER_KEYS, arguments)
     return released
 
 

@@ -1,16 +1,16 @@
 -- Admit a batch of events: dedupe, log, store the job, queue it, count. All or nothing, as one write of the AOF.
--- KEYS: queue, log, ledger, leases, idle
+-- KEYS: queue, log, ledger, leases, idle, next lapse
 -- ARGV: job prefix, seen prefix, delivery prefix, replays prefix, wake channel, push prefix, dedupe window in ms,
 --       log retention in ms, then for each event: event id, job id, job, '1' to dedupe or '0' (a replay)
 -- Returns for each event 1 if it was accepted, 0 if it is a duplicate. Without any event it changes nothing, and is refused
 -- where events would be.
 local call = redis.call
-local queue, log, ledger, leases, idle = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local queue, log, ledger, leases, idle, next_lapse = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, seen_prefix, delivery_prefix, replays_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local wake_channel, push_prefix, dedupe_ms, retention_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local FIRST = 9
-local now_ms = server_now_ms()
-local due = digits(now_ms)
+local now_us = server_now_us()
+local now_ms = math.floor(now_us / 1000)
 local accepted, duplicates, answers = 0, 0, {}
 
 -- Seen within the window; or longer ago, and still queued, being retried or dead: whatever is not settled has no time to
@@ -49,10 +49,11 @@ local function push(fresh, workers)
     call('HDEL', idle, worker)
     local places, lease_ms, token = string.match(standing, '^(%d+) (%d+) (%S+)$')
     local count = math.min(tonumber(places), math.ceil((#fresh - pushed) / workers))
+    local until_ms = now_ms + tonumber(lease_ms)
     local scores, tokens, head, body = {}, {}, { token }, {}
     for n = 1, count do
       local i = fresh[pushed + n]
-      scores[2 * n - 1], scores[2 * n] = digits(now_ms + tonumber(lease_ms)), ARGV[i + 1]
+      scores[2 * n - 1], scores[2 * n] = digits(until_ms), ARGV[i + 1]
       tokens[2 * n - 1], tokens[2 * n] = ARGV[i + 1], token
       head[2 * n], head[2 * n + 1] = #ARGV[i + 1], #ARGV[i + 2]
       body[2 * n - 1], body[2 * n] = ARGV[i + 1], ARGV[i + 2]
@@ -61,10 +62,11 @@ local function push(fresh, workers)
     call('ZADD', queue, unpack(scores))
     local message = table.concat(head, ' ') .. '\n' .. table.concat(body)
     if call('PUBLISH', push_prefix .. worker, message) > 0 then
+      note_lease(next_lapse, until_ms)
       pushed = pushed + count
     else
       for n = 1, count do
-        scores[2 * n - 1] = due
+        scores[2 * n - 1] = score_in_order(now_us, pushed + n)
         call('HDEL', leases, ARGV[fresh[pushed + n] + 1])
       end
       call('ZADD', queue, unpack(scores))
@@ -99,7 +101,7 @@ if accepted > 0 then
   local idle_workers, log_ids, queued, jobs = call('HLEN', idle), {}, {}, {}
   for n, i in ipairs(fresh) do
     log_ids[n] = call('XADD', log, '*', 'job', ARGV[i + 2])
-    queued[2 * n - 1], queued[2 * n] = due, ARGV[i + 1]
+    queued[2 * n - 1], queued[2 * n] = score_in_order(now_us, n), ARGV[i + 1]
     jobs[2 * n - 1], jobs[2 * n] = job_prefix .. ARGV[i + 1], ARGV[i + 2]
   end
   call('ZADD', queue, unpack(queued))

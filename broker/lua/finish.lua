@@ -19,7 +19,8 @@
 -- the failure is settled and counted, and the rest is still leased, and comes again.
 local queue, leases, crashes, ledger, dead, dead_index = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local job_prefix, delivery_prefix, retention_ms, groups = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local now_ms = server_now_ms()
+local now_us = server_now_us()
+local now_ms = math.floor(now_us / 1000)
 local any_crashes = redis.call('HLEN', crashes) > 0
 local position = 4
 local fenced, in_full = {}, {}
@@ -71,7 +72,8 @@ local function settle(job_id, token, delivery_key, outcomes, follow_ups, letters
   redis.call('DEL', job_prefix .. job_id)
   for i = 1, #follow_ups, 3 do
     redis.call('SET', job_prefix .. follow_ups[i], follow_ups[i + 1])
-    redis.call('ZADD', queue, digits(now_ms + tonumber(follow_ups[i + 2])), follow_ups[i])
+    local due_us = now_us + tonumber(follow_ups[i + 2]) * 1000
+    redis.call('ZADD', queue, score_in_order(due_us, i), follow_ups[i])
   end
   for i = 1, #letters, 2 do
     redis.call('HSET', dead, letters[i], letters[i + 1])

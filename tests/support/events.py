@@ -81,6 +81,16 @@ async def make_due(server: RedisClient, job_ids: Iterable[str]) -> None:
         await server.zadd(keys.QUEUE, scores, xx=True)
 
 
+async def crash_with(server: RedisClient, job_ids: Iterable[str], *, times: int = 1) -> None:
+    """A worker takes these jobs and dies, so many times; whoever takes them next will notice the last of it."""
+    job_ids = list(job_ids)
+    for _ in range(times):
+        await make_due(server, job_ids)
+        for job_id in job_ids:
+            assert await queue.lease(server, job_id, token="of a worker that dies", lease_ms=LEASE_MS)
+    await make_due(server, job_ids)
+
+
 async def queued_ids(server: RedisClient) -> set[str]:
     """The ids of all jobs in the queue, leased ones too."""
     return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}

@@ -1,18 +1,17 @@
 """What the queue is meant to do, in plain Python: dictionaries, no Redis, no clock.
 
-Time is a counter: whatever falls due gets the next number, which is its score in Redis as well. What is leased or
+Time is a counter: whatever falls due gets the next number, from which its score in Redis is made. What is leased or
 delayed has no number, until somebody says that its time has come.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker import ids
-from broker.queue import Claimed, Settlement
+from broker.queue import SUSPECT_CRASHES, Claimed, Settlement
 from broker.records import Job
 
 
@@ -23,6 +22,8 @@ class QueuedJob:
     Attributes:
         delivery: the delivery that it belongs to.
         due: its place among those that are due; None while it is leased or delayed.
+        first: whether that is a place before all that have never run.
+        aside: its place among the suspects that were put aside.
         holder: the token of its last claimer; None if nobody has claimed it, or it was released.
         crashes: how often a claimer let its lease lapse.
         runs: how often it was claimed.
@@ -31,6 +32,8 @@ class QueuedJob:
 
     delivery: str
     due: int | None
+    first: bool = False
+    aside: int | None = None
     holder: str | None = None
     crashes: int = 0
     runs: int = 0
@@ -101,8 +104,12 @@ class QueueModel:
 
     def due(self) -> list[str]:
         """The jobs that are due, in the order in which they are claimed."""
-        places = {job_id: job.due for job_id, job in self.jobs.items() if job.due is not None}
+        places = {job_id: (not job.first, job.due) for job_id, job in self.jobs.items() if job.due is not None}
         return sorted(places, key=lambda job_id: places[job_id])
+
+    def lapsed(self) -> list[str]:
+        """The jobs whose leases have lapsed, as far as no claim has put them first yet."""
+        return [job_id for job_id in self.due() if self.jobs[job_id].holder and not self.jobs[job_id].first]
 
     def waiting(self) -> list[str]:
         """The jobs that are leased or delayed."""
@@ -138,14 +145,13 @@ class QueueModel:
             return []
         pushed = [job.id for job in accepted[: standing.jobs]]
         for job_id in pushed:
-            self.jobs[job_id].due = None
             self._take(self.jobs[job_id], standing.token)
         return pushed
 
     def claim_or_stand(self, token: str, count: int, standing: ModelClaim) -> list[tuple[str, int]]:
         """Claim what is due, if it is any; otherwise this claim stands, or the one from before does."""
         if self.standing is not None:
-            if not self.due() and not any(job.crashes for job in self.jobs.values()):
+            if not self.due() and self._waiting_suspect() is None:
                 return []
             self.standing = None
         taken = self.claim(token, count, suspect_wanted=True)
@@ -154,24 +160,21 @@ class QueueModel:
         return taken
 
     def _waiting_suspect(self) -> str | None:
-        """The first of the jobs that a claimer has died with and that nobody holds."""
-        places = {
-            job_id: (math.inf if job.due is None else job.due, job_id)
-            for job_id, job in self.jobs.items()
-            if job.crashes and job.holder is None
-        }
+        """The first of the suspects that were put aside."""
+        places = {job_id: job.aside for job_id, job in self.jobs.items() if job.aside is not None}
         return min(places, key=lambda job_id: places[job_id], default=None)
 
     def claim(self, token: str, count: int, *, suspect_wanted: bool) -> list[tuple[str, int]]:
-        """Claim a waiting suspect, and what is due: ids and crashes of what was taken.
+        """Claim a waiting suspect, what has run before, and what has not: ids and crashes of what was taken.
 
         At most one suspect; the others wait, unblamed, and what is due behind them does not.
         """
+        for job_id in self.lapsed():
+            self.jobs[job_id].first, self.jobs[job_id].due = True, self.tick()
         taken = []
         suspect = self._waiting_suspect() if suspect_wanted else None
         if suspect is not None:
             job = self.jobs[suspect]
-            job.due = None
             self._take(job, token)
             taken.append((suspect, job.crashes))
             suspect_wanted = False
@@ -179,14 +182,15 @@ class QueueModel:
             if len(taken) == count:
                 break
             job = self.jobs[job_id]
-            job.due = None
             if job.holder is not None:
                 job.crashes += 1
                 job.excuses += 1
-            if job.crashes and not suspect_wanted:
-                job.holder = None
+            is_suspect = job.crashes >= SUSPECT_CRASHES
+            if is_suspect and not suspect_wanted:
+                job.holder, job.due, job.first = None, None, False
+                job.aside = job.aside or self.tick()
                 continue
-            suspect_wanted = suspect_wanted and not job.crashes
+            suspect_wanted = suspect_wanted and not is_suspect
             self._take(job, token)
             taken.append((job_id, job.crashes))
         return taken
@@ -199,12 +203,11 @@ class QueueModel:
         if job.holder is not None:
             job.crashes += 1
             job.excuses += 1
-        job.due = None
         self._take(job, token)
         return True
 
     def _take(self, job: QueuedJob, token: str) -> None:
-        job.holder = token
+        job.holder, job.due, job.first, job.aside = token, None, False, None
         job.runs += 1
         assert job.runs <= job.excuses + 1, "doubled without a crash, and without having been released"
 
@@ -224,7 +227,7 @@ class QueueModel:
         return lost
 
     def release(self, claims: Iterable[Claimed]) -> int:
-        """Release jobs: due at once, without a crash."""
+        """Release jobs: due at once, before what has never run, and without a crash."""
         released = 0
         for claim in claims:
             if self.is_held(claim):
@@ -247,12 +250,12 @@ class QueueModel:
 
     def _make_due(self, job_id: str) -> None:
         job = self.jobs[job_id]
-        job.holder, job.due = None, self.tick()
+        job.holder, job.due, job.first = None, self.tick(), True
         job.excuses += 1
 
     def fall_due(self, job_id: str) -> None:
         """A lease lapses, or a delay ends."""
-        self.jobs[job_id].due = self.tick()
+        self.jobs[job_id].due, self.jobs[job_id].first = self.tick(), False
 
     def settle(self, settlement: Settlement) -> bool:
         """A job is done with; False if it was not the claimer's any more."""

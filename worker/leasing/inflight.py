@@ -63,7 +63,7 @@ class InflightJobs:
         return self.places - len(self._jobs)
 
     def suspect_wanted(self) -> bool:
-        """Whether a job that a worker has died with may be taken: one at a time, to tell which one it is that kills."""
+        """Whether a suspect may be taken: one at a time, to tell which one it is that kills."""
         return self._suspect is None
 
     def claims(self) -> list[Claimed]:
@@ -82,7 +82,7 @@ class InflightJobs:
             running.claim = claim
             return None
         inflight = self._jobs[claim.job_id] = Inflight(claim, now)
-        if claim.crashes:
+        if claim.suspect:
             self._suspect = claim.job_id
         return inflight
 

@@ -33,7 +33,7 @@ from broker.redis.client import close
 from broker.redis.commands import Message
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
-from tests.support.queue_model import ModelClaim, QueueModel
+from tests.support.queue_model import ModelClaim, QueuedJob, QueueModel
 from tests.support.store import connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from worker.running.verdicts import CRASH_LIMIT, AttemptPolicy, HandlerRun, poison_settlement, settlement_of
@@ -43,6 +43,7 @@ T = TypeVar("T")
 HANDLERS = ("a", "b")
 LATER_SECONDS = 3600.0
 LATE_EVENT = 4
+FIRST_IN_LINE = 10**11
 
 workers = st.sampled_from(["left", "right"])
 events = st.integers(0, 3)
@@ -76,10 +77,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     def keep_time(self) -> None:
         """Give what is due its number in Redis as well, and keep away the moment of what is not."""
-        future = (2**31) * 1000
-        scores = {job_id: future if job.due is None else job.due for job_id, job in self.model.jobs.items()}
+        scores = {job_id: score_of(job) for job_id, job in self.model.jobs.items()}
         if scores:
             self.blocking.zadd(keys.QUEUE, scores, xx=True)
+        if self.model.lapsed():
+            self.blocking.set(keys.NEXT_LAPSE, 1)
 
     def listen(self) -> None:
         """The left worker has standing claims, and hears what is pushed to it."""
@@ -282,10 +284,15 @@ class QueueMachine(RuleBasedStateMachine):
         pipeline.hgetall(keys.LEASES)
         pipeline.hgetall(keys.CRASHES)
         pipeline.hkeys(keys.DEAD)
-        queued, leases, crashes, letters = pipeline.execute()
+        pipeline.zrange(keys.SUSPECTS, 0, -1)
+        pipeline.exists(keys.NEXT_LAPSE)
+        queued, leases, crashes, letters, suspects, lapse_noted = pipeline.execute()
         jobs = self.model.jobs
         assert {job_id.decode() for job_id in queued} == set(jobs)
         assert text(leases) == {job_id: job.holder for job_id, job in jobs.items() if job.holder is not None}
+        aside = {job.aside: job_id for job_id, job in jobs.items() if job.aside is not None}
+        assert [job_id.decode() for job_id in suspects] == [aside[place] for place in sorted(aside)]
+        assert lapse_noted or not any(job.holder and job.due is None for job in jobs.values())
         assert text(crashes) == {job_id: str(job.crashes) for job_id, job in jobs.items() if job.crashes}
         assert {letter_id.decode() for letter_id in letters} == self.model.letters()
         ledger = self.do(audit(self.server))
@@ -323,7 +330,14 @@ class QueueMachine(RuleBasedStateMachine):
             self.claims["left"].clear()
         self.they_agree()
         assert self.model.ledger()["pending"] == 0
-        assert not self.blocking.exists(keys.QUEUE, keys.LEASES, keys.CRASHES)
+        assert not self.blocking.exists(keys.QUEUE, keys.LEASES, keys.CRASHES, keys.SUSPECTS)
+
+
+def score_of(job: QueuedJob) -> int:
+    """What stands for its place in the queue: first in line, due, or far in the future."""
+    if job.due is None:
+        return (2**31) * 1000
+    return job.due if job.first else FIRST_IN_LINE + job.due
 
 
 def settlement_for(claim: Claimed, how: Sequence[Any], attempts: int) -> Settlement:

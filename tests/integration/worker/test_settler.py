@@ -16,7 +16,7 @@ from broker import keys, queue
 from broker.audit import audit
 from broker.queue import Claims
 from konvox.events import Event
-from tests.support.events import admitted, claimed, make_due, queued_ids
+from tests.support.events import admitted, claimed, crash_with, make_due
 from tests.support.logwatch import watching
 from tests.support.store import RedisClient
 from tests.support.workers import handler, run_burst, running, until, worker_of
@@ -88,15 +88,13 @@ async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: RedisC
 
 async def test_suspects_are_run_one_at_a_time_also_beside_others(server: RedisClient, redis_url: str) -> None:
     """Two suspects never run at once, whichever way they are claimed, and other events run meanwhile."""
-    await admitted(server, 60)
-    await claimed(server, token="of a worker that dies", count=5)
-    suspects = {claim_id for claim_id, _ in (await server.hgetall(keys.LEASES)).items()}
-    await make_due(server, await queued_ids(server))
+    suspects = {job.id for job in (await admitted(server, 60))[:5]}
+    await crash_with(server, suspects, times=2)
     at_once = most = 0
 
     async def note(event: Event, ctx: Any) -> None:
         nonlocal at_once, most
-        suspect = event.id.encode() in suspects
+        suspect = event.id in suspects
         at_once += suspect
         most = max(most, at_once)
         await asyncio.sleep(0)

@@ -19,7 +19,15 @@ from broker.dead_letters import list_dead_letters, retry
 from broker.queue import ClaimRequest
 from broker.redis.pipelined import PipelinedConnection
 from konvox.events import Event
-from tests.support.events import LEASE_MS, RETENTION_MS, admitted, claimed, delivered, make_due, queued_ids
+from tests.support.events import (
+    RETENTION_MS,
+    admitted,
+    claimed,
+    crash_with,
+    delivered,
+    make_due,
+    queued_ids,
+)
 from tests.support.store import RedisClient, connect_blocking
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker.leasing import renewal
@@ -195,21 +203,12 @@ def test_the_renewal_asks_nothing_while_nothing_is_in_flight(redis_url: str) -> 
         assert "cmdstat_evalsha" not in blocking.info("commandstats")
 
 
-async def crash_with(server: RedisClient, job_ids: set[str]) -> None:
-    """A worker takes these jobs and dies, which whoever takes them next will notice."""
-    for job_id in job_ids:
-        await make_due(server, [job_id])
-        assert await queue.lease(server, job_id, token="of a worker that dies", lease_ms=LEASE_MS)
-    await make_due(server, job_ids)
-
-
 async def test_poison_is_put_aside_and_innocents_are_delivered(server: RedisClient, redis_url: str) -> None:
-    """What ran beside it in the worker that died is suspected and run alone, but not blamed."""
+    """What ran beside it in both workers that died is suspected and run apart, but not convicted."""
     jobs = await admitted(server, 10)
     poison = jobs[3].id
-    await crash_with(server, {job.id for job in jobs})
-    for _ in range(CRASH_LIMIT - 1):
-        await crash_with(server, {poison})
+    await crash_with(server, {job.id for job in jobs}, times=2)
+    await crash_with(server, {poison}, times=CRASH_LIMIT - 2)
     runs: Counter[str] = Counter()
     suspects_at_once, most = 0, 0
 
@@ -238,10 +237,8 @@ async def test_poison_is_put_aside_and_innocents_are_delivered(server: RedisClie
 
 @pytest.mark.parametrize("burst", [True, False])
 async def test_suspects_follow_one_another_at_once(server: RedisClient, redis_url: str, burst: bool) -> None:
-    """A hundred events that a killed worker had in flight run one by one, and all within a moment."""
-    await admitted(server, 100)
-    await claimed(server, token="of a worker that dies")
-    await make_due(server, await queued_ids(server))
+    """A hundred events that two killed workers had in flight run one by one, and all within a moment."""
+    await crash_with(server, [job.id for job in await admitted(server, 100)], times=2)
 
     async def nothing(event: Event, ctx: Any) -> None:
         pass
@@ -260,7 +257,7 @@ async def test_fresh_events_do_not_wait_for_a_suspect(server: RedisClient, redis
     """A suspect takes one place, however long it runs."""
     jobs = await admitted(server, 20)
     suspects = {job.id for job in jobs[:3]}
-    await crash_with(server, suspects)
+    await crash_with(server, suspects, times=2)
     let_go = asyncio.Event()
     runs: Counter[bool] = Counter()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.queue import Claimed, ClaimRequest, Claims
+from broker.queue import SUSPECT_CRASHES, Claimed, ClaimRequest, Claims
 from worker.leasing.claim_states import Event
 from worker.leasing.claimer import CLAIM_JOBS, Claimer
 from worker.leasing.inflight import InflightJobs
@@ -22,7 +22,8 @@ def inflight_of(count: int, places: int = 100, *, suspect: bool = False) -> Infl
     """So many jobs in flight; the first of them a suspect, if asked for."""
     jobs = InflightJobs(places)
     for number in range(count):
-        jobs.add(Claimed(f"evt_{number}", "t", crashes=int(suspect and number == 0), payload=b"{}"), now=0.0)
+        crashes = SUSPECT_CRASHES if suspect and number == 0 else 0
+        jobs.add(Claimed(f"evt_{number}", "t", crashes, payload=b"{}"), now=0.0)
     return jobs
 
 

@@ -65,9 +65,10 @@ def test_a_second_claim_of_a_job_in_flight_starts_nothing() -> None:
 
 
 def test_one_suspect_at_a_time() -> None:
-    """No other is wanted until the one in flight is removed, whatever else is."""
-    jobs = InflightJobs(3)
-    suspect, innocent = claim_of("suspect", crashes=1), claim_of("innocent")
+    """No other is wanted until the one in flight is removed, whatever else is; what crashed once is none."""
+    jobs = InflightJobs(4)
+    suspect, innocent = claim_of("suspect", crashes=2), claim_of("innocent")
+    jobs.add(claim_of("crashed once", crashes=1), now=0.0)
     assert jobs.suspect_wanted()
     jobs.add(suspect, now=0.0)
     jobs.add(innocent, now=0.0)
