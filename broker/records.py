@@ -22,6 +22,18 @@ from konvox.schemes import MESSAGE_ID_HEADER
 FUNCTION_NAME = "deliver"
 """The arq function that our jobs name."""
 
+_FIELDS = (
+    *("event_id", "event_type", "received_at_ms", "headers", "body", "account"),
+    *("delivery", "replayed", "handler", "attempt"),
+)
+"""What a job consists of, in the order in which it is checked."""
+
+LATEST_MS = 253_402_300_799_999
+"""The last ms of the year 9999, the last that a date can have."""
+
+_MOST_ATTEMPTS = 1_000_000
+"""More than any handler has; also a bound for what the backoff is computed from."""
+
 
 class Record(NamedTuple):
     """One captured request that is an event.
@@ -148,6 +160,20 @@ class Job(NamedTuple):
         """The id of its dead letter, if it becomes one."""
         return ids.dead_letter_id(self.delivery, self.handler)
 
+    def queued_as(self, job_id: str) -> Job:
+        """This job.
+
+        Raises:
+            MalformedRecordError: it is queued under the id of another.
+        """
+        if self.id != job_id:
+            raise MalformedRecordError(f"a job in Redis cannot be read: it is queued under another id than {self.id}")
+        return self
+
+    def in_delivery(self, delivery: str) -> Job:
+        """The same job of a delivery with another id."""
+        return self if delivery == self.delivery else self._replace(delivery=delivery)
+
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""
         return self._replace(handler=handler, attempt=attempt)
@@ -181,25 +207,59 @@ class Job(NamedTuple):
         """Read a job as arq keeps it.
 
         Raises:
-            MalformedRecordError: it is no job of ours.
+            MalformedRecordError: it is not ours to the last field; everybody who can write to Redis can write a job.
         """
         try:
-            return cls.from_kwargs(orjson.loads(payload)["k"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise MalformedRecordError(f"a job in Redis cannot be read: {type(error).__name__} at {error}") from None
+            fields = orjson.loads(payload)
+        except ValueError as error:
+            raise MalformedRecordError(f"a job in Redis cannot be read: not JSON: {error}") from None
+        arguments = fields.get("k") if isinstance(fields, dict) else None
+        if not isinstance(arguments, dict):
+            raise MalformedRecordError("a job in Redis cannot be read: it has no keyword arguments, as arq keeps them")
+        return cls.from_kwargs(arguments)
 
     @classmethod
     def from_kwargs(cls, k: Mapping[str, Any]) -> Self:
-        """Build a job from the keyword arguments with which arq calls the function."""
-        record = Record(
-            k["event_id"],
-            k["event_type"],
-            int(k["received_at_ms"]),
-            k["body"],
-            k["headers"],
-            k.get("account", k.get("endpoint", "")),
-        )
-        return cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        """Build a job from the keyword arguments with which arq calls the function.
+
+        Raises:
+            MalformedRecordError: as `from_bytes`.
+        """
+        try:
+            record = Record(
+                k["event_id"],
+                k["event_type"],
+                k["received_at_ms"],
+                k["body"],
+                k["headers"],
+                k.get("account", k.get("endpoint", "")),
+            )
+            job = cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        except KeyError as missing:
+            raise MalformedRecordError(f"a job in Redis cannot be read: it has no {missing}") from None
+        if wrong := _wrong_field(job):
+            raise MalformedRecordError(f"a job in Redis cannot be read: its {wrong} is not one of ours")
+        return job
+
+
+def _wrong_field(job: Job) -> str | None:
+    """The first field of a job that no job of ours has so; None if there is none. Exact types: `True` is no number."""
+    record: Any
+    record, delivery, replayed, handler, attempt = job
+    event_id, event_type, received_at_ms, body, headers, account = record
+    right = (
+        type(event_id) is str and ids.is_event(event_id),
+        type(event_type) is str and event_type != "",
+        type(received_at_ms) is int and 0 <= received_at_ms <= LATEST_MS,
+        type(headers) is dict and {str}.issuperset(map(type, headers.values())),
+        type(body) is str,
+        type(account) is str,
+        delivery == event_id or (type(delivery) is str and ids.is_delivery(delivery, event_id)),
+        type(replayed) is bool,
+        handler is None or (type(handler) is str and handler != ""),
+        type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS,
+    )
+    return None if all(right) else _FIELDS[right.index(False)]
 
 
 def _body_of(fields: Mapping[str, Any]) -> bytes:

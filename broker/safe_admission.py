@@ -18,6 +18,7 @@ from broker.redis.client import OUTAGES, outages_as_unavailable
 from broker.redis.commands import Server
 from broker.redis.durability import Durability, ServerCheck, check_server
 from broker.redis.outage import Outage
+from broker.set_aside import set_aside
 
 logger = structlog.get_logger("broker")
 
@@ -40,7 +41,7 @@ class Preflight:
             logger.warning("durability.disabled", risk="a crash of Redis loses events that were answered with 200")
 
     async def check(self) -> ServerCheck:
-        """Check the server once.
+        """Check the server once, and set aside what stands at our keys and is not ours.
 
         Raises:
             UnsafeServerError: it would lose events.
@@ -48,6 +49,7 @@ class Preflight:
         """
         with outages_as_unavailable():
             found = await check_server(self._server, self._durability, allow_eviction=self._allow_eviction)
+            await set_aside(self._server)
         for sentence in found.unverified:
             if sentence not in self._logged:
                 logger.warning("redis.unverified", what=sentence)

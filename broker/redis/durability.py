@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from redis.exceptions import ResponseError
 
-from broker import keys
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.redis.client import COMMAND_TIMEOUT_SECONDS
 from broker.redis.commands import Server
@@ -196,7 +195,7 @@ async def try_write(server: Server) -> None:
     Raises:
         ResponseError: it refuses writes (full, cannot save, too few replicas); or one of the other `OUTAGES`.
     """
-    await server.zadd(keys.QUEUE, {"": 0}, xx=True)
+    await server.zadd(server.our_keys.queue, {"": 0}, xx=True)
 
 
 async def _settings(server: Server) -> Mapping[str, str]:

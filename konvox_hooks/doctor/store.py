@@ -32,7 +32,7 @@ async def check_store(subject: Subject) -> Findings:
     url = settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
     if is_sentinel_url(url):
         yield await _sentinels(parse_sentinel_url(url))
-    server = connect(url)
+    server = connect(url, namespace=settings.namespace)
     try:
         try:
             latency_ms = await _latency_ms(server)

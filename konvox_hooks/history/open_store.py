@@ -53,7 +53,7 @@ async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIt
         UsageError: no Redis is configured, and the data folder holds no data.
     """
     if settings.redis_url is not None or await _embedded_is_running(settings):
-        async with _connected(_url(settings)) as server:
+        async with _connected(settings, _url(settings)) as server:
             yield server
         return
     if not may_be_new and not (settings.data_dir / "appendonlydir").is_dir():
@@ -61,7 +61,7 @@ async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIt
             f"there is nothing to look at: no KONVOX_REDIS_URL is set, and {settings.data_dir} (KONVOX_DATA_DIR) holds "
             "no data of `konvox-hooks serve`"
         )
-    async with embedded_server(settings.data_dir) as url, _connected(url) as server:
+    async with embedded_server(settings.data_dir) as url, _connected(settings, url) as server:
         yield server
 
 
@@ -71,7 +71,7 @@ async def watched_store(settings: Settings) -> AsyncIterator[Server]:
 
     It never starts the embedded Valkey: then `serve` could not start its own on the same data folder.
     """
-    async with _connected(_url(settings)) as server:
+    async with _connected(settings, _url(settings)) as server:
         yield server
 
 
@@ -85,8 +85,8 @@ def _url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[Server]:
-    server = connect(url)
+async def _connected(settings: Settings, url: str) -> AsyncIterator[Server]:
+    server = connect(url, namespace=settings.namespace)
     try:
         yield server
     finally:
@@ -94,7 +94,7 @@ async def _connected(url: str) -> AsyncIterator[Server]:
 
 
 async def _embedded_is_running(settings: Settings) -> bool:
-    async with _connected(url_of(settings.data_dir)) as server:
+    async with _connected(settings, url_of(settings.data_dir)) as server:
         try:
             await server.ping()
         except OUTAGES:

@@ -53,7 +53,7 @@ async def run_receiver(
         UsageError: an account is wrong, or an address cannot be listened on.
     """
     stop = asyncio.Event()
-    server = connect(redis_url)
+    server = connect(redis_url, namespace=settings.namespace)
     try:
         on_stop_signal(_stop_then_abort(stop))
         async with bound_to_parent(stop.set, parent_pid):

@@ -51,7 +51,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
     loaded = load_handlers(settings)
     tune_garbage_collection()
     config = _worker_config(settings, redis_url, burst=burst)
-    server = connect(redis_url)
+    server = connect(redis_url, namespace=settings.namespace)
     worker: HookWorker | None = None
 
     def seconds_left() -> float:
@@ -98,6 +98,7 @@ async def _serve(
 def _worker_config(settings: Settings, redis_url: str, *, burst: bool) -> WorkerConfig:
     return WorkerConfig(
         redis_url,
+        settings.namespace,
         concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
         stop_seconds=settings.stop_seconds,

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker import keys
 from broker.redis.commands import BlockingServer, Server
 from broker.redis.scripts import Script
 from handlers import Retry
@@ -111,7 +110,7 @@ class OnceGate:
         Raises:
             Retry: another run is in the block at this moment, and may still fail.
         """
-        name = keys.once_key(self._event_id, self._handler, key)
+        name = self._server.our_keys.once_key(self._event_id, self._handler, key)
         mine = await self._blocks.enter(self._server, name)
         if mine is None:
             yield False
