@@ -5,6 +5,7 @@ Used by the commands that list, find, follow, export and replay events.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -81,8 +82,11 @@ async def events_after(server: Server, place: str, *, wait_ms: int) -> tuple[lis
         place: where the last call ended; `end_of_log` for the first.
         wait_ms: how long to wait if there is none yet. Less than the connection's own time-out.
     """
-    answer = await server.xread({server.our_keys.log: place}, count=_PAGE, block=wait_ms)
+    reading = server.xread({server.our_keys.log: place}, count=_PAGE, block=wait_ms)
+    answer = await or_empty(reading, None)
     if not answer:
+        if answer is None:
+            await asyncio.sleep(wait_ms / 1000)  # it is no log of ours at the moment
         return [], place
     [(_, page)] = answer
     return await _with_states(server, _jobs(page)), page[-1][0].decode()

@@ -103,6 +103,9 @@ class Keys:
         self.wake_channel: Final = f"{namespace}:wake"
         """Pub/sub channel on which an admission wakes the workers."""
 
+        self.owner: Final = f"{namespace}:owner"
+        """Hash: the marks of the installation that the store belongs to, and their salt; see `broker.ownership`."""
+
         self.idle: Final = f"{namespace}:idle"
         """Hash of worker to its standing claim: how many jobs, for how long, by which token. Only an idle worker has
         one."""

@@ -256,7 +256,7 @@ def _wrong_field(job: Job) -> str | None:
         type(account) is str,
         delivery == event_id or (type(delivery) is str and ids.is_delivery(delivery, event_id)),
         type(replayed) is bool,
-        handler is None or (type(handler) is str and handler != ""),
+        handler is None or type(handler) is str,
         type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS,
     )
     return None if all(right) else _FIELDS[right.index(False)]

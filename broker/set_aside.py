@@ -36,6 +36,7 @@ def types(keys: Keys) -> dict[str, str]:
         keys.dead: "hash",
         keys.dead_index: "zset",
         keys.idle: "hash",
+        keys.owner: "hash",
     }
 
 

@@ -73,6 +73,20 @@ def load_accounts(settings: Settings) -> dict[str, Settings]:
     return accounts
 
 
+def known_by(settings: Settings) -> list[str]:
+    """By what this installation is known to its store: URL tokens, signing secrets and companies of all accounts.
+
+    Raises:
+        UsageError: as `load_accounts`.
+    """
+    known: list[str] = []
+    for account in load_accounts(settings).values():
+        known += [f"token {token.get_secret_value()}" for token in account.hook_tokens]
+        known += [f"secret {secret.get_secret_value()}" for secret in account.signing_secrets]
+        known += [f"company {company}" for company in account.company_ids]
+    return known
+
+
 def settings_of_account(settings: Settings, name: str | None) -> Settings:
     """The settings of one account, for a command that works for one account.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from broker.admission import AdmissionPolicy
+from broker.ownership import refuse_foreign
 from broker.redis.client import OUTAGES, close, connect
 from broker.redis.commands import Server
 from broker.redis.durability import BY_REPLY, Confirmation
 from broker.redis.embedded import embedded_server, url_of
+from broker.safe_admission import Preflight
+from konvox_hooks.config.accounts import known_by
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 
@@ -51,7 +54,16 @@ async def open_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIt
 
     Raises:
         UsageError: no Redis is configured, and the data folder holds no data.
+        UnsafeServerError: the store is another installation's.
     """
+    async with open_any_store(settings, may_be_new=may_be_new) as server:
+        await _refuse_foreign(settings, _url(settings), server)
+        yield server
+
+
+@asynccontextmanager
+async def open_any_store(settings: Settings, *, may_be_new: bool = False) -> AsyncIterator[Server]:
+    """The same, also where the store is another installation's."""
     if settings.redis_url is not None or await _embedded_is_running(settings):
         async with _connected(settings, _url(settings)) as server:
             yield server
@@ -72,12 +84,35 @@ async def watched_store(settings: Settings) -> AsyncIterator[Server]:
     It never starts the embedded Valkey: then `serve` could not start its own on the same data folder.
     """
     async with _connected(settings, _url(settings)) as server:
+        await _refuse_foreign(settings, _url(settings), server)
         yield server
 
 
 def admission_policy(settings: Settings, confirmation: Confirmation = BY_REPLY) -> AdmissionPolicy:
     """How events are admitted, by the settings. Called by the receiver and by `admit_all`."""
     return AdmissionPolicy(settings.dedupe_seconds, settings.log_retention_seconds, confirmation)
+
+
+def preflight_of(settings: Settings, redis_url: str, server: Server) -> Preflight:
+    """The check of the store before a role writes to it."""
+    return Preflight(
+        server,
+        settings.durability,
+        allow_eviction=settings.allow_eviction,
+        known_by=known_by(settings) if _may_be_shared(settings, redis_url) else (),
+    )
+
+
+def _may_be_shared(settings: Settings, redis_url: str) -> bool:
+    """Whether another installation may use the same Redis; the embedded one belongs to its data folder."""
+    return redis_url != url_of(settings.data_dir)
+
+
+async def _refuse_foreign(settings: Settings, redis_url: str, server: Server) -> None:
+    if _may_be_shared(settings, redis_url):
+        # A fault of the accounts file is for the roles, which let requests in by it.
+        with suppress(UsageError, *OUTAGES):  # the command meets the outage as well, and knows what to say
+            await refuse_foreign(server, known_by(settings), note=False)
 
 
 def _url(settings: Settings) -> str:

@@ -17,10 +17,10 @@ import structlog
 
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
-from broker.safe_admission import Preflight, SafeAdmission
+from broker.safe_admission import SafeAdmission
 from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT, DEFAULT_ACCOUNT, load_accounts
 from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
-from konvox_hooks.history.open_store import admission_policy
+from konvox_hooks.history.open_store import admission_policy, preflight_of
 from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
@@ -57,7 +57,7 @@ async def run_receiver(
     try:
         on_stop_signal(_stop_then_abort(stop))
         async with bound_to_parent(stop.set, parent_pid):
-            await _run_until_stopped(settings, server, stop, share_port=share_port)
+            await _run_until_stopped(settings, redis_url, server, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
@@ -67,10 +67,12 @@ async def run_receiver(
         await close(server)
 
 
-async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
+async def _run_until_stopped(
+    settings: Settings, redis_url: str, server: Server, stop: asyncio.Event, *, share_port: bool
+) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
     policies = _account_policies(settings)
-    preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
+    preflight = preflight_of(settings, redis_url, server)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
         Spool(settings.spool_dir, max_bytes=settings.spool_max_bytes) as spool,

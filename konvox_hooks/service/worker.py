@@ -17,10 +17,10 @@ import structlog
 from broker.records import Job
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
-from broker.safe_admission import Preflight
 from handlers.registry import Handler
 from konvox_hooks.config.handlers import konvox_access, load_handlers
 from konvox_hooks.config.settings import Settings
+from konvox_hooks.history.open_store import preflight_of
 from konvox_hooks.process.signals import bound_to_parent
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.garbage import tune_garbage_collection
@@ -88,7 +88,7 @@ async def _serve(
         bound_to_parent(worker.stop, parent_pid),
     ):
         # While this waits for a safe Redis, the worker is healthy and not ready.
-        preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
+        preflight = preflight_of(settings, worker.config.redis_url, server)
         await preflight.wait(lambda: worker.stopping)
         checked.set()
         await worker.async_run()

@@ -12,7 +12,6 @@ from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
 from broker.event_log import events, find_events
-from broker.ledger import read_ledger
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
 from broker.redis.pipelined import PipelinedConnection
@@ -104,28 +103,41 @@ async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server:
 
 
 @pytest.mark.parametrize("broken", ["in full", "together"])
-async def test_a_script_that_fails_midway_loses_nothing(server: RedisClient, broken: str) -> None:
-    """A script that fails midway has settled some jobs, counted once; the others are leased, and settled next time."""
+async def test_a_key_of_another_type_stops_no_settlement(server: RedisClient, broken: str) -> None:
+    """What somebody has written to the key of an event is kept under another name, and all jobs are settled once."""
     jobs = await admitted(server, 6)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
     in_full = [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[3:]]
     batch = [*(ended(claims[job.id], DONE) for job in jobs[:3]), *in_full]
     key = OUTCOMES if broken == "together" else KEYS.delivery_key(jobs[4].delivery)
     await server.set(key, "not a hash")
-    with pytest.raises(ResponseError):
-        await settled(server, *batch)
-    ledger = await read_ledger(server)  # the audit would stumble over that key as well
-    assert (ledger.delivered, ledger.pending, ledger.balanced) == (
-        (0, 6, True) if broken == "together" else (4, 2, True)
-    )
-    assert await server.hlen(KEYS.leases) == ledger.pending
-
-    await server.delete(key)
-    already = await settled(server, *batch)
-    assert len(already) == ledger.delivered
+    assert await settled(server, *batch) == set()
+    assert len(await settled(server, *batch)) == 6
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (6, 0, True)
     assert not await server.exists(KEYS.leases, *(KEYS.job_key(job.id) for job in jobs))
+    assert await server.get(f"{key}:aside") == b"not a hash"
+
+
+@pytest.mark.parametrize("key", [KEYS.queue, KEYS.crashes, KEYS.ledger, KEYS.dead, KEYS.dead_index])
+async def test_a_settlement_that_is_refused_has_changed_nothing(server: RedisClient, key: str) -> None:
+    """The keys of all events are asked before anything is written: after a refusal the batch is settled as a whole."""
+    jobs = await admitted(server, 4)
+    claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
+    batch = [ended(claims[job.id], DONE) for job in jobs[:2]]
+    batch += [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[2:]]
+    if await server.exists(key):
+        await server.execute_command("RENAME", key, "kept")
+    await server.set(key, "another type")
+    with pytest.raises(ResponseError):
+        await settled(server, *batch)
+    await server.delete(key)
+    if await server.exists("kept"):
+        await server.execute_command("RENAME", "kept", key)
+    assert await server.hlen(KEYS.leases) == 4
+    assert await settled(server, *batch) == set()
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (4, 0, True)
 
 
 async def test_a_job_that_is_fenced_at_the_second_try_is_reported_as_fenced(

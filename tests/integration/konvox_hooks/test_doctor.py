@@ -22,7 +22,16 @@ async def test_all_is_well(shell: Shell, redis_url: str) -> None:
     assert (outcome.exit_code, text.exit_code) == (0, 0)
     assert list(lines) == [
         *("settings", "handlers", "data folder", "redis", "redis version", "redis durability", "redis eviction"),
-        *("redis clock", "authentication", "konvox api", "konvox key", "registration", "public url"),
+        *(
+            "redis clock",
+            "redis owner",
+            "redis content",
+            "authentication",
+            "konvox api",
+            "konvox key",
+            "registration",
+            "public url",
+        ),
     ]
     assert {line.split()[0] for line in text.out.splitlines()} == {"ok"}
     assert len(text.out.splitlines()) == len(lines)

@@ -164,7 +164,8 @@ async def _is_subset(wanted: set[str], ran: set[str]) -> bool:
     return wanted <= ran
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(240)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=WRITES)
 def test_nothing_at_our_keys_stops_the_service(redis_url: str, writes: Any) -> None:
     """Arbitrary bytes, types and fields at every key of ours: events that come afterwards are delivered."""

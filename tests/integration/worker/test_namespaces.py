@@ -133,7 +133,7 @@ async def test_a_stock_arq_worker_drains_a_namespace(staging: RedisClient, redis
         handle_signals=False,
     )
     await worker.main()
-    await worker.close()
+    await pool.aclose(close_connection_pool=True)
     assert ran == [job_of(1).record.id]
     ledger = await audit(staging)
     assert (ledger.balanced, ledger.delivered) == (True, 1)
