@@ -132,14 +132,23 @@ def _read(letter_id: bytes, payload: bytes) -> DeadLetter:
     return letter if letter.id == name else DeadLetter.unreadable(name, payload, f"{_UNREADABLE}: id")
 
 
-async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
-    """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there."""
+async def retry(server: Server, letters: Sequence[DeadLetter], *, heir: str | None = None) -> int:
+    """Turn letters into jobs again, which have all their attempts. Returns how many letters were still there.
+
+    Args:
+        server: Redis.
+        letters: what to run again.
+        heir: a handler that takes the place of the one that failed.
+    """
     keys = server.our_keys
     arguments: list[Argument] = [keys.job_prefix, keys.delivery_prefix, keys.wake_channel]
     for letter in letters:
         job = Job.from_bytes(letter.job.encode())
-        if job.handler is not None:
-            job = job.for_handler(job.handler, attempt=1)
+        handler = job.handler or heir
+        if handler is not None:
+            job = job.for_handler(handler, attempt=1)
+        if heir is not None:
+            job = job.for_heir(heir)
         arguments += (letter.id, job.delivery, job.id, job.to_bytes())
     return await _RETRY.run(server, (keys.queue, keys.ledger, keys.dead, keys.dead_index), arguments)
 

@@ -83,7 +83,7 @@ class ClaimRequest(NamedTuple):
         jobs: the most to claim; at least 1.
         lease_ms: for how long they are ours without renewal.
         token: the fence for all of them; unique to this claim.
-        suspect_wanted: whether one suspect may be among them.
+        suspect_wanted: whether a suspect may be taken; it then comes alone.
         standing: what is to stand if nothing is due; one that stands already is withdrawn first if something is.
     """
 
@@ -102,11 +102,13 @@ class Claims:
         jobs: what is ours now.
         next_due_ms: 0 if more is due, the ms until the next job falls due, or None if the queue is empty.
         claim_stands: whether events may be pushed to the worker.
+        suspect_waits: whether there is a suspect that no worker has taken.
     """
 
     jobs: list[Claimed]
     next_due_ms: int | None
     claim_stands: bool = False
+    suspect_waits: bool = False
 
 
 @dataclass(slots=True)
@@ -152,13 +154,13 @@ def _claim_arguments(keys: Keys, request: ClaimRequest) -> Sequence[Argument]:
 
 
 def _claims(request: ClaimRequest, answer: Sequence[Any]) -> Claims:
-    next_due_ms, job_ids, payloads, claim_stands, *seen = answer
+    next_due_ms, job_ids, payloads, claim_stands, suspect_waits, *seen = answer
     crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
         Claimed(text_of(job_id), request.token, crashes_seen, payload)
         for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
-    return Claims(jobs, None if next_due_ms < 0 else next_due_ms, bool(claim_stands))
+    return Claims(jobs, None if next_due_ms < 0 else next_due_ms, bool(claim_stands), bool(suspect_waits))
 
 
 def pushed(message: bytes) -> list[Claimed]:

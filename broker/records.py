@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 import orjson
+from pydantic_core import from_json
 
 from broker import ids
 from broker.errors import MalformedRecordError
-from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope
+from konvox.envelope import Envelope, event_id, event_id_of_message, parse_envelope, without_mark
 from konvox.errors import MalformedEventError
 from konvox.schemes import MESSAGE_ID_HEADER
 
@@ -24,7 +25,7 @@ FUNCTION_NAME = "deliver"
 
 _FIELDS = (
     *("event_id", "event_type", "received_at_ms", "headers", "body", "account"),
-    *("delivery", "replayed", "handler", "attempt"),
+    *("delivery", "replayed", "handler", "attempt", "waits", "first_attempt_at_ms", "heir"),
 )
 """What a job consists of, in the order in which it is checked."""
 
@@ -33,6 +34,9 @@ LATEST_MS = 253_402_300_799_999
 
 _MOST_ATTEMPTS = 1_000_000
 """More than any handler has; also a bound for what the backoff is computed from."""
+
+BATCH_POSITION_HEADER = "konvox-hooks-position"
+"""Kept among an event's headers if it came in an array: its position there. Only the receiver sets it."""
 
 
 class Record(NamedTuple):
@@ -72,7 +76,7 @@ class Record(NamedTuple):
         if message_id is None:
             minted = event_id(envelope, account=account)
         else:
-            minted = event_id_of_message(message_id, account=account)
+            minted = event_id_of_message(message_id, headers.get(BATCH_POSITION_HEADER), account=account)
         return cls(minted, envelope.type, received_at_ms, body.decode(), headers, account)
 
     @classmethod
@@ -103,8 +107,8 @@ class Record(NamedTuple):
             MalformedRecordError: it is neither of the two.
         """
         try:
-            fields = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+            fields = from_json(without_mark(line), allow_inf_nan=False)  # it takes whatever the receiver takes
+        except ValueError as error:
             raise MalformedRecordError(f"not JSON: {error}") from None
         if not isinstance(fields, dict):
             raise MalformedRecordError("a line must be a JSON object")
@@ -132,6 +136,10 @@ class Job(NamedTuple):
         replayed: whether an operator runs the event again.
         handler: the one handler to run, or None for all that match.
         attempt: which attempt this is, from 1.
+        waits: how many of the attempts before used up none, because the handler was told to wait.
+        first_attempt_at_ms: when the handler's first attempt began, in Unix ms; None before that.
+        heir: the handler to run in the place of `handler`, in whose name everything is kept all the same: the heir may
+            have work of its own for this delivery. None for `handler` itself.
     """
 
     record: Record
@@ -139,6 +147,9 @@ class Job(NamedTuple):
     replayed: bool = False
     handler: str | None = None
     attempt: int = 1
+    waits: int = 0
+    first_attempt_at_ms: int | None = None
+    heir: str | None = None
 
     @classmethod
     def first(cls, record: Record) -> Self:
@@ -176,11 +187,26 @@ class Job(NamedTuple):
 
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""
-        return self._replace(handler=handler, attempt=attempt)
+        return self._replace(handler=handler, attempt=attempt, waits=0, first_attempt_at_ms=None)
+
+    def for_heir(self, heir: str) -> Job:
+        """The same job, to be run by another handler."""
+        return self._replace(heir=None if heir == self.handler else heir)
+
+    def next_attempt(self, handler: str, *, waits: int, first_attempt_at_ms: int) -> Job:
+        """The job of one handler's next attempt."""
+        return self._replace(
+            handler=handler, attempt=self.attempt + 1, waits=waits, first_attempt_at_ms=first_attempt_at_ms
+        )
 
     def to_bytes(self) -> bytes:
         """The job as arq keeps it; the keys are arq's: t try, f function, a args, k kwargs, et enqueue time in ms."""
         record = self.record
+        # Left out of first jobs, which are nearly all; an older worker does without them.
+        began = self.first_attempt_at_ms
+        further: dict[str, Any] = {} if began is None else {"waits": self.waits, "first_attempt_at_ms": began}
+        if self.heir is not None:
+            further["heir"] = self.heir
         return orjson.dumps(
             {
                 "t": None,
@@ -197,6 +223,7 @@ class Job(NamedTuple):
                     "replayed": self.replayed,
                     "handler": self.handler,
                     "attempt": self.attempt,
+                    **further,
                 },
                 "et": record.received_at_ms,
             }
@@ -237,6 +264,10 @@ class Job(NamedTuple):
             job = cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
         except KeyError as missing:
             raise MalformedRecordError(f"a job in Redis cannot be read: it has no {missing}") from None
+        if job.handler is not None:  # what only such jobs have; an older worker leaves it out
+            job = job._replace(
+                waits=k.get("waits", 0), first_attempt_at_ms=k.get("first_attempt_at_ms"), heir=k.get("heir")
+            )
         if wrong := _wrong_field(job):
             raise MalformedRecordError(f"a job in Redis cannot be read: its {wrong} is not one of ours")
         return job
@@ -245,7 +276,7 @@ class Job(NamedTuple):
 def _wrong_field(job: Job) -> str | None:
     """The first field of a job that no job of ours has so; None if there is none. Exact types: `True` is no number."""
     record: Any
-    record, delivery, replayed, handler, attempt = job
+    record, delivery, replayed, handler, attempt, waits, first_attempt_at_ms, heir = job
     event_id, event_type, received_at_ms, body, headers, account = record
     right = (
         type(event_id) is str and ids.is_event(event_id),
@@ -258,6 +289,9 @@ def _wrong_field(job: Job) -> str | None:
         type(replayed) is bool,
         handler is None or type(handler) is str,
         type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS,
+        type(waits) is int and type(attempt) is int and 0 <= waits < attempt,
+        first_attempt_at_ms is None or (type(first_attempt_at_ms) is int and 0 <= first_attempt_at_ms <= LATEST_MS),
+        heir is None or type(heir) is str,
     )
     return None if all(right) else _FIELDS[right.index(False)]
 

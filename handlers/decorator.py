@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, overload
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 _MARKER = "__konvox_handler__"
 _EXAMPLE = '@on("contact.replied")'
 _SIGNATURE = "write it as async def name(event, ctx), or as a plain def"
+
+DAY_SECONDS = 86_400.0
+
+_LONGEST_NAME = 200
+"""In characters. The name is a part of the ids of jobs and dead letters."""
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
@@ -40,6 +46,9 @@ class Mark:
         timeout_seconds: how long one attempt may take.
         backoff_base_seconds: the wait before the second attempt.
         backoff_cap_seconds: the longest wait between two attempts.
+        retry_for_seconds: for how long after the first attempt waiting as told uses up no attempt.
+        name: the handler's own name, if it is not to be that of its function.
+        was: the names that it had before.
     """
 
     function: Callable[..., Any]
@@ -49,6 +58,9 @@ class Mark:
     timeout_seconds: float
     backoff_base_seconds: float
     backoff_cap_seconds: float
+    retry_for_seconds: float = DAY_SECONDS
+    name: str | None = None
+    was: tuple[str, ...] = ()
 
 
 # With one event class, type checkers compare it with the function's first parameter. Several classes they would join to
@@ -63,6 +75,9 @@ def on(
     timeout: float = 30,
     backoff: float = 1.0,
     backoff_cap: float = 600.0,
+    retry_for: float | timedelta = DAY_SECONDS,
+    name: str | None = None,
+    was: str | Sequence[str] = (),
 ) -> Callable[[Callable[[E, Context], R]], Callable[[E, Context], R]]: ...
 
 
@@ -77,6 +92,9 @@ def on(
     timeout: float = 30,
     backoff: float = 1.0,
     backoff_cap: float = 600.0,
+    retry_for: float | timedelta = DAY_SECONDS,
+    name: str | None = None,
+    was: str | Sequence[str] = (),
 ) -> Callable[[F], F]: ...
 
 
@@ -90,6 +108,9 @@ def on(
     timeout: float = 30,
     backoff: float = 1.0,
     backoff_cap: float = 600.0,
+    retry_for: float | timedelta = DAY_SECONDS,
+    name: str | None = None,
+    was: str | Sequence[str] = (),
 ) -> Callable[[F], F]: ...
 
 
@@ -100,6 +121,9 @@ def on(
     timeout: float = 30,
     backoff: float = 1.0,
     backoff_cap: float = 600.0,
+    retry_for: float | timedelta = DAY_SECONDS,
+    name: str | None = None,
+    was: str | Sequence[str] = (),
 ) -> Callable[[Any], Any]:
     """Mark the function below as a handler of these events.
 
@@ -111,6 +135,10 @@ def on(
         timeout: how many seconds one attempt may take.
         backoff: the wait before the second attempt in seconds, which doubles with each further one.
         backoff_cap: the longest wait between two attempts in seconds.
+        retry_for: being told to wait (429, 503 with `Retry-After`, `Retry(after=…)`) uses up no attempt for so long
+            after the first attempt; in seconds, or a `timedelta`. 0 for never.
+        name: what retries and dead letters call the handler; without it `module.function`.
+        was: the name that the handler had before, or several: it takes over their retries and dead letters.
 
     Raises:
         InvalidHandlerError: the arguments or the function cannot work; the message says where and how to fix it.
@@ -125,11 +153,15 @@ def on(
             *_target_faults(targets),
             *_when_faults(when),
             *_number_faults(attempts, timeout, backoff, backoff_cap),
+            *_span_faults(retry_for),
+            *_name_faults(name, was),
         ]
         if faults:
             raise _invalid(function, *faults[0])
         patterns = tuple(dict.fromkeys(map(_pattern, targets)))
-        setattr(function, _MARKER, Mark(function, patterns, when, attempts, timeout, backoff, backoff_cap))
+        free_seconds = retry_for.total_seconds() if isinstance(retry_for, timedelta) else retry_for
+        limits = (attempts, timeout, backoff, backoff_cap, free_seconds)
+        setattr(function, _MARKER, Mark(function, patterns, when, *limits, name, _names(was)))
         return function
 
     return mark
@@ -233,6 +265,40 @@ def _number_faults(attempts: object, timeout: object, backoff: object, cap: obje
         yield f"backoff={backoff!r} is no number from 0 up", "give seconds, such as backoff=1.0"
     elif not _is_number(cap) or cap < backoff:
         yield f"backoff_cap={cap!r} is no number from backoff ({backoff:g}) up", "give seconds"
+
+
+def _span_faults(retry_for: object) -> Iterator[tuple[str, str]]:
+    seconds = retry_for.total_seconds() if isinstance(retry_for, timedelta) else retry_for
+    if not _is_number(seconds) or seconds < 0:
+        yield f"retry_for={retry_for!r} is no time from 0 up", "give seconds or a timedelta, such as retry_for=3600"
+
+
+def _names(was: str | Sequence[str]) -> tuple[str, ...]:
+    return (was,) if isinstance(was, str) else tuple(dict.fromkeys(was))
+
+
+def _name_faults(name: object, was: object) -> Iterator[tuple[str, str]]:
+    if name is not None and not _is_handler_name(name):
+        yield f"name={name!r} is no name for a handler", 'give a word, such as name="crm.opt_out"'
+    if not isinstance(was, (str, list, tuple, set, frozenset)):
+        yield f"was={was!r} is no name", 'give the name from before, or a list of names: was="hooks.opt_out"'
+        return
+    for former in [was] if isinstance(was, str) else was:
+        if not _is_handler_name(former):
+            yield f"was={former!r} is no name of a handler", "give it as `konvox-hooks handlers` showed it"
+        elif former == name:
+            yield f"was={former!r} is the name that it has now", "give the name from before, or leave was= out"
+
+
+def _is_handler_name(name: object) -> TypeGuard[str]:
+    # A leading dot belongs to our own fields among the outcomes of a delivery.
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and name.isprintable()
+        and " " not in name
+        and not name.startswith(".")
+    )
 
 
 def _is_number(value: object) -> TypeGuard[float]:

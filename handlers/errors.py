@@ -7,7 +7,9 @@ The loader and `@on` raise the errors when something is wrong with a user's modu
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+from konvox.api.backoff import retry_after_seconds
 
 
 class HandlerError(Exception):
@@ -50,6 +52,22 @@ class DuplicateHandlerError(HandlerError):
         self.sources = sources
 
 
+class FormerNameTakenError(DuplicateHandlerError):
+    """A handler's `was=` gives a name that belongs to another handler, or that another gives as well.
+
+    Attributes:
+        name: that name.
+        sources: `file:line` of the handler with the `was=`, and of the other.
+    """
+
+    def __init__(self, name: str, sources: tuple[str, str], *, in_use: bool) -> None:
+        fault = "is the name of a handler" if in_use else "is in the was= of two handlers"
+        hint = "only one can have its retries and dead letters: take it out of was= or rename one"
+        HandlerError.__init__(self, f"{name} {fault}, at {' and '.join(sources)}: {hint}")
+        self.name = name
+        self.sources = sources
+
+
 class InvalidHandlerError(HandlerError):
     """`@on` has wrong arguments, or stands above something that cannot be a handler.
 
@@ -68,22 +86,58 @@ class InvalidHandlerError(HandlerError):
         self.hint = hint
 
 
+class ContextMisusedError(HandlerError):
+    """A handler uses its context as it cannot be used, such as `ctx.run` in an `async def`."""
+
+
 class Retry(Exception):  # noqa: N818 - raised to ask for something, as StopIteration is; it is no fault
     """Raise it in a handler to have another attempt for this event: `raise Retry(after=30)`.
 
-    It uses up an attempt, like any other exception, and says when the next one comes.
+    With a time it uses up no attempt, as long as the wait ends within the handler's `retry_for`. Without one it counts
+    like any other exception. The next attempt comes a little later than asked for, because jobs that were told to wait
+    at the same time must not all return at the same time.
+
+    Args:
+        after: how long to wait, as seconds, as a `timedelta`, or as the text of a `Retry-After` header (seconds or a
+            date). None, and a text that is neither, mean the handler's usual backoff.
 
     Attributes:
         after_seconds: how long to wait; 0 for a time that has passed, None for the handler's usual backoff.
+
+    Raises:
+        ValueError: `after` is a number that is not finite, or no time at all.
     """
 
-    def __init__(self, after: float | timedelta | None = None) -> None:
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        if seconds is not None and not math.isfinite(seconds):
-            raise ValueError(f"Retry(after={after!r}): give seconds, a timedelta, or nothing for the usual backoff")
-        self.after_seconds = None if seconds is None else max(0.0, float(seconds))
+    def __init__(self, after: float | timedelta | str | None = None) -> None:
+        self.after_seconds = _seconds(after)
         when = "after the usual backoff" if self.after_seconds is None else f"in {self.after_seconds:g} s"
         super().__init__(f"retry {when}")
+
+
+def _seconds(after: float | timedelta | str | None) -> float | None:
+    if after is None:
+        return None
+    if isinstance(after, str):
+        return seconds_of_header(after)  # from outside, and so never an error
+    try:
+        seconds = after.total_seconds() if isinstance(after, timedelta) else float(after)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(
+            f"Retry(after={after!r}): give seconds, a timedelta, the text of a Retry-After header, "
+            "or nothing for the usual backoff"
+        )
+    return max(0.0, seconds)
+
+
+def seconds_of_header(text: str) -> float | None:
+    """How long a `Retry-After` header asks to wait, 0 for a time that has passed; None where it says no time."""
+    try:
+        seconds = float(text) if text.isascii() and "_" not in text else math.nan  # what float() takes for a number
+    except ValueError:
+        return retry_after_seconds(text, now=datetime.now(UTC))
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 class Drop(Exception):  # noqa: N818 - see Retry

@@ -115,7 +115,7 @@ def _handler(function: FunctionType, modules: Iterable[str]) -> Handler:
     assert mark is not None  # noqa: S101 - only marked functions are collected
     check_annotation(function, mark.patterns)
     return Handler(
-        name=f"{function.__module__}.{function.__name__}",
+        name=mark.name or f"{function.__module__}.{function.__name__}",
         function=function,
         patterns=mark.patterns,
         state_key=_state_key(function.__module__, modules),
@@ -128,6 +128,8 @@ def _handler(function: FunctionType, modules: Iterable[str]) -> Handler:
         timeout_seconds=mark.timeout_seconds,
         backoff_base_seconds=mark.backoff_base_seconds,
         backoff_cap_seconds=mark.backoff_cap_seconds,
+        retry_for_seconds=mark.retry_for_seconds,
+        was=mark.was,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from handlers.errors import DuplicateHandlerError
+from handlers.errors import DuplicateHandlerError, FormerNameTakenError
 
 if TYPE_CHECKING:
     from handlers.context import Context
@@ -24,7 +24,8 @@ class Handler:
     """One function that a user plugged in, and all that the worker needs to run it.
 
     Attributes:
-        name: `module.function`, unique and stable: retries and dead letters know the handler by it.
+        name: unique and stable, `module.function` unless `@on` says otherwise: retries and dead letters know the
+            handler by it.
         function: what to call with the event and a context.
         patterns: the event names and wildcards that it wants.
         state_key: the module whose `lifespan` makes its `ctx.state`, if that module has one.
@@ -36,6 +37,8 @@ class Handler:
         timeout_seconds: how long one attempt may take.
         backoff_base_seconds: the wait before the second attempt, which doubles with each further one.
         backoff_cap_seconds: the longest wait between two attempts.
+        retry_for_seconds: for how long after the first attempt waiting as told uses up no attempt.
+        was: the names that it had before; their retries and dead letters are its own.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Handler:
     timeout_seconds: float = 30.0
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 600.0
+    retry_for_seconds: float = 86_400.0
+    was: tuple[str, ...] = ()
 
     def wants(self, event_type: str) -> bool:
         """Whether one of its patterns matches this type. `when` needs the event itself, and is not evaluated here."""
@@ -61,6 +66,7 @@ class Registry:
 
     def __init__(self, handlers: Iterable[Handler] = ()) -> None:
         self._by_name: dict[str, Handler] = {}
+        self._by_former_name: dict[str, Handler] = {}
         # Bounded, because event types come from outside.
         self._matching = lru_cache(maxsize=_CACHED_EVENT_TYPES)(self._find_matching)
         self.add_all(handlers)
@@ -69,14 +75,21 @@ class Registry:
         """Add handlers, all of them or none.
 
         Raises:
-            DuplicateHandlerError: two of them, or one of them and one that is here, have the same name.
+            DuplicateHandlerError: two of them, or one of them and one that is here, have the same name, or one has a
+                name that another had before.
         """
         by_name = dict(self._by_name)
         for handler in handlers:
             if handler.name in by_name:
                 raise DuplicateHandlerError(handler.name, (by_name[handler.name].source, handler.source))
             by_name[handler.name] = handler
-        self._by_name = dict(sorted(by_name.items()))
+        by_former_name: dict[str, Handler] = {}
+        for former, heir in [(former, each) for each in by_name.values() for former in each.was]:
+            other = by_name.get(former) or by_former_name.get(former)
+            if other is not None:
+                raise FormerNameTakenError(former, (heir.source, other.source), in_use=former in by_name)
+            by_former_name[former] = heir
+        self._by_name, self._by_former_name = dict(sorted(by_name.items())), by_former_name
         self._matching.cache_clear()
 
     def matching(self, event_type: str) -> tuple[Handler, ...]:
@@ -84,8 +97,8 @@ class Registry:
         return self._matching(event_type)
 
     def get(self, name: str) -> Handler | None:
-        """The handler of this name, or None: a retry may name one that is no longer plugged in."""
-        return self._by_name.get(name)
+        """The handler that has this name or had it, or None: a retry may name one that is no longer plugged in."""
+        return self._by_name.get(name) or self._by_former_name.get(name)
 
     def event_names(self) -> list[str]:
         """The events that handlers name in full, sorted. What wildcards match is not known here."""

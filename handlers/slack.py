@@ -16,7 +16,8 @@ from yarl import URL
 from handlers import Context, Retry, on
 from konvox.events import ContactReplied
 
-_SUBJECT_CHARACTERS = 200
+_MOST_CHARACTERS = 200
+"""How much of a value is shown."""
 
 
 class SlackError(Exception):
@@ -44,25 +45,30 @@ async def tell_slack(event: ContactReplied, ctx: Context) -> None:
 
 
 def message(event: ContactReplied) -> str:
-    """The text for Slack, with `&`, `<` and `>` escaped: what the contact wrote mentions nobody and links nowhere."""
+    """The text for Slack, with `&`, `<` and `>` escaped: what the contact wrote mentions nobody and links nowhere.
+
+    Konvox may leave any of it out.
+    """
     reply = event.data
-    subject = f": *{_escape((reply.subject or '')[:_SUBJECT_CHARACTERS])}*" if reply.subject else ""
+    channel = f" by {_escape(reply.channel)}" if reply.channel else ""
+    subject = f": *{_escape(reply.subject)}*" if reply.subject else ""
+    contact = f"contact {_escape(reply.contact_id)}" if reply.contact_id else "unknown contact"
     campaign = f"campaign {_escape(reply.campaign_id)}" if reply.campaign_id else "no campaign"
-    return f"Reply by {reply.channel}{subject}\ncontact {_escape(reply.contact_id)}, {campaign}"
+    return f"Reply{channel}{subject}\n{contact}, {campaign}"
 
 
 def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text[:_MOST_CHARACTERS].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 async def _post(ctx: Context, text: str) -> None:
     try:
         async with ctx.http.post(ctx.state, json={"text": text}, allow_redirects=False) as response:
-            status, retry_after = response.status, response.headers.get("Retry-After", "")
+            status, retry_after = response.status, response.headers.get("Retry-After")
     except aiohttp.ClientError as error:
         # Its text may hold the URL.
         raise SlackError(f"Slack cannot be reached: {type(error).__name__}") from None
     if status == 429:
-        raise Retry(after=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None)
+        raise Retry(after=retry_after)
     if not 200 <= status < 300:
         raise SlackError(f"Slack answered {status}: see whether the webhook still exists")

@@ -22,6 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from handlers.context import Context, OnceGate
 from handlers.once import InMemoryOnce
+from handlers.run import ThreadRunner, running_loop
 from konvox.envelope import event_id, parse_envelope
 from konvox.events import (
     EVENT_MODELS,
@@ -119,8 +120,10 @@ def make_context(
 ) -> CapturedContext:
     """A context for a direct call of a handler.
 
-    `ctx.once` is in memory. `ctx.logged` has what the handler logged, unless `log` is given. A handler that uses
-    `ctx.konvox` or `ctx.http` needs a stand-in of the test's own; without one, the error says which to pass.
+    `ctx.once` is in memory. `ctx.run` works in a plain test; in an async one, call the handler in a thread of its own
+    (`await asyncio.to_thread(handler, event, ctx)`), as the worker does. `ctx.logged` has what the handler logged,
+    unless `log` is given. A handler that uses `ctx.konvox` or `ctx.http` needs a stand-in of the test's own; without
+    one, the error says which to pass.
     """
     capture = structlog.testing.LogCapture()
     capturing_log = structlog.wrap_logger(
@@ -131,6 +134,7 @@ def make_context(
         http=http if http is not None else cast(Any, _NotGiven("http")),
         log=log if log is not None else capturing_log,
         once=once if once is not None else InMemoryOnce(),
+        run=ThreadRunner(running_loop()),
         attempt=attempt,
         state=state,
         logged=cast(list[dict[str, Any]], capture.entries),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,20 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
-from konvox.errors import MalformedEventError
+from konvox.errors import MalformedEventError, TooManyEventsError
 from konvox.inferred import IDENTITY_FIELDS
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 _PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 """Two characters for ten bits: the standard library's base32 takes as long as all the rest of an id."""
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n]*[\[,]?[ \t\r\n]*")
+_element_at = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
+"""Finds the end of a JSON value. Its numbers are not converted: that takes long, and nobody wants them."""
 
 
 @dataclass(slots=True)  # not frozen: that takes four times as long to make, and each event makes one
@@ -52,16 +60,76 @@ def parse_envelope(body: bytes) -> Envelope:
     Raises:
         MalformedEventError: not JSON (NaN, lone surrogates, UTF-16, absurd depth and numbers included), or no event.
     """
+    return _envelope(_parse_json(body))
+
+
+def parse_delivery(body: bytes, *, most_events: int) -> Envelope | list[tuple[Envelope, bytes]]:
+    """Read a request body as one Konvox envelope, or as an array of them: each with the exact text of its element.
+
+    Args:
+        body: the request body.
+        most_events: how many events an array may hold.
+
+    Raises:
+        MalformedEventError: it is neither, the array is empty, or one of its elements is no event.
+        TooManyEventsError: the array holds more events.
+    """
+    value = _parse_json(body)
+    if not isinstance(value, list):
+        return _envelope(value)
+    if not value:
+        raise MalformedEventError("the array holds no event")
+    if len(value) > most_events:
+        raise TooManyEventsError(most_events)
+    return list(zip(_envelopes(value), _element_texts(body, len(value)), strict=True))
+
+
+def without_mark(body: bytes) -> bytes:
+    """A body without its byte order mark. RFC 8259 (section 8.1) lets a reader ignore one."""
+    return body.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _parse_json(body: bytes) -> Any:
     try:
-        fields = from_json(body, allow_inf_nan=False)
+        return from_json(without_mark(body), allow_inf_nan=False)
     except ValueError as error:
         raise MalformedEventError(f"not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise MalformedEventError(f"a JSON object is expected, this is {_json_kind(fields)}")
-    event_type = fields.get("event")
+
+
+def _envelope(value: Any) -> Envelope:
+    if not isinstance(value, dict):
+        raise MalformedEventError(f"a JSON object is expected, this is {_json_kind(value)}")
+    event_type = value.get("event")
     if not isinstance(event_type, str) or not event_type.strip():
         raise MalformedEventError('"event" must name the event, such as "contact.replied"')
-    return Envelope(event_type, fields)
+    return Envelope(event_type, value)
+
+
+def _envelopes(values: Sequence[Any]) -> list[Envelope]:
+    envelopes = []
+    for number, value in enumerate(values, start=1):
+        try:
+            envelopes.append(_envelope(value))
+        except MalformedEventError as error:
+            raise MalformedEventError(f"element {number} of the array: {error.reason}") from None
+    return envelopes
+
+
+def _element_texts(body: bytes, count: int) -> list[bytes]:
+    """The exact text of each element of an array that is known to be good JSON."""
+    text = without_mark(body).decode()
+    texts = []
+    end = 0
+    for _ in range(count):
+        start = _end_of_gap(text, end)
+        _, end = _element_at(text, start)
+        texts.append(text[start:end].encode())
+    return texts
+
+
+def _end_of_gap(text: str, start: int) -> int:
+    gap = _BETWEEN_ELEMENTS.match(text, start)
+    return gap.end() if gap else start
 
 
 def event_id(envelope: Envelope, identity_fields: Sequence[str] = IDENTITY_FIELDS, *, account: str = "") -> str:
@@ -81,9 +149,13 @@ def event_id(envelope: Envelope, identity_fields: Sequence[str] = IDENTITY_FIELD
     return _mint(_canonical_json(_of_account(identity, account)))
 
 
-def event_id_of_message(message_id: str, *, account: str = "") -> str:
-    """Mint the id of an event from its `webhook-id`, where the sender gives one (Standard Webhooks)."""
-    return _mint(_canonical_json(_of_account({"webhook-id": message_id}, account)))
+def event_id_of_message(message_id: str, position: str | None = None, *, account: str = "") -> str:
+    """Mint the id of an event from its `webhook-id`, where the sender gives one (Standard Webhooks).
+
+    That identifies the delivery. The events of an array are told apart by their position in it.
+    """
+    identity = {"webhook-id": message_id} if position is None else {"webhook-id": message_id, "position": position}
+    return _mint(_canonical_json(_of_account(identity, account)))
 
 
 def _of_account(identity: dict[str, Any], account: str) -> dict[str, Any]:

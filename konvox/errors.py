@@ -19,6 +19,18 @@ class MalformedEventError(KonvoxError):
         self.reason = reason
 
 
+class TooManyEventsError(KonvoxError):
+    """An array of events is longer than an array may be.
+
+    Attributes:
+        most_events: how many it may hold.
+    """
+
+    def __init__(self, most_events: int) -> None:
+        super().__init__(f"an array may hold at most {most_events} events: send the others in another request")
+        self.most_events = most_events
+
+
 class EventDoesNotFitError(KonvoxError):
     """An event's body does not fit the model of its type. The event is kept, but typed handlers cannot get it.
 

@@ -1,25 +1,22 @@
 """The events that handlers receive: with a model of its own for each documented type, a plain `Event` for any other.
 
 The worker calls `typed_event` and `plain_event` on stored bodies; users import the models for annotations. The fields
-come from Konvox's webhook event reference (mid 2026). Unknown fields are kept.
+come from Konvox's webhook event reference (mid 2026). Unknown fields are kept, and what a field may hold is read
+leniently (`konvox.wire`): a handler that does not run because of a new `reason` is a missed opt-out.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, ValidationError
 
-from konvox.envelope import parse_envelope
+from konvox.envelope import parse_envelope, without_mark
 from konvox.errors import EventDoesNotFitError
+from konvox.wire import AnyText, CompanyId, Time, UnknownValue, WireModel, time_or_none
 
-
-class WireModel(BaseModel):
-    """A frozen model with snake_case attributes for Konvox's camelCase JSON; unknown fields are kept."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, alias_generator=to_camel, populate_by_name=True)
+ReplyChannel: TypeAlias = Literal["email", "linkedin"]
+OptOutReason: TypeAlias = Literal["opt_out_keyword", "manual"]
 
 
 class Receipt(NamedTuple):
@@ -45,8 +42,8 @@ class Event(WireModel):
     """
 
     type: str = Field(alias="event")
-    timestamp: datetime | None = None
-    company_id: str | None = None
+    timestamp: Time = None
+    company_id: CompanyId = None
     data: Any = None
 
     _receipt: ClassVar[Receipt] = Receipt()
@@ -84,53 +81,53 @@ class Event(WireModel):
 
 
 class ContactRepliedData(WireModel):
-    """`data` of `contact.replied`. Only email has a `subject`; the ids are None if the reply is unattributed."""
+    """`data` of `contact.replied`. Only email has a `subject`; the ids are None if the reply is unattributed.
 
-    contact_id: str
-    channel: Literal["email", "linkedin"]
-    subject: str | None = None
+    Every field may be None: Konvox may leave it out. A channel that is not documented is an `UnknownValue`, a `str`.
+    """
+
+    contact_id: str | None = None
+    channel: ReplyChannel | UnknownValue | None = None
+    subject: AnyText = None
     campaign_id: str | None = None
     enrollment_id: str | None = None
 
 
 class EnrollmentCreatedData(WireModel):
-    """`data` of `enrollment.created`."""
+    """`data` of `enrollment.created`. Every field may be None: Konvox may leave it out."""
 
-    enrollment_id: str
-    contact_id: str
-    campaign_id: str
+    enrollment_id: str | None = None
+    contact_id: str | None = None
+    campaign_id: str | None = None
 
 
 class EnrollmentUnsubscribedData(WireModel):
-    """`data` of `enrollment.unsubscribed`."""
+    """`data` of `enrollment.unsubscribed`.
 
-    enrollment_id: str
-    contact_id: str
-    campaign_id: str
-    reason: Literal["opt_out_keyword", "manual"]
+    Every field may be None: Konvox may leave it out. A reason that is not documented is an `UnknownValue`, a `str`.
+    """
+
+    enrollment_id: str | None = None
+    contact_id: str | None = None
+    campaign_id: str | None = None
+    reason: OptOutReason | UnknownValue | None = None
 
 
 class ContactReplied(Event):
     """A contact replied to an outbound email or LinkedIn message; the enrollment becomes `replied`."""
 
-    timestamp: datetime
-    company_id: str
     data: ContactRepliedData
 
 
 class EnrollmentCreated(Event):
     """A contact was enrolled in a campaign; the sequence starts on the next scheduled run."""
 
-    timestamp: datetime
-    company_id: str
     data: EnrollmentCreatedData
 
 
 class EnrollmentUnsubscribed(Event):
     """A contact opted out. A lost event of this type is a legal problem."""
 
-    timestamp: datetime
-    company_id: str
     data: EnrollmentUnsubscribedData
 
 
@@ -143,8 +140,6 @@ EVENT_MODELS: dict[str, type[Event]] = {
 
 EVENT_NAMES: dict[type[Event], str] = {model: name for name, model in EVENT_MODELS.items()}
 """The names of the documented events in Konvox's JSON, by model."""
-
-_TIMESTAMP = TypeAdapter(datetime)
 
 
 def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = False, account: str = "") -> Event:
@@ -166,7 +161,7 @@ def typed_event(event_type: str, *, event_id: str, raw: bytes, replayed: bool = 
         return plain_event(event_id=event_id, raw=raw, replayed=replayed, account=account)
     try:
         # By Konvox's names only: a field in their JSON with the name of one of our attributes is another field.
-        event = model.model_validate_json(raw, by_alias=True, by_name=False)
+        event = model.model_validate_json(without_mark(raw), by_alias=True, by_name=False)
     except ValidationError as error:
         parse_envelope(raw)  # raises MalformedEventError if it is no event
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False)]
@@ -185,7 +180,7 @@ def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, account: s
     del fields["event"]
     event = Event.model_construct(
         type=envelope.type,
-        timestamp=_timestamp_or_none(fields.pop("timestamp", None)),
+        timestamp=time_or_none(fields.pop("timestamp", None)),
         company_id=envelope.company_id,
         data=fields.pop("data", None),
     )
@@ -193,10 +188,3 @@ def plain_event(*, event_id: str, raw: bytes, replayed: bool = False, account: s
     # Not as keyword arguments: a field may have any name, such as `cls`.
     event.__pydantic_extra__ = fields
     return event.received_as(event_id=event_id, raw=raw, replayed=replayed, account=account)
-
-
-def _timestamp_or_none(value: object) -> datetime | None:
-    try:
-        return _TIMESTAMP.validate_python(value)
-    except ValidationError:
-        return None

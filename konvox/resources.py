@@ -1,31 +1,21 @@
 """The records that the Konvox API returns, as models with snake_case attributes; unknown fields are kept.
 
-The API client makes them from answers. Konvox documents its records only in part, so reading is lenient: a value that
-an enumeration does not list becomes an `UnknownValue` (a `str`), and very few fields are required.
+The API client makes them from answers. Konvox documents its records only in part, so reading is lenient
+(`konvox.wire`): a value that an enumeration does not list becomes an `UnknownValue` (a `str`), and only the `id` is
+required.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    GetCoreSchemaHandler,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationInfo, model_validator
 
 from konvox import inferred
-from konvox.events import WireModel
+from konvox.wire import AnyText, OtherForms, Readable, UnknownValue, WireModel, json_text
 
 CampaignStatus: TypeAlias = Literal["draft", "active", "paused", "completed"]
 CampaignStatusChange: TypeAlias = Literal["active", "paused", "completed"]
@@ -39,29 +29,28 @@ ConnectionMethod: TypeAlias = Literal[
 T = TypeVar("T")
 
 
-class UnknownValue(str):
-    """A value of an enumeration that Konvox does not document (yet): the text itself.
-
-    Code that handles all documented values can test `isinstance(value, UnknownValue)` for the rest.
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Take any text."""
-        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+def _counts(value: Any) -> dict[str, int]:
+    """The counts of an object that also holds other things, or is none."""
+    return {
+        state: count
+        for state, count in (value.items() if isinstance(value, Mapping) else ())
+        if isinstance(count, int) and not isinstance(count, bool)
+    }
 
 
-def _none_if_unreadable(value: Any, handler: Callable[[Any], Any]) -> Any:
-    try:
-        return handler(value)
-    except ValidationError:
-        return None
+def _names(value: Any) -> tuple[str, ...]:
+    """The names in a list that holds other things too, or the one name that is there without a list."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(json_text(name) for name in values if name is not None)
 
 
-Readable: TypeAlias = Annotated[T | None, WrapValidator(_none_if_unreadable)]
-"""A value whose field or form is [inferred]: None if it is missing or has another form; the record stays valid."""
+def _active(value: Any) -> bool:
+    """Konvox's default, unless it says something. What that means is not known: surely nobody may rely on it."""
+    return value is None
+
+
+def _no_url(_: Any) -> str:
+    return ""  # not its JSON text: no rule would find the token in that, and mask it
 
 
 class Record(WireModel):
@@ -75,33 +64,31 @@ class Record(WireModel):
 class Campaign(Record):
     """An outreach campaign. `targets_by_state` counts its enrollments by state; only list and get always have it."""
 
-    name: str
+    name: AnyText = None
     channel: CampaignChannel | UnknownValue | None = None
     status: CampaignStatus | UnknownValue | None = None
-    profile_id: str | None = None
-    sender_identity_id: str | None = None
-    targets_by_state: Annotated[Mapping[str, int], BeforeValidator(lambda value: {} if value is None else value)] = (
-        Field(default_factory=dict)
-    )
+    profile_id: AnyText = None
+    sender_identity_id: AnyText = None
+    targets_by_state: Annotated[Mapping[str, int], OtherForms(_counts)] = Field(default_factory=dict)
 
 
 class Contact(Record):
     """A person to write to."""
 
-    email: str
-    first_name: str | None = None
-    last_name: str | None = None
-    company_name: str | None = None
-    linkedin_url: str | None = None
-    title: str | None = None
+    email: AnyText = None
+    first_name: AnyText = None
+    last_name: AnyText = None
+    company_name: AnyText = None
+    linkedin_url: AnyText = None
+    title: AnyText = None
     status: ContactStatus | UnknownValue | None = None
 
 
 class SenderIdentity(Record):
     """A sender address. The names of the fields for `address`, `daily_limit` and `warmup` are [inferred]."""
 
-    local_part: str | None = None
-    display_name: str | None = None
+    local_part: AnyText = None
+    display_name: AnyText = None
     address: Readable[str] = Field(default=None, alias=inferred.SENDER_ADDRESS_FIELD)
     daily_limit: Readable[int] = Field(default=None, alias=inferred.SENDER_DAILY_LIMIT_FIELD)
     warmup: Any = Field(default=None, alias=inferred.SENDER_WARMUP_FIELD)
@@ -110,10 +97,10 @@ class SenderIdentity(Record):
 class Connection(Record):
     """A login on a channel. Konvox never returns its secrets or passwords."""
 
-    name: str
+    name: AnyText = None
     platform: ConnectionPlatform | UnknownValue | None = None
     connection_method: ConnectionMethod | UnknownValue | None = None
-    username: str | None = None
+    username: AnyText = None
 
 
 class Webhook(Record):
@@ -123,9 +110,9 @@ class Webhook(Record):
     is not in `model_dump()` either.
     """
 
-    url: str = Field(repr=False)
-    events: tuple[str, ...] = ()
-    active: bool = True
+    url: Annotated[str, OtherForms(_no_url)] = Field(default="", repr=False)
+    events: Annotated[tuple[str, ...], OtherForms(_names)] = ()
+    active: Annotated[bool, OtherForms(_active)] = True
 
     _signing_secret: str | None = PrivateAttr(default=None)
 

@@ -1,4 +1,7 @@
-"""The events that Konvox sends, as handlers get them: what users annotate with. All of it is `konvox.events`."""
+"""The events that Konvox sends, as handlers get them: what users annotate with.
+
+All of it is `konvox.events` and `konvox.wire`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from konvox.events import (
     EnrollmentUnsubscribedData,
     Event,
     Receipt,
-    WireModel,
     plain_event,
     typed_event,
 )
+from konvox.wire import UnknownValue, WireModel
 
 __all__ = [
     "EVENT_MODELS",
@@ -29,6 +32,7 @@ __all__ = [
     "EnrollmentUnsubscribedData",
     "Event",
     "Receipt",
+    "UnknownValue",
     "WireModel",
     "plain_event",
     "typed_event",

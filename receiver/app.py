@@ -1,18 +1,20 @@
 """The public listener's aiohttp application: every request that is not a plain delivery, and every refusal.
 
 Made by `receiver.listener`. It answers `POST` to the hook's path, with and without a token, and `GET /healthz`;
-everything else gets one and the same 404.
+everything else gets one and the same 404. Platforms that probe the hook's path with GET, HEAD or OPTIONS hear that it
+is there, if they would also be let in with a POST.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
 from broker.errors import BrokerUnavailableError
+from broker.records import Job
 from receiver.access_log import log_not_stored, log_shed
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.counters import Counters
@@ -23,12 +25,14 @@ from receiver.responses import (
     BODY_BROKEN,
     BODY_TOO_SLOW,
     HEALTHY,
+    METHODS,
     NOT_FOUND,
     NOT_STORED,
     OVERLOADED,
     Response,
     challenge_answered,
     stored,
+    stored_together,
 )
 from receiver.verification import AccountPolicy, Verifier
 
@@ -58,8 +62,11 @@ class WebhookView:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever is wrong with it or with the store."""
+        token = request.match_info.get("token")
         try:
-            return _for_aiohttp(await self._receive(request, request.match_info.get("token")))
+            if request.method != "POST":
+                return _for_aiohttp(self._probed(request.method, token))
+            return _for_aiohttp(await self._receive(request, token))
         except RefusedError as refused:
             self._counters.refused += 1
             return _for_aiohttp(refused.response)
@@ -72,8 +79,12 @@ class WebhookView:
             log_not_stored(outage)
             return _for_aiohttp(NOT_STORED)
 
+    def _probed(self, method: str, token: str | None) -> Response:
+        self._verifier.check_path(token)
+        return METHODS if method == "OPTIONS" else HEALTHY
+
     async def _receive(self, request: web.Request, token: str | None) -> Response:
-        """Answer a challenge, or an event once it is durable."""
+        """Answer a challenge, or an event or an array of events once it is durable."""
         challenge = request.headers.get(CHALLENGE_HEADER)
         if challenge is not None and (answer := self._verifier.answer_challenge(challenge)):
             return challenge_answered(answer)
@@ -84,12 +95,21 @@ class WebhookView:
         try:
             body = await _read_body(request, candidates[0])
             received_at_ms = time.time_ns() // 1_000_000
-            job = self._verifier.read(candidates, request.headers, body, received_at_ms=received_at_ms)
-            accepted = await self._group_commit.admit(job)
+            read = self._verifier.read(candidates, request.headers, body, received_at_ms=received_at_ms)
+            return await (self._admit_together(read) if isinstance(read, list) else self._admit(read))
         finally:
             self._bodies -= 1
+
+    async def _admit(self, job: Job) -> Response:
+        accepted = await self._group_commit.admit(job)
         self._counters.count_stored(accepted=accepted)
         return stored(job.record.id, accepted=accepted)
+
+    async def _admit_together(self, jobs: Sequence[Job]) -> Response:
+        results = await self._group_commit.admit_together(jobs)
+        for accepted in results:
+            self._counters.count_stored(accepted=accepted)
+        return stored_together([job.record.id for job in jobs], results)
 
 
 async def _read_body(request: web.Request, policy: AccountPolicy) -> bytes:
@@ -109,8 +129,10 @@ def create_app(verifier: Verifier, group_commit: GroupCommit, counters: Counters
     # One byte more than the limit: verification, and not aiohttp, is to find a body too large.
     app = web.Application(client_max_size=verifier.max_body_bytes + 1, middlewares=[_answer_in_json])
     view = WebhookView(verifier, group_commit, counters)
-    app.router.add_post(HOOK_PATH_WITH_TOKEN, view.answer)
-    app.router.add_post(HOOK_PATH, view.answer)
+    for path in (HOOK_PATH_WITH_TOKEN, HOOK_PATH):
+        for method in ("POST", "GET", "HEAD", "OPTIONS"):
+            app.router.add_route(method, path, view.answer)
+            app.router.add_route(method, f"{path}/", view.answer)
     app.router.add_get(HEALTH_PATH, _healthz)
     return app
 
@@ -129,6 +151,7 @@ async def _healthz(_: web.Request) -> web.Response:
 
 def _for_aiohttp(response: Response) -> web.Response:
     headers = dict(response.headers)
+    content_type = "application/json" if response.content else None
     return web.Response(
-        status=response.status, body=response.body, content_type="application/json", headers=headers or None
+        status=response.status, body=response.body or None, content_type=content_type, headers=headers or None
     )

@@ -192,6 +192,9 @@ class Connection(BaseProtocol):
             return
         try:
             job = owner.verifier.read(delivery.candidates, headers, body, received_at_ms=time.time_ns() // 1_000_000)
+            if isinstance(job, list):  # an array of events, which is rare
+                self._delegate_to_aiohttp()
+                return
             owner.group_commit.submit(job, self._on_result)
         except Exception:  # noqa: BLE001 - a refusal, or a fault of ours: aiohttp's way meets it again, and answers
             self._delegate_to_aiohttp()

@@ -48,10 +48,13 @@ class GroupCommit:
 
     def submit(self, job: Job, on_result: OnResult) -> None:
         """Admit one event; `on_result` is called once the batch that holds it is durable, or not going to be."""
+        self._enqueue([(job, on_result)])
+
+    def _enqueue(self, entries: Sequence[tuple[Job, OnResult]]) -> None:
         if len(self._waiting) >= MAX_WAITING_EVENTS and not self._overflow_oldest():
-            asyncio.get_running_loop().call_soon(on_result, OverloadedError("more events wait than can be written"))
+            _report_soon(entries, OverloadedError("more events wait than can be written"))
             return
-        self._waiting.append((job, on_result))
+        self._waiting += entries
         if not self._starting and self._in_flight < BATCHES_IN_FLIGHT:
             # Not at once: what else has arrived by now goes along.
             self._starting = True
@@ -78,6 +81,23 @@ class GroupCommit:
         if isinstance(result, Exception):
             raise result
         return result
+
+    async def admit_together(self, jobs: Sequence[Job]) -> list[bool]:
+        """Admit the events of one request in one batch, all or none, and wait until it is durable.
+
+        Args:
+            jobs: at least one, and no more than `BATCH_EVENTS`.
+
+        Returns:
+            True for each that was accepted, False for a duplicate.
+
+        Raises:
+            OverloadedError: too many events wait.
+            BrokerUnavailableError: the events are not known to be kept.
+        """
+        together = _Together(len(jobs))
+        self._enqueue([(job, together) for job in jobs])
+        return await together.answer
 
     async def drain(self) -> None:
         """Wait until everything submitted so far has been answered."""
@@ -140,16 +160,57 @@ class GroupCommit:
             return [fault] * len(batch)
 
 
+class _Together:
+    """Hears what became of the events of one request, which go into one batch.
+
+    Attributes:
+        count: how many they are.
+        answer: what became of each, or why none is known to be kept.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.answer: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        self._results: list[bool] = []
+
+    def __call__(self, result: AdmissionResult) -> None:
+        """Called with what became of one of them, in their order."""
+        if self.answer.done():  # it has failed, or the caller was cancelled: its client has gone away
+            return
+        if isinstance(result, Exception):
+            self.answer.set_exception(result)
+            return
+        self._results.append(result)
+        if len(self._results) == self.count:
+            self.answer.set_result(self._results)
+
+
 def _batch_of(waiting: Sequence[tuple[Job, OnResult]]) -> int:
     """How many of the waiting events make the next batch: at least one."""
     size_bytes = 0
     for count, (job, _) in enumerate(waiting[:BATCH_EVENTS]):
         size_bytes += len(job.record.body)
         if size_bytes > BATCH_BYTES:
-            return max(count, 1)
-    return min(len(waiting), BATCH_EVENTS)
+            return _uncut(waiting, max(count, 1))
+    return _uncut(waiting, min(len(waiting), BATCH_EVENTS))
+
+
+def _uncut(waiting: Sequence[tuple[Job, OnResult]], count: int) -> int:
+    """A number near `count` at which events that belong together are not separated."""
+    if count == len(waiting):
+        return count
+    together = waiting[count][1]
+    if not isinstance(together, _Together) or waiting[count - 1][1] is not together:
+        return count
+    before = next(place for place, (_, on_result) in enumerate(waiting) if on_result is together)
+    return before or together.count
 
 
 def _report(batch: Sequence[tuple[Job, OnResult]], results: Sequence[AdmissionResult]) -> None:
     for (_, on_result), result in zip(batch, results, strict=True):
         on_result(result)
+
+
+def _report_soon(batch: Sequence[tuple[Job, OnResult]], result: AdmissionResult) -> None:
+    for _, on_result in batch:
+        asyncio.get_running_loop().call_soon(on_result, result)

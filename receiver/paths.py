@@ -18,11 +18,14 @@ HOOK_PATH_WITH_TOKEN: Final = HOOK_PATH + "/{token}"
 HEALTH_PATH: Final = "/healthz"
 """Where a load balancer asks whether the receiver runs."""
 
-PLAIN_HOOK_PATH: Final = re.compile(re.escape(HOOK_PATH) + r"(?:/([A-Za-z0-9_-]+))?")
-"""The hook's path without anything that would have to be decoded; group 1 is the token, if there is one."""
+PLAIN_HOOK_PATH: Final = re.compile(re.escape(HOOK_PATH) + r"(?:/([A-Za-z0-9_-]+))?/?(?:\?[^#]*)?")
+"""The hook's path without anything that would have to be decoded; group 1 is the token, if there is one.
 
-TOKEN_IN_TEXT: Final = re.compile(f"({re.escape(HOOK_PATH)}" + r"(?:/|%2f))[^\s/?#\"'<>]+", re.IGNORECASE)
-"""The hook's path with a token, anywhere in a text; group 1 is what may be shown of it."""
+A slash at the end and a query make no difference: proxies and forms add them.
+"""
+
+TOKEN_IN_TEXT: Final = re.compile(f"({re.escape(HOOK_PATH)}" + r"(?:/|%2f|\?))[^\s\"'<>]+", re.IGNORECASE)
+"""The hook's path with anything behind it, anywhere in a text; group 1 is what may be shown of it."""
 
 _MASK: Final = "***"
 _KNOWN_SEGMENTS: Final = frozenset(f"{HOOK_PATH}{HEALTH_PATH}".split("/"))
@@ -34,8 +37,9 @@ def hook_path(token: str | None) -> str:
 
 
 def masked_path(path: str) -> str:
-    """A request's path as it may be logged.
+    """A request's path as it may be logged: without its query.
 
     Every segment that is not one of ours is masked, also in a path that does not exist: it may be a mistyped token.
     """
-    return "/".join(segment if segment in _KNOWN_SEGMENTS else _MASK for segment in path.split("/"))
+    segments = path.partition("?")[0].split("/")
+    return "/".join(segment if segment in _KNOWN_SEGMENTS else _MASK for segment in segments)

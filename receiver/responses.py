@@ -6,13 +6,16 @@ gives them to aiohttp. What a refusal says is in `RefusedError`, which carries o
 | status | when | answer |
 |---|---|---|
 | 200 | the event is durable, or was before | `stored` |
+| 200 | all events of an array are durable, or were before | `stored_together` |
+| 200 | GET or HEAD with a good token: somebody looks whether there is a receiver | `HEALTHY` |
+| 204 | OPTIONS with a good token | `METHODS` |
 | 200 | `register` or `doctor` asks whether this is the receiver | `challenge_answered` |
 | 200 | `GET /healthz` | `HEALTHY` |
 | 400 | no HTTP, no event, or a body that breaks off | `MALFORMED_REQUEST`, `not_an_event`, `BODY_BROKEN` |
 | 401 | no signature that matches, or another company's event | `bad_signature`, `OTHER_COMPANY` |
-| 404 | a wrong token, path or method: one answer for all, so that nobody learns which it was | `NOT_FOUND` |
+| 404 | a wrong token, path or method (PUT …): one answer for all, so that nobody learns which it was | `NOT_FOUND` |
 | 408 | the request or its body takes too long | `REQUEST_TOO_SLOW`, `BODY_TOO_SLOW` |
-| 413 | the body is too large | `body_too_large` |
+| 413 | the body is too large, or an array too long | `body_too_large`, `too_many_events` |
 | 415 | the body is not JSON, or is compressed | `NOT_JSON`, `COMPRESSED` |
 | 500 | a fault of the receiver's own | `INTERNAL_ERROR` |
 | 503 | neither Redis nor the spool takes the event | `NOT_STORED` |
@@ -24,7 +27,7 @@ fault of ours in a request that aiohttp handles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -47,13 +50,13 @@ class Response(NamedTuple):
     """
 
     status: int
-    content: Mapping[str, str]
+    content: Mapping[str, str | int | Sequence[str]]
     headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def body(self) -> bytes:
         """The body."""
-        return orjson.dumps(self.content)
+        return orjson.dumps(self.content) if self.content else b""
 
     def to_bytes(self, *, close: bool = False) -> bytes:
         """Head and body as they go over the wire (HTTP/1.1); with `close` it says that the connection ends."""
@@ -67,12 +70,20 @@ def stored(event_id: str, *, accepted: bool) -> Response:
     return Response(200, {"status": "accepted" if accepted else "duplicate", "id": event_id})
 
 
+def stored_together(event_ids: Sequence[str], accepted: Sequence[bool]) -> Response:
+    """The events of an array are durable. It is a duplicate if none of them is new; the ids are in its order."""
+    new = sum(accepted)
+    counts = {"accepted": new, "duplicates": len(accepted) - new}
+    return Response(200, {"status": "accepted" if new else "duplicate", **counts, "ids": event_ids})
+
+
 def challenge_answered(answer: str) -> Response:
     """The proof that this is the receiver that was looked for, see `receiver.challenge`."""
     return Response(200, {"challenge": answer})
 
 
 HEALTHY = Response(200, {"status": "ok"})
+METHODS = Response(204, {}, (("Allow", "GET, HEAD, OPTIONS, POST"),))
 
 
 def _refusal(status: int, reason: str) -> Response:
@@ -92,6 +103,11 @@ def bad_signature(reason: str) -> Response:
 def body_too_large(limit_bytes: int) -> Response:
     """The body is larger than the account takes."""
     return _refusal(413, f"the body is larger than {limit_bytes} bytes")
+
+
+def too_many_events(reason: str) -> Response:
+    """An array holds more events than are written in one batch."""
+    return _refusal(413, reason)
 
 
 MALFORMED_REQUEST = _refusal(400, "this is no HTTP request")

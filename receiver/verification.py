@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol
 
-from broker.records import Job, Record
-from konvox.envelope import parse_envelope
-from konvox.errors import MalformedEventError, SignatureError
+from broker.admission import BATCH_EVENTS
+from broker.records import BATCH_POSITION_HEADER, Job, Record
+from konvox.envelope import Envelope, parse_delivery
+from konvox.errors import MalformedEventError, SignatureError, TooManyEventsError
 from konvox.inferred import SIGNATURE_HEADER
-from konvox.schemes import SCHEMES, HeaderValues, SchemeName
+from konvox.schemes import MESSAGE_ID_HEADER, SCHEMES, HeaderValues, SchemeName
 from konvox.signatures import token_matches
 from receiver.challenge import answer_challenge
 from receiver.errors import RefusedError
@@ -29,6 +30,7 @@ from receiver.responses import (
     bad_signature,
     body_too_large,
     not_an_event,
+    too_many_events,
 )
 
 KEPT_HEADERS = ("Content-Type", "User-Agent")
@@ -123,21 +125,38 @@ class AccountPolicy:
         except SignatureError as error:
             raise RefusedError(bad_signature(str(error))) from None
 
-    def read_event(self, body: bytes, headers: Headers, *, received_at_ms: int) -> Record:
-        """Read a verified body as an event.
+    def read_events(self, body: bytes, headers: Headers, *, received_at_ms: int) -> Job | list[Job]:
+        """Read a verified body as an event, or as an array of events.
 
         Raises:
-            RefusedError: 400 if it is none, 401 if it is another company's.
+            RefusedError: 400 if it is neither, 401 if one of the events is another company's, 413 if there are too
+                many of them.
         """
         try:
-            envelope = parse_envelope(body)
+            delivered = parse_delivery(body, most_events=BATCH_EVENTS)
         except MalformedEventError as error:
             raise RefusedError(not_an_event(str(error))) from None
+        except TooManyEventsError as error:
+            raise RefusedError(too_many_events(str(error))) from None
+        kept = self._kept(headers)
+        if isinstance(delivered, Envelope):
+            return self._job(delivered, body, kept, received_at_ms)
+        jobs = []
+        for position, (envelope, text) in enumerate(delivered):
+            # A `webhook-id` is one for all of them: their positions tell them apart.
+            marked = {**kept, BATCH_POSITION_HEADER: str(position)} if MESSAGE_ID_HEADER in kept else kept
+            jobs.append(self._job(envelope, text, marked, received_at_ms))
+        return jobs
+
+    def _kept(self, headers: Headers) -> dict[str, str]:
+        names = _KEPT_OF_STANDARD_WEBHOOKS if self.scheme == "standard-webhooks" else _KEPT
+        return {kept_as: _storable(value) for name, kept_as in names if (value := headers.get(name)) is not None}
+
+    def _job(self, envelope: Envelope, text: bytes, kept: dict[str, str], received_at_ms: int) -> Job:
         if self.company_ids and envelope.company_id not in self.company_ids:
             raise RefusedError(OTHER_COMPANY)
-        names = _KEPT_OF_STANDARD_WEBHOOKS if self.scheme == "standard-webhooks" else _KEPT
-        kept = {kept_as: _storable(value) for name, kept_as in names if (value := headers.get(name)) is not None}
-        return Record.of(envelope, body, received_at_ms=received_at_ms, headers=kept, account=self.account)
+        record = Record.of(envelope, text, received_at_ms=received_at_ms, headers=kept, account=self.account)
+        return Job.first(record)
 
     def too_large(self) -> RefusedError:
         """The refusal of a body over the limit."""
@@ -171,15 +190,20 @@ class Verifier:
         Raises:
             RefusedError: 404, 413 or 415.
         """
-        # Every account is asked: stopping at the first would tell by the time taken which it was.
-        candidates = [policy for policy in self._policies if policy.accepts_token(token)]
+        candidates = self._candidates(token)
         if not candidates:
             raise RefusedError(NOT_FOUND)
         candidates[0].check_headers(headers)
         return candidates
 
-    def read(self, candidates: Sequence[AccountPolicy], headers: Headers, body: bytes, *, received_at_ms: int) -> Job:
-        """Verify a body, and read it as an event.
+    def _candidates(self, token: str | None) -> list[AccountPolicy]:
+        # Every account is asked: stopping at the first would tell by the time taken which it was.
+        return [policy for policy in self._policies if policy.accepts_token(token)]
+
+    def read(
+        self, candidates: Sequence[AccountPolicy], headers: Headers, body: bytes, *, received_at_ms: int
+    ) -> Job | list[Job]:
+        """Verify a body, and read it as an event, or as an array of events.
 
         Args:
             candidates: what `check_head` returned.
@@ -191,7 +215,16 @@ class Verifier:
             RefusedError: 400, 401 or 413.
         """
         policy = _verified(candidates, body, headers, received_at_ms=received_at_ms)
-        return Job.first(policy.read_event(body, headers, received_at_ms=received_at_ms))
+        return policy.read_events(body, headers, received_at_ms=received_at_ms)
+
+    def check_path(self, token: str | None) -> None:
+        """Refuse whoever asks with a wrong token whether there is a receiver; 404, the same as for a delivery.
+
+        Raises:
+            RefusedError: 404.
+        """
+        if not self._candidates(token):
+            raise RefusedError(NOT_FOUND)
 
     def answer_challenge(self, header: str) -> str | None:
         """The answer to a challenge of `register` or `doctor`, or None to a stranger's."""

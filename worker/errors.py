@@ -27,3 +27,10 @@ class NoKonvoxAccessError(WorkerError):
 
     def __init__(self) -> None:
         super().__init__("ctx.konvox needs KONVOX_API_URL and KONVOX_API_KEY to be set")
+
+
+class NeverAwaitedError(WorkerError):
+    """A handler made a call that nobody has awaited: nothing was sent, and the attempt has failed."""
+
+    def __init__(self, calls: str) -> None:
+        super().__init__(f"{calls}, and so did not happen: write await or async with, or in a plain def ctx.run(…)")

@@ -212,6 +212,8 @@ class HookWorker(arq.Worker):
             free = self._inflight.free()
             if free <= 0 or self._claimer.is_asking:
                 return POLL_SECONDS
+            if (apart_seconds := self._claimer.apart_seconds) > 0:
+                return apart_seconds
             next_due_ms = await self._claimer.claim(min(free, CLAIM_JOBS))
         except OUTAGES as error:
             if not await set_aside_after(self._server, error):

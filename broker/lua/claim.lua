@@ -3,15 +3,15 @@
 -- ARGV: job prefix, count, lease in ms, token, crashes that make a suspect, '1' if a suspect may be among them, worker, the
 --       claim that is to stand if nothing is due (see admit.lua) or '', '1' if one stands already as far as the worker knows
 -- Returns ms until the next job is due (0 now, -1 never); the ids; the jobs (false where one is gone); 1 if the worker's claim
--- stands; and for each job how many crashes it has seen, if any has seen one.
+-- stands; 1 if a suspect waits; and for each job how many crashes it has seen, if any has seen one.
 --
 -- A due job that still has a holder is one whose worker died: that is counted as a crash. The lease has left it a score
 -- behind all that came meanwhile, so such jobs are looked for as soon as a lease may have lapsed, and put first in line.
 --
--- Most crashes are the machine's: what crashed once runs with all others. What crashed twice is a suspect. A worker runs at
--- most one suspect at a time: whatever dies beside an event that kills its worker would otherwise be convicted with it.
--- The others are put aside, out of the way of fresh jobs. They need not wait for their new moment: a claim that may have a
--- suspect takes one of those first, so that the next one runs as soon as the one before is settled.
+-- Most crashes are the machine's: what crashed once runs with all others. What crashed twice is a suspect. A claim that may
+-- have a suspect takes that one alone: whatever dies beside an event that kills its worker would otherwise be convicted with
+-- it. The other suspects are put aside, out of the way of fresh jobs. They need not wait for their new moment: the next claim
+-- that may have a suspect takes one of those first, so that it runs as soon as the one before is settled.
 --
 -- A worker takes no more than it has places for: its standing claim is withdrawn before it claims anything. If that is gone
 -- already, events were pushed to it: it is to wait for those and ask again.
@@ -96,7 +96,6 @@ local function take_waiting_suspect()
     if redis.call('ZSCORE', queue, first) then
       seen_by_taken[1] = whole(redis.call('HGET', crashes, first), 0)
       lease({ first })
-      suspect_wanted = false
       return
     end
     first = redis.call('ZRANGE', suspects, 0, 0)[1] -- an operator has removed the one before
@@ -138,23 +137,28 @@ local function put_aside(job_ids)
   call_in_chunks('HDEL', leases, job_ids)
 end
 
--- Take these, but of the suspects one or none; returns how many were put aside.
-local function take_without_suspects(job_ids, seen)
-  local chosen, aside = {}, {}
+-- Take one suspect alone, if one is wanted and among these; otherwise all but the suspects. Returns how many were put aside.
+local function take_suspect_or_others(job_ids, seen)
+  local suspect, others, others_seen, aside = nil, {}, {}, {}
   for i, job_id in ipairs(job_ids) do
-    if seen[i] >= suspect_crashes and not suspect_wanted then
-      aside[#aside + 1] = job_id
+    if seen[i] < suspect_crashes then
+      others[#others + 1], others_seen[#others_seen + 1] = job_id, seen[i]
+    elseif suspect_wanted and not suspect then
+      suspect, seen_by_taken = job_id, { seen[i] }
     else
-      if seen[i] >= suspect_crashes then
-        suspect_wanted = false
-        redis.call('ZREM', suspects, job_id)
-      end
-      chosen[#chosen + 1] = job_id
-      seen_by_taken[#seen_by_taken + 1] = seen[i]
+      aside[#aside + 1] = job_id
     end
   end
   put_aside(aside)
-  lease(chosen)
+  if suspect then
+    call_in_chunks('HDEL', leases, others) -- their crash is counted, and nobody has them
+    lease({ suspect })
+    return 0
+  end
+  for i = 1, #others do
+    seen_by_taken[#seen_by_taken + 1] = others_seen[i]
+  end
+  lease(others)
   return #aside
 end
 
@@ -166,7 +170,7 @@ local function take_due(most)
   end
   local seen = crashes_of(due)
   if seen then
-    return take_without_suspects(due, seen)
+    return take_suspect_or_others(due, seen)
   end
   lease(due)
   return 0
@@ -176,15 +180,15 @@ put_lapsed_first()
 if stands_already then
   local next_due_ms = ms_until_due()
   if next_due_ms ~= 0 and not any_suspects then
-    return { next_due_ms, {}, {}, 1 }
+    return { next_due_ms, {}, {}, 1, 0 }
   elseif redis.call('HDEL', idle, worker) == 0 then
-    return { next_due_ms, {}, {}, 0 }
+    return { next_due_ms, {}, {}, 0, 0 }
   end
 end
 if any_suspects and suspect_wanted then
   take_waiting_suspect()
 end
-local aside, before = 0, -1
+local aside, before = 0, #taken == 0 and -1 or 0
 while #taken < count and aside > before and aside < MOST_PUT_ASIDE do
   before = aside
   aside = aside + take_due(count - #taken)
@@ -197,8 +201,9 @@ if #taken > 0 then
   jobs = redis.call('MGET', unpack(job_keys))
 end
 local next_due_ms, stands = ms_until_due(), 0
-if #taken == 0 and next_due_ms ~= 0 and standing ~= '' then
+local suspect_waits = any_crashes and redis.call('EXISTS', suspects) or 0
+if #taken == 0 and next_due_ms ~= 0 and suspect_waits == 0 and standing ~= '' then
   redis.call('HSET', idle, worker, standing)
   stands = 1
 end
-return { next_due_ms, taken, jobs, stands, #taken > 0 and any_crashes and seen_by_taken or nil }
+return { next_due_ms, taken, jobs, stands, suspect_waits, #taken > 0 and any_crashes and seen_by_taken or nil }

@@ -5,7 +5,7 @@ Called by `transport`; `calls` takes the records out of an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -71,36 +71,48 @@ class Answer:
         Raises:
             AnswerDoesNotFitError: it does not fit the model.
         """
-        outcome = _fit(model, [self.data], context)
-        if isinstance(outcome, str):
-            raise self.misfit(outcome)
-        return outcome[0]
+        record = _fit(model, self.data, context)
+        if isinstance(record, str):
+            raise self.misfit(record)
+        return record
 
     def records(self, model: type[RecordT], context: Mapping[str, Any] | None = None) -> tuple[RecordT, ...]:
-        """`data` as a list of records.
+        """`data` as a list of records. One that does not fit the model shows what can be read of it.
 
         Raises:
-            AnswerDoesNotFitError: it is no list, or one record does not fit the model.
+            AnswerDoesNotFitError: it is no list.
         """
         if not isinstance(self.data, list):
             raise self.misfit("a list is expected in the envelope's data")
-        outcome = _fit(model, self.data, context)
-        if isinstance(outcome, str):
-            raise self.misfit(outcome)
-        return outcome
+        return tuple(_read(model, item, context) for item in self.data)
 
     def misfit(self, message: str) -> KonvoxApiError:
         """The error that says what is wrong with this answer."""
         return self.call.failed(AnswerDoesNotFitError, message, self.status)
 
 
-def _fit(model: type[RecordT], items: Sequence[Any], context: Mapping[str, Any] | None) -> tuple[RecordT, ...] | str:
+def _fit(model: type[RecordT], item: Any, context: Mapping[str, Any] | None) -> RecordT | str:
+    """A record, or what is wrong with it. Not an exception: the error of the model quotes what the server sent."""
     try:
-        return tuple(model.model_validate(item, context=context) for item in items)
+        return model.model_validate(item, context=context)
     except ValidationError as error:
         # Only the names of our own fields: values and nested names come from the server.
         fields = sorted({str(fault["loc"][0]) for fault in error.errors(include_input=False) if fault["loc"]})
     return f"not a {model.__name__}: " + (f"missing or of another type: {', '.join(fields)}" if fields else "no object")
+
+
+def _read(model: type[RecordT], item: Any, context: Mapping[str, Any] | None) -> RecordT:
+    """An item of a list as a record.
+
+    If it has no id that can be read, that is empty. What is in its place, or no object at all, is in the field `value`.
+    """
+    record = _fit(model, item, context)
+    if not isinstance(record, str):
+        return record
+    fields = item if isinstance(item, dict) else {}
+    value = fields.get("id") if isinstance(item, dict) else item
+    odd = {**fields, "id": ""} if value is None else {**fields, "id": "", "value": value}
+    return model.model_validate(odd, context=context)
 
 
 def read_answer(call: Call, *, status: int, body: bytes, scrub: Callable[[str], str]) -> Answer | KonvoxApiError:

@@ -73,14 +73,24 @@ class Resource(Generic[RecordT]):
         offset = 0
         while True:
             page = await self._page(**query, limit=checks.MAX_LIMIT, offset=offset)
-            fresh = {item.id: item for item in page.items if item.id not in seen}
-            for item in fresh.values():
+            fresh = []
+            for item in page.items:
+                if _key(item) not in seen:
+                    fresh.append(item)
+                if item.id:  # two records without one may be alike
+                    seen.add(item.id)
+            for item in fresh:
                 yield item
-            seen.update(fresh)
+            seen.update(map(_key, fresh))
             offset += len(page.items)
             at_end = len(page.items) < checks.MAX_LIMIT if page.total is None else offset >= page.total
             if at_end or not fresh:
                 return
+
+
+def _key(record: Record) -> str:
+    """What tells a record from the others of its list: its id, or all that it holds if it has none."""
+    return record.id or record.model_dump_json()
 
 
 class Campaigns(Resource[Campaign]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from broker.errors import MalformedRecordError
 from broker.records import Job, Record
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Server
+from handlers.registry import Handler
+from konvox_hooks.config.handlers import load_handlers
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import Failed, UsageError
@@ -94,27 +97,60 @@ def show_letters(*, letter_id: str, as_json: bool) -> None:
         _print_letter(letter)
 
 
-@command.command("retry", epilog=example("dead retry evt_svebfsglmujflocol44g466tyr", "dead retry --all"))
+@command.command(
+    "retry",
+    epilog=example(
+        "dead retry evt_svebfsglmujflocol44g466tyr",
+        "dead retry --all",
+        "dead retry --all --handler my_handlers.tell_crm",
+    ),
+)
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help=_EVERYTHING_HELP)
-def retry_letters(*, ids: tuple[str, ...], everything: bool) -> None:
+@click.option("--handler", "name", metavar="NAME", help="Give the work to this handler, if it wants such events.")
+def retry_letters(*, ids: tuple[str, ...], everything: bool, name: str | None) -> None:
     """Retry dead letters: run their handlers again, with all attempts.
 
-    Each ID is the id of a dead letter, or of an event for all its dead letters. Only the handlers that failed run.
+    An ID is that of a dead letter, or of an event for all of its dead letters. Only the handlers that failed run again,
+    or the one that --handler names, such as one that took the place of another.
     """
     settings = load_settings()
-    selection = _select(settings, ids, everything=everything)
-    letters = selection.letters
-    ready = [letter for letter in letters if _job_of(letter) is not None]
-    say(f"retried {asyncio.run(_change(settings, ready, dead_letters.retry))} of {len(letters)} dead letters")
-    for letter in letters:
+    heir = None if name is None else _loaded_handler(settings, name)
+    found = _select(settings, ids, everything=everything)
+    ready = []
+    for letter in found.letters:
         if _job_of(letter) is None:
             complain(
                 f"{shown_line(letter.id)} cannot be retried, because its job is gone; if the log still holds the "
                 f"event, `konvox-hooks replay {letter.event_id} --to queue` runs it again; then drop the letter"
             )
-    if len(ready) < len(letters) or selection.unknown:
-        raise Failed(f"{len(letters) - len(ready) + len(selection.unknown)} not retried")
+        elif heir is not None and not heir.wants(letter.event_type):
+            complain(f"{shown_line(letter.id)} stays: {heir.name} does not want {shown_line(letter.event_type)}")
+        else:
+            ready.append(letter)
+
+    async def retry(server: Server, letters: Sequence[DeadLetter]) -> int:
+        return await dead_letters.retry(server, letters, heir=None if heir is None else heir.name)
+
+    say(f"retried {asyncio.run(_change(settings, ready, retry))} of {len(found.letters)} dead letters")
+    if len(ready) < len(found.letters) or found.unknown:
+        raise Failed(f"{len(found.letters) - len(ready) + len(found.unknown)} not retried")
+
+
+def _loaded_handler(settings: Settings, name: str) -> Handler:
+    """The handler of this name, or that had it before.
+
+    Raises:
+        UsageError: there is none: a job for it would fail until it is a dead letter again.
+    """
+    # A module of handlers may print while it is imported; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        registry = load_handlers(settings).registry
+    handler = registry.get(name)
+    if handler is None:
+        known = ", ".join(each.name for each in registry)
+        raise UsageError(f"no handler is named {shown_line(name)}; there are: {known}")
+    return handler
 
 
 @command.command("drop", epilog=example("dead drop evt_svebfsglmujflocol44g466tyr", "dead drop --all --yes"))

@@ -38,6 +38,7 @@ def command(*, as_json: bool) -> None:
 def _as_json(handler: Handler) -> dict[str, object]:
     return {
         "name": handler.name,
+        "was": list(handler.was),
         "events": list(handler.patterns),
         "attempts": handler.attempts,
         "timeout_seconds": handler.timeout_seconds,

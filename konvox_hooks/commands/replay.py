@@ -95,13 +95,15 @@ def _handlers(settings: Settings, names: Sequence[str]) -> LoadedHandlers:
     # A module of handlers may print while it is imported, and stdout is for the result.
     with redirect_stdout(sys.stderr):
         loaded = load_handlers(settings)
-    unknown = [name for name in names if loaded.registry.get(name) is None]
+    found = {name: loaded.registry.get(name) for name in names}
+    unknown = [name for name, handler in found.items() if handler is None]
     if unknown:
         known = ", ".join(handler.name for handler in loaded.registry)
         raise UsageError(f"no handler is named {shown_line(', '.join(unknown))}; there are: {known}")
     if not names:
         return loaded
-    chosen = [handler for handler in loaded.registry if handler.name in names]
+    # A handler that was renamed is found by its former names as well, and two of those may be named.
+    chosen = list(dict.fromkeys(handler for handler in found.values() if handler is not None))
     needed = {handler.state_key for handler in chosen}
     lifespans = {key: lifespan for key, lifespan in loaded.lifespans.items() if key in needed}
     return LoadedHandlers(Registry(chosen), lifespans)

@@ -62,7 +62,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         ttl_ms = config.once_ttl_seconds * 1000
 
         def once_gate(job: Job, handler: Handler) -> OnceGate:
-            return OnceGate(server, once, job.record.id, handler.name, ttl_ms=ttl_ms)
+            return OnceGate(server, once, job.record.id, handler.name, ttl_ms=ttl_ms, was=handler.was)
 
         access = konvox_access(settings)
         async with handler_contexts(loaded, access, once_gate, seconds_left=seconds_left) as make_context:

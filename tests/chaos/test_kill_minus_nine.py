@@ -1,4 +1,4 @@
-"""kill -9, as real processes: what was in hand runs again elsewhere, and nothing is lost."""
+"""kill -9 of real processes: what was in flight runs again elsewhere, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def record_of(contact: str) -> Record:
 
 
 async def test_a_killed_workers_event_runs_elsewhere(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """Within the lease, at the same attempt: a crash is not the handler's fault."""
+    """A killed worker's event runs elsewhere at the same attempt, because a crash is not the handler's fault."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     record = record_of("c1")
     await admit(server, [Job.first(record)], AdmissionPolicy())
@@ -53,9 +53,7 @@ async def test_a_killed_workers_event_runs_elsewhere(server: RedisClient, redis_
     assert (ledger.accepted, ledger.delivered, ledger.balanced) == (1, 1, True)
 
 
-async def test_sigterm_hands_the_event_back_with_its_attempt(
-    server: RedisClient, redis_url: str, tmp_path: Path
-) -> None:
+async def test_sigterm_releases_the_event_with_its_attempt(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
     """A deploy in the middle of a handler that does not finish costs neither the event nor an attempt."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     await admit(server, [Job.first(record_of("c1"))], AdmissionPolicy())
@@ -73,7 +71,7 @@ async def test_sigterm_hands_the_event_back_with_its_attempt(
 async def test_an_event_that_kills_its_worker_is_buried_alone(
     server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
-    """After three crashes it is a dead letter, and what ran beside it is delivered."""
+    """An event that kills its worker is a dead letter after three crashes, and what ran beside it is delivered."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     contacts = ["c1", "poison", "c2", "c3"]
     jobs = [Job.first(record_of(contact)) for contact in contacts]

@@ -32,7 +32,7 @@ async def fail(event, ctx):
 
 
 async def _one_place_each(server: RedisClient, job_ids: set[str]) -> None:
-    """Each event is queued or a dead letter, and not both; the ledger says the same."""
+    """Check that each event is queued or a dead letter, but not both, and that the ledger says the same."""
     queued = {ids.delivery_of(job_id) for job_id in await queued_ids(server)}
     dead = [ids.delivery_of(letter.id) async for letter in list_dead_letters(server)]
     assert len(dead) == len(set(dead))
@@ -64,7 +64,7 @@ async def _killed_once(
 
 
 async def test_a_kill_while_events_die_or_are_brought_back(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """The worker is killed while it makes dead letters, and the operator's command while it retries them."""
+    """A kill of the worker as it makes dead letters, or of `dead retry`, leaves each event in one place."""
     (tmp_path / "mine.py").write_text(HANDLER)
     # What is in hand at the kill is suspected, and run one by one.
     env = worker_environment(redis_url, KONVOX_CONCURRENCY="10")

@@ -14,7 +14,7 @@ KILLS = (1, 2, 4, 3)
 
 
 async def test_kill_minus_nine_loses_and_forges_nothing(tmp_path: Path) -> None:
-    """What was acked is handled, dead or still there; what runs twice was in flight; what was not let in never runs."""
+    """After a kill, every acked event is handled, dead or still there, and what was not let in never runs."""
     async with open_stage(tmp_path / "stage") as stage:
         for number in KILLS:
             result = Result(ROWS[number], seed=secrets.randbelow(2**32))

@@ -28,7 +28,7 @@ AT_ONCE_SECONDS = 5.0
 
 @asynccontextmanager
 async def started(redis_url: str, folder: Path, **settings: str) -> AsyncIterator[tuple[OurProcess, int]]:
-    """A receiver, and the port that it listens on."""
+    """Start a receiver; yields it and the port that it listens on."""
     env = {
         "KONVOX_REDIS_URL": redis_url,
         "KONVOX_HOOK_TOKENS": TOKEN,
@@ -72,7 +72,7 @@ async def is_closed(port: int) -> bool:
 
 
 async def test_what_was_begun_is_answered(own_valkey: ValkeyServer, tmp_path: Path) -> None:
-    """After SIGTERM nobody else gets in; a delivery that waits for Redis is kept, and answered with 200."""
+    """After SIGTERM new connections are refused, and a delivery that waits for Redis is kept and answered with 200."""
     assert own_valkey.process is not None
     async with started(own_valkey.url(), tmp_path) as (receiver, port), half_sent(port, 1) as (reader, writer, rest):
         own_valkey.process.send_signal(signal.SIGSTOP)
@@ -92,7 +92,7 @@ async def test_what_was_begun_is_answered(own_valkey: ValkeyServer, tmp_path: Pa
 
 
 async def test_the_batch_under_way_is_drained(own_valkey: ValkeyServer, tmp_path: Path) -> None:
-    """A Redis that hangs does not hold SIGTERM up: what waited is spooled, answered, and drained by the next one."""
+    """A hanging Redis does not delay SIGTERM: the batch is spooled, answered, and drained by the next process."""
     assert own_valkey.process is not None
     async with started(own_valkey.url(), tmp_path) as (receiver, port), half_sent(port, 1) as (reader, writer, rest):
         own_valkey.process.send_signal(signal.SIGSTOP)
@@ -114,7 +114,7 @@ async def test_the_batch_under_way_is_drained(own_valkey: ValkeyServer, tmp_path
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(redis_url: str, tmp_path: Path, second: signal.Signals) -> None:
-    """Whoever is still sending gets no answer; further signals do no harm, and the process ends in order."""
+    """After a second signal a sender gets no answer, further signals do no harm, and the exit code is 0."""
     async with (
         started(redis_url, tmp_path, KONVOX_STOP_SECONDS="50") as (receiver, port),
         half_sent(port, 1) as (reader, _, _),

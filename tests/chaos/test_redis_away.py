@@ -14,7 +14,7 @@ TOKEN = "a-token-for-the-tests-of-outages"
 
 
 async def test_what_comes_while_redis_is_away_is_kept_and_handled(tmp_path: Path) -> None:
-    """The receiver spools on disk, drains by itself, and the worker comes back by itself."""
+    """An event that comes while Redis is away is answered with 200, and is handled once Redis is back."""
     (tmp_path / "mine.py").write_text(
         "from handlers import on\n\n\n@on('*')\nasync def tell(event, ctx):\n    ctx.log.info('seen', id=event.id)\n"
     )

@@ -37,7 +37,7 @@ async def tell(event, ctx):
 
 
 class Load:
-    """Senders that deliver one event after the other, as Konvox would, until they are told to stop.
+    """Senders that deliver one event after the other, as Konvox would, until they are stopped.
 
     Attributes:
         acked: the ids of what was answered with 200.

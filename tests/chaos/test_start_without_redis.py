@@ -79,9 +79,10 @@ async def queued(url: str) -> set[str]:
 async def test_a_receiver_takes_events_before_redis_is_there(
     env: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """It listens at once, spools, is red meanwhile, and is back within seconds of Redis: one line for each change.
+    """Until Redis is there, a receiver spools events and is not ready; it is back within seconds of Redis.
 
-    It is red as well while Redis answers and takes no writes, although no event has come that would have found it out.
+    It is not ready either while Redis answers and takes no writes, although no event has come that would have found
+    it out. The log has one line for each change.
     """
     async with await OurProcess.start("receiver", env=env, cwd=tmp_path) as receiver:
         admin, public = await receiver.listening("receiver.admin"), await receiver.listening("receiver")
@@ -105,7 +106,7 @@ async def test_a_receiver_takes_events_before_redis_is_there(
 
 
 async def test_a_redis_that_would_lose_events_is_refused_at_the_start(env: dict[str, str], tmp_path: Path) -> None:
-    """Exit code 2 with what to do, and nobody was ever listened to."""
+    """A Redis without an append-only file leads to exit code 2 and a hint, and no receiver listens."""
     with ValkeyServer(tmp_path / "redis", appendonly="no"):
         for role in ("receiver", "worker"):
             async with await OurProcess.start(role, env=env, cwd=tmp_path) as process:
@@ -115,10 +116,10 @@ async def test_a_redis_that_would_lose_events_is_refused_at_the_start(env: dict[
             assert not any(line.get("listener") == "receiver" for line in process.log)
 
 
-async def test_eviction_is_refused_unless_told(
+async def test_eviction_is_refused_unless_allowed(
     env: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """With KONVOX_ALLOW_EVICTION it starts, and says loudly what that means."""
+    """A receiver refuses a Redis that evicts, but starts with a warning if KONVOX_ALLOW_EVICTION is set."""
     with ValkeyServer(tmp_path / "redis", maxmemory="100mb", maxmemory_policy="allkeys-lru"):
         async with await OurProcess.start("receiver", env=env, cwd=tmp_path) as refused:
             assert await refused.ended() == 2
@@ -135,7 +136,7 @@ async def test_eviction_is_refused_unless_told(
 async def test_a_redis_that_would_lose_events_is_not_written_to_later_either(
     env: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Whoever comes back after an outage may be another one: events stay in the spool until it has been fixed."""
+    """If the Redis that comes back after an outage would lose events, they stay in the spool until it is fixed."""
     with ValkeyServer(tmp_path / "redis") as good:
         async with await OurProcess.start("receiver", env=env, cwd=tmp_path) as receiver:
             admin = await receiver.listening("receiver.admin")
@@ -162,7 +163,7 @@ async def test_a_redis_that_would_lose_events_is_not_written_to_later_either(
 async def test_a_worker_that_starts_without_redis_waits_for_it(
     env: dict[str, str], http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Alive and not ready; it works once Redis is there, and stops when told to while it is not."""
+    """A worker without Redis is alive but not ready; it starts once Redis is there, and stops on SIGTERM meanwhile."""
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
         admin = await worker.listening("worker.admin")
         await worker.logged("redis.lost")

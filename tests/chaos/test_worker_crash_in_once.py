@@ -32,7 +32,7 @@ async def tell(event, ctx):
 async def test_a_crash_in_the_block_releases_the_key_with_the_lease(
     server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
-    """Not later: the run that follows would find it taken, and use up its only attempt with waiting."""
+    """A key of `ctx.once` lapses with the crashed worker's lease, so the run that follows is first again."""
     (tmp_path / "mine.py").write_text(HANDLER)
     env = worker_environment(redis_url)
     (job,) = await admitted(server, 1)

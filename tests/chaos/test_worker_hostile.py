@@ -94,7 +94,7 @@ async def _start(env: dict[str, str], folder: Path) -> OurProcess:
 
 
 async def test_a_hostile_handler_hurts_nobody_else(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """Whatever it returns, raises or prints: the worker goes on, and the other handlers of the event are done."""
+    """A handler that returns nonsense, raises anything or prints megabytes harms no worker and no other handler."""
     (tmp_path / "mine.py").write_text(HOSTILE)
     for event_type in BEHAVIOUR:
         await admitted(server, 2, event_type)
@@ -126,7 +126,7 @@ async def test_a_hostile_handler_hurts_nobody_else(server: RedisClient, redis_ur
 async def test_a_file_that_does_not_import_keeps_the_worker_from_starting(
     server: RedisClient, redis_url: str, tmp_path: Path, code: str, shown: str
 ) -> None:
-    """It ends with 2, a traceback and the file, before it takes any event."""
+    """A file that cannot be imported ends the worker with code 2 and its traceback before it claims any event."""
     (job,) = await admitted(server, 1)
     (tmp_path / "mine.py").write_text(code)
     async with await _start(environment(redis_url, tmp_path), tmp_path) as worker:

@@ -76,7 +76,7 @@ async def _delivered(server: RedisClient, count: int) -> bool:
 async def test_a_killed_workers_events_run_elsewhere_within_the_lease(
     server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
-    """The other worker is running, and looks for nothing but its own work: the leases lapse by themselves."""
+    """A worker that is already running takes a killed worker's events as soon as their leases lapse."""
     env = environment(tmp_path, KONVOX_REDIS_URL=redis_url)
     async with await OurProcess.start("worker", env={**env, "HOLD_SECONDS": "60"}, cwd=tmp_path) as victim:
         jobs = await admitted(server, 3)
@@ -96,9 +96,9 @@ async def test_a_killed_workers_events_run_elsewhere_within_the_lease(
 
 
 async def test_kills_at_random_moments_lose_nothing(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """Before, during and after effects and completions; what runs twice was in flight when a worker was killed.
+    """Two kills at random moments lose nothing, and what runs twice was in flight when a worker was killed.
 
-    Twice only: whatever happens to be in flight at three kills is taken for poison.
+    There are only two kills, because an event that is in flight at three of them is taken for poison.
     """
     concurrency, kills, seed = 5, 2, random.randrange(2**32)
     chance = random.Random(seed)
@@ -119,7 +119,7 @@ async def test_kills_at_random_moments_lose_nothing(server: RedisClient, redis_u
 
 
 async def test_sigterm_ten_times_in_a_row_costs_nothing(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """What runs is handed back with its attempt, and the process ends in order."""
+    """Ten SIGTERMs in a row release what runs with its attempt, and the worker ends with exit code 0."""
     jobs = await admitted(server, 2)
     env = environment(tmp_path, KONVOX_REDIS_URL=redis_url, KONVOX_LEASE_SECONDS="60", HOLD_SECONDS="60")
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:
@@ -139,7 +139,7 @@ async def test_sigterm_ten_times_in_a_row_costs_nothing(server: RedisClient, red
 
 @pytest.mark.parametrize("poison", ["test.exits", "test.segfaults", "test.runs_out_of_memory"])
 async def test_an_event_that_kills_the_worker_ends_as_a_dead_letter(tmp_path: Path, poison: str) -> None:
-    """`serve` starts the worker again each time; the receiver goes on answering, and the others are delivered."""
+    """An event that kills each new worker of `serve` becomes a dead letter, and all other events are delivered."""
     env = environment(tmp_path, KONVOX_HOOK_TOKENS=TOKEN)
     headers = {"Content-Type": "application/json"}
     async with (

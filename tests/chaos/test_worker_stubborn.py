@@ -1,4 +1,4 @@
-"""Handlers that will not end, in a real worker that is told to stop by real signals: it ends in order all the same."""
+"""Handlers that will not end, in a real worker that real signals ask to stop: it ends in order all the same."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def fine(event, ctx):
 async def test_a_handler_that_will_not_end_does_not_keep_the_process(
     server: RedisClient, redis_url: str, tmp_path: Path, event_type: str, signals: int
 ) -> None:
-    """Its event is handed back without a crash, the log says where it was left, and the exit code is 0."""
+    """An event whose handler does not end is released without a crash, the log says where it hangs, and exit is 0."""
     (tmp_path / "mine.py").write_text(HANDLERS)
     # One signal: it ends when this is over. Two: it does not wait for it.
     env = worker_environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
@@ -127,7 +127,7 @@ async def test_a_handler_that_will_not_end_does_not_keep_the_process(
 async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
     server: RedisClient, redis_url: str, tmp_path: Path, signals: int
 ) -> None:
-    """Nobody in the loop hears the signal; what it had in hand is handed back all the same, without a crash."""
+    """If a handler blocks the loop, a signal still stops the worker, and its jobs are released without a crash."""
     (tmp_path / "mine.py").write_text(BLOCKERS.replace("timeout=0.5", "timeout=60"))
     env = worker_environment(redis_url, KONVOX_STOP_SECONDS="0.1" if signals == 1 else "60")
     await admitted(server, 3, "test.blocks")
@@ -146,7 +146,7 @@ async def test_a_handler_that_blocks_the_loop_does_not_keep_the_process(
 async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
     server: RedisClient, redis_url: str, tmp_path: Path
 ) -> None:
-    """It costs its worker three times, like any other that crashes it; what waited behind it is delivered."""
+    """An event that blocks the loop for ever is a dead letter after three crashes, and what waited is delivered."""
     (tmp_path / "mine.py").write_text(BLOCKERS)
     jobs = await admitted(server, 1, "test.blocks") + await admitted(server, 5, "test.fine")
     codes: list[int] = []
@@ -165,8 +165,8 @@ async def test_an_event_that_blocks_the_loop_for_ever_ends_as_a_dead_letter(
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (5, 1, True)
 
 
-async def test_metrics_tell_of_handlers_that_misbehave(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """How often the loop was blocked, for how long, and how many threads overran their time."""
+async def test_metrics_count_handlers_that_misbehave(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
+    """The metrics count the blocks of the loop, their seconds, and the threads that overran their time limit."""
     (tmp_path / "mine.py").write_text(
         BLOCKERS.replace("3600", "1.6") + "@on('test.hangs', timeout=0.1, attempts=1)\n"
         "def hang(event, ctx):\n    time.sleep(3600)\n"

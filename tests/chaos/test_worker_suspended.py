@@ -1,4 +1,4 @@
-"""A worker that is suspended for longer than its lease, and wakes up again: what it brings does not count any more."""
+"""A worker that is suspended for longer than its lease, and wakes up again: what it settles does not count."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ async def complete(event, ctx):
 TYPES = ("test.retries", "test.dies", "test.completes")
 
 
-async def test_whoever_lost_the_lease_settles_nothing(server: RedisClient, redis_url: str, tmp_path: Path) -> None:
-    """Neither done, nor another attempt, nor a dead letter: another worker has delivered the events meanwhile."""
+async def test_a_worker_that_lost_the_lease_settles_nothing(
+    server: RedisClient, redis_url: str, tmp_path: Path
+) -> None:
+    """A worker that lost its leases while it was suspended can neither complete, retry nor bury their events."""
     (tmp_path / "mine.py").write_text(HANDLERS)
     env = worker_environment(redis_url)
     jobs = [job for event_type in TYPES for job in await admitted(server, 1, event_type)]

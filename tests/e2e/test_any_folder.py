@@ -125,7 +125,7 @@ def test_the_module_is_typed_by_hand(folder: Path, safe_path: str) -> None:
 
 
 def test_the_folder_would_break_what_looks_there_first(folder: Path) -> None:
-    """Any of the names stops a Python that looks into the folder first: the test can fail."""
+    """A Python that looks into the folder first would fail at any of these names, so the other tests can fail."""
     for name in (*OURS, *THEIRS, *STANDARD, *OTHERS):
         assert (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
     done = subprocess.run([sys.executable, "-c", "import redis"], cwd=folder, capture_output=True, check=False)

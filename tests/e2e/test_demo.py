@@ -13,9 +13,7 @@ from tests.support.any_folder import make_any_folder
 from tests.support.processes import OurProcess
 
 
-async def test_the_demo_tells_its_story_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is ok in any folder, the README shows the same output, and no process and no file remains."""
     folder = make_any_folder(tmp_path / "theirs")
     before = sorted(folder.rglob("*"))

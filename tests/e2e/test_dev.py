@@ -90,7 +90,7 @@ async def test_a_changed_handler_is_picked_up_and_no_event_is_lost(tmp_path: Pat
     assert sorted(seen) == sorted(konvox.ids)
 
 
-async def test_a_handler_that_takes_long_is_handed_back(tmp_path: Path) -> None:
+async def test_a_handler_that_takes_long_is_released(tmp_path: Path) -> None:
     """A reload does not wait for a handler that takes long: its event is released, and runs with the new code."""
     mine = tmp_path / "mine.py"
     mine.write_text(

@@ -98,7 +98,7 @@ class QueueModel:
         self._now = 0
 
     def tick(self) -> int:
-        """The next moment."""
+        """Advance to the next moment; returns it."""
         self._now += 1
         return self._now
 
@@ -120,7 +120,7 @@ class QueueModel:
         return {letter for delivery in self.deliveries.values() for letter in delivery.letters}
 
     def admit(self, job: Job) -> bool:
-        """An event comes in: False if it is a duplicate."""
+        """Accept an event; returns False if it is a duplicate."""
         before = self.deliveries.get(job.delivery)
         settled = before is None or before.state in {"delivered", "dropped"}
         if not job.replayed:
@@ -155,7 +155,7 @@ class QueueModel:
                 return []
             self.standing = None
         taken = self.claim(token, count, suspect_wanted=True)
-        if not taken and not self.due():
+        if not taken and not self.due() and self._waiting_suspect() is None:
             self.standing = standing
         return taken
 
@@ -167,33 +167,42 @@ class QueueModel:
     def claim(self, token: str, count: int, *, suspect_wanted: bool) -> list[tuple[str, int]]:
         """Claim a waiting suspect, what has run before, and what has not: ids and crashes of what was taken.
 
-        At most one suspect; the others wait, unblamed, and what is due behind them does not.
+        A suspect comes alone; the others wait, and what is due behind them does not, unless there is one that comes.
         """
         for job_id in self.lapsed():
             self.jobs[job_id].first, self.jobs[job_id].due = True, self.tick()
-        taken = []
+        taken: list[tuple[str, int]] = []
         suspect = self._waiting_suspect() if suspect_wanted else None
         if suspect is not None:
             job = self.jobs[suspect]
             self._take(job, token)
-            taken.append((suspect, job.crashes))
-            suspect_wanted = False
-        for job_id in self.due():
-            if len(taken) == count:
+            return [(suspect, job.crashes)]
+        while len(taken) < count and (looked_at := self.due()[: count - len(taken)]):
+            suspects = self._crashed_too_often(looked_at)
+            for job_id in suspects[1 if suspect_wanted else 0 :]:
+                job = self.jobs[job_id]
+                job.holder, job.due, job.first = None, None, False
+                job.aside = job.aside or self.tick()
+            chosen = [job_id for job_id in looked_at if job_id not in suspects]
+            if suspects and suspect_wanted:
+                for job_id in chosen:
+                    self.jobs[job_id].holder = None
+                chosen = suspects[:1]
+            for job_id in chosen:
+                self._take(self.jobs[job_id], token)
+                taken.append((job_id, self.jobs[job_id].crashes))
+            if suspect_wanted or not suspects:
                 break
+        return taken
+
+    def _crashed_too_often(self, job_ids: Sequence[str]) -> list[str]:
+        """Count the crashes of those whose leases have lapsed; returns the suspects among all of these."""
+        for job_id in job_ids:
             job = self.jobs[job_id]
             if job.holder is not None:
                 job.crashes += 1
                 job.excuses += 1
-            is_suspect = job.crashes >= SUSPECT_CRASHES
-            if is_suspect and not suspect_wanted:
-                job.holder, job.due, job.first = None, None, False
-                job.aside = job.aside or self.tick()
-                continue
-            suspect_wanted = suspect_wanted and not is_suspect
-            self._take(job, token)
-            taken.append((job_id, job.crashes))
-        return taken
+        return [job_id for job_id in job_ids if self.jobs[job_id].crashes >= SUSPECT_CRASHES]
 
     def lease(self, job_id: str, token: str) -> bool:
         """Claim one job by its id, as stock arq does."""
@@ -258,7 +267,7 @@ class QueueModel:
         self.jobs[job_id].due, self.jobs[job_id].first = self.tick(), False
 
     def settle(self, settlement: Settlement) -> bool:
-        """A job is done with; False if it was not the claimer's any more."""
+        """Settle a job; returns False if it was not the claimer's any more."""
         if not self.is_held(settlement.claim):
             return False
         del self.jobs[settlement.claim.job_id]
@@ -271,7 +280,7 @@ class QueueModel:
         return True
 
     def retry(self, letter_id: str, job: Job) -> bool:
-        """A dead letter becomes a job again."""
+        """Turn a dead letter back into a job; returns False if there is no such letter."""
         delivery = self.deliveries[job.delivery]
         if letter_id not in delivery.letters:
             return False
@@ -281,7 +290,7 @@ class QueueModel:
         return True
 
     def drop(self, letter_id: str) -> bool:
-        """A dead letter is thrown away."""
+        """Throw a dead letter away; returns False if there is no such letter."""
         delivery = self.deliveries[ids.delivery_of(letter_id)]
         if letter_id not in delivery.letters:
             return False

@@ -90,7 +90,7 @@ class Shell:
 
     @asynccontextmanager
     async def receiver(self, redis_url: str, **policy: Any) -> AsyncIterator[RunningReceiver]:
-        """A real receiver, with both tokens unless told otherwise, at the public URL."""
+        """A real receiver, by default with both tokens, at the public URL."""
         server = connect(redis_url)
         try:
             async with receiving(AccountPolicy(**{"tokens": (TOKEN, OLD_TOKEN)} | policy), server) as receiver:

@@ -45,7 +45,7 @@ async def drain(spool: Spool, *, at_once: int = 50) -> list[str]:
 
 
 async def taken_up(folder: Path) -> list[str]:
-    """What a new process gets out of a folder."""
+    """The ids that a new process gets out of a folder."""
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.adopt()
         return await drain(spool)

@@ -56,7 +56,7 @@ async def mixed(event: Event, ctx: Context) -> None:
 
 @on("*")
 def of_everything(event: Event, ctx: Context) -> None:
-    """Take whatever comes."""
+    """Take any event."""
 
 
 async def test_them() -> None:

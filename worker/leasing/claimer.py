@@ -77,6 +77,11 @@ class Claimer:
         """Whether jobs may be ours that we do not know of."""
         return self._state in IN_DOUBT
 
+    @property
+    def apart_seconds(self) -> float:
+        """For how long nothing is to be claimed, because of a suspect."""
+        return self._inflight.apart_seconds(now=time.monotonic())
+
     async def claim(self, count: int) -> int | None:
         """Claim up to `count` jobs. Returns the ms until the next one is due, None if none is queued."""
         self._doubt_if_suspended()
@@ -97,7 +102,7 @@ class Claimer:
         """
         self._doubt_if_suspended()
         free = count + self._inflight.free()
-        if free <= 0 or self.is_asking or self.is_unsure or self._closed:
+        if free <= 0 or self.is_asking or self.is_unsure or self._closed or self.apart_seconds > 0:
             return None
         if self._next_due_ms != 0 and not self._is_idle(free):
             return None
@@ -109,6 +114,8 @@ class Claimer:
         if not self._step(Event.LATE_ANSWER if self._is_too_late() else in_time, claims.jobs):
             return False
         self._next_due_ms = claims.next_due_ms
+        if claims.suspect_waits:
+            self._inflight.make_room(now=time.monotonic())
         return True
 
     def on_no_answer(self) -> None:
@@ -192,7 +199,7 @@ class Claimer:
         Only then: a handler that blocks the loop would keep the push waiting while its leases lapse. A suspect that is
         about to be settled counts as in flight, because the other suspects can be claimed only after that.
         """
-        return self._may_stand and free >= self._inflight.places and self._inflight.suspect_wanted()
+        return self._may_stand and free >= self._inflight.places and not self._inflight.has_suspect()
 
     @property
     def _standing_token(self) -> str:
@@ -208,7 +215,8 @@ class Claimer:
         self._asked_at = time.monotonic()
         self._woken = False
         token = f"{self.name}:{self._requests}"
-        return ClaimRequest(count, self._lease_ms, token, self._inflight.suspect_wanted(), standing)
+        suspect_wanted = self._inflight.suspect_wanted(now=self._asked_at)
+        return ClaimRequest(count, self._lease_ms, token, suspect_wanted, standing)
 
     def _standing_claim(self, free: int) -> StandingClaim | None:
         idle = self._is_idle(free) and not self._closed

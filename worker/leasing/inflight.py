@@ -19,6 +19,10 @@ OVERDUE_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 """How often to look for jobs that are overdue."""
 
+APART_SECONDS = 2.0
+"""How long a suspect has the worker to itself: what kills its worker mostly does so early, and no other job is to wait
+for longer. Also how long a busy worker takes nothing, to be empty for a suspect that waits."""
+
 
 @dataclass(slots=True)
 class Inflight:
@@ -53,6 +57,8 @@ class InflightJobs:
         self.abandoned = 0
         self._jobs: dict[str, Inflight] = {}
         self._suspect: str | None = None
+        self._making_room = False
+        self._apart_until = 0.0
         self._next_look = 0.0
         self._abandoned_tasks: set[asyncio.Task[None]] = set()
 
@@ -63,9 +69,28 @@ class InflightJobs:
         """How many places are free; less than 0 if there are more jobs than places."""
         return self.places - len(self._jobs)
 
-    def suspect_wanted(self) -> bool:
-        """Whether a suspect may be taken: one at a time, to tell which one it is that kills."""
-        return self._suspect is None
+    def has_suspect(self) -> bool:
+        """Whether one of them is a suspect."""
+        return self._suspect is not None
+
+    def suspect_wanted(self, *, now: float) -> bool:
+        """Whether a suspect may be taken: one at a time and, if that can be had soon, without company.
+
+        That is to tell which one it is that kills its worker.
+        """
+        room_made = not self._jobs or (self._making_room and now >= self._apart_until)
+        return self._suspect is None and room_made
+
+    def make_room(self, *, now: float) -> None:
+        """Note that a suspect waits: nothing else is taken until these jobs have ended, if they do so soon."""
+        if self._jobs and self._suspect is None and not self._making_room:
+            self._making_room = True
+            self._apart_until = now + APART_SECONDS
+
+    def apart_seconds(self, *, now: float) -> float:
+        """For how long nothing is to be taken: a suspect has the worker to itself, or is to have it next."""
+        apart = self.has_suspect() or (self._making_room and self._jobs)
+        return max(0.0, self._apart_until - now) if apart else 0.0
 
     def claims(self) -> list[Claimed]:
         """The claim of each; may be called from any thread."""
@@ -84,8 +109,10 @@ class InflightJobs:
             running.claim = claim._replace(payload=running.claim.payload)
             return None
         inflight = self._jobs[claim.job_id] = Inflight(claim, now)
+        self._making_room = False
         if claim.suspect:
             self._suspect = claim.job_id
+            self._apart_until = now + APART_SECONDS
         return inflight
 
     def remove(self, claims: Iterable[Claimed]) -> None:

@@ -5,6 +5,8 @@ Made once per worker process; local replay makes it with gates in memory instead
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from konvox.client import KonvoxClient
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
 from worker.errors import NoKonvoxAccessError
 from worker.running.dispatcher import ContextFactory
+from worker.running.effects import Effects
 from worker.running.lifespans import BoundedLifespan, SecondsLeft
 
 HTTP_TIMEOUT_SECONDS = 30.0
@@ -76,38 +79,61 @@ def _client(access: KonvoxAccess, http: aiohttp.ClientSession) -> KonvoxClient:
     )
 
 
-class _WorkerContext(Context):
-    """Makes the logger and the gate when a handler first uses them.
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the contexts of all attempts are made from."""
 
-    Most use neither, and the two cost as much as all the rest of the event.
+    loop: asyncio.AbstractEventLoop
+    http: aiohttp.ClientSession
+    clients: Mapping[str, KonvoxClient]
+    once_gate: GateFactory
+
+
+class _WorkerContext(Context):
+    """Makes all but attempt and state when the handler first uses it.
+
+    Most handlers use little of it, and it costs as much as all the rest of the event.
+
+    Attributes:
+        effects: what the handler begins through the context; None until it uses anything that can have an effect.
     """
 
-    __slots__ = ("_gate_of", "_handler", "_job")
+    __slots__ = ("_handler", "_job", "_shared", "effects")
 
-    def __init__(
-        self,
-        job: Job,
-        handler: Handler,
-        gate_of: GateFactory,
-        *,
-        konvox: KonvoxClient,
-        http: aiohttp.ClientSession,
-        state: Any,
-    ) -> None:
-        self._job, self._handler, self._gate_of = job, handler, gate_of
-        self.konvox, self.http, self.state = konvox, http, state
+    effects: Effects | None
+
+    def __init__(self, job: Job, handler: Handler, shared: _Shared, state: Any) -> None:
+        self._job, self._handler, self._shared, self.state = job, handler, shared, state
         self.attempt = job.attempt
+        self.effects = None
 
     def __getattr__(self, name: str) -> Any:
         """Called for a slot that is still empty."""
         record = self._job.record
-        if name == "log":
-            self.log = logger.bind(event_id=record.id, event_type=record.type, handler=self._handler.name)
-            return self.log
-        if name == "once":
-            self.once = self._gate_of(self._job, self._handler)
-            return self.once
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        match name:
+            case "log":
+                self.log = logger.bind(event_id=record.id, event_type=record.type, handler=self._handler.name)
+            case "http":
+                self.http = self._effects().view(self._shared.http, "ctx.http")
+            case "konvox":
+                client = self._shared.clients.get(record.account) or _no_client()
+                self.konvox = self._effects().view(client, "ctx.konvox", deep=True)
+            case "once":
+                self.once = self._effects().once(self._shared.once_gate(self._job, self._handler))
+            case "run":
+                self.run = self._effects().run
+            case _:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return object.__getattribute__(self, name)
+
+    def _effects(self) -> Effects:
+        with _making_effects:  # a plain handler may have threads of its own
+            if self.effects is None:
+                self.effects = Effects(self._shared.loop)
+            return self.effects
+
+
+_making_effects = threading.Lock()
 
 
 @asynccontextmanager
@@ -133,20 +159,13 @@ async def handler_contexts(
         timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         clients = {account: _client(api, http) for account, api in access.items()}
-        no_client = _no_client()
+        shared = _Shared(asyncio.get_running_loop(), http, clients, once_gate)
         states = {
             module: await stack.enter_async_context(BoundedLifespan(module, lifespan, seconds_left))
             for module, lifespan in loaded.lifespans.items()
         }
 
         def make_context(job: Job, handler: Handler) -> Context:
-            return _WorkerContext(
-                job,
-                handler,
-                once_gate,
-                konvox=clients.get(job.record.account, no_client),
-                http=http,
-                state=states.get(handler.state_key),
-            )
+            return _WorkerContext(job, handler, shared, states.get(handler.state_key))
 
         yield make_context

@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from broker.records import Job
-from handlers import Context, Drop, Retry
+from handlers import Context
 from handlers.registry import Handler, Registry
 from handlers.stubs import handler_stub
-from konvox.errors import EventDoesNotFitError
 from konvox.events import Event, plain_event, typed_event
+from worker.errors import NeverAwaitedError
+from worker.running.effects import Effects, effects_of
+from worker.running.failures import failed_run
 from worker.running.threads import Threads
 from worker.running.timeouts import LimitedRun, Run, TimeLimit
+from worker.running.unawaited import report_unawaited_coroutines, running
 from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
@@ -39,6 +41,7 @@ class Dispatcher:
     """
 
     def __init__(self, registry: Registry, make_context: ContextFactory) -> None:
+        report_unawaited_coroutines()
         self.threads = Threads()
         self._registry = registry
         self._make_context = make_context
@@ -60,8 +63,10 @@ class Dispatcher:
         """
         views = _Views(job)
         if job.handler is not None:
-            named = self._registry.get(job.handler)
-            return [await self._run(named, views, job) if named else _not_loaded(job.handler)]
+            named = self._registry.get(job.heir or job.handler)
+            run = await self._run(named, views, job) if named else _not_loaded(job.heir or job.handler)
+            # Under another name since then, or in another's place: what is kept of the job is kept under its own.
+            return [run._replace(handler=job.handler)]
         matching = self._registry.matching(job.record.type)
         if len(matching) == 1:
             return [await self._run(matching[0], views, job)]  # no task of its own: this is the hot path
@@ -76,7 +81,7 @@ class Dispatcher:
 
     def time_limit_seconds(self, job: Job) -> float:
         """The longest time limit of the handlers of a job."""
-        named = self._registry.get(job.handler) if job.handler else None
+        named = self._named_by(job)
         handlers = [named] if named else self._registry.matching(job.record.type)
         return max((handler.timeout_seconds for handler in handlers), default=0.0)
 
@@ -89,9 +94,14 @@ class Dispatcher:
         """How the handlers of a job ended that is to be abandoned: those that still run have failed."""
         tasks = self._several.get(job.id)
         if tasks is None:
-            (name,) = [job.handler] if job.handler else [each.name for each in self._registry.matching(job.record.type)]
-            return [self._never_ended(name)]
+            named = self._named_by(job)
+            (handler,) = [named] if named else self._registry.matching(job.record.type)
+            return [self._never_ended(handler.name)._replace(handler=job.handler or handler.name)]
         return [task.result() if task.done() else self._never_ended(task.get_name()) for task in tasks]
+
+    def _named_by(self, job: Job) -> Handler | None:
+        name = job.heir or job.handler
+        return self._registry.get(name) if name else None
 
     def _never_ended(self, name: str) -> HandlerRun:
         handler = self._registry.get(name)
@@ -109,6 +119,8 @@ class Dispatcher:
         limit = self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds)
         what = handler, job
         run = LimitedRun(limit, what)
+        context: Context | None = None
+        running.set((handler.name, job.delivery))
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
             if handler.when is not None and not self._asks(handler.when, event, what):
@@ -119,11 +131,18 @@ class Dispatcher:
                     await handler.function(event, context)
                 else:
                     await _call_plain(self.threads, handler, event, context)
+                effects = effects_of(context)
+                if effects is not None:
+                    await _end(effects)
         except BaseException as error:
+            effects = effects_of(context) if context else None
             if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                if effects is not None:
+                    effects.close()
                 raise
             ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
-            return _unfinished(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
+            failed = failed_run(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
+            return failed if effects is None else await _with_never_awaited(failed, effects)
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
 
     def _asks(self, when: Callable[[Event], bool], event: Event, what: Run) -> bool:
@@ -143,6 +162,28 @@ async def _call_plain(threads: Threads, handler: Handler, event: Event, context:
     result = await threads.run(handler.name, handler.function, event, context)
     if inspect.isawaitable(result):
         await result  # a plain wrapper around an async function: unawaited, its work would be lost
+
+
+async def _end(effects: Effects) -> None:
+    """After a handler that raised nothing.
+
+    Raises:
+        NeverAwaitedError: it left a call that nobody has awaited, and so something did not happen.
+    """
+    never_awaited = await effects.never_awaited()
+    if never_awaited:
+        raise NeverAwaitedError(never_awaited)
+    effects.close()
+
+
+async def _with_never_awaited(run: HandlerRun, effects: Effects) -> HandlerRun:
+    """How a run ended that raised something, with the calls that it left: those make a failure of a `Drop` too."""
+    never_awaited = await effects.never_awaited()
+    effects.close()
+    if not never_awaited or never_awaited in run.error:
+        return run
+    ended = "failed" if run.ended == "dropped" else run.ended
+    return run._replace(ended=ended, error=f"{run.error}; {never_awaited}".removeprefix("; "))
 
 
 def _too_slow(handler: Handler, error: TimeoutError) -> TimeoutError:
@@ -177,37 +218,15 @@ class _Views:
         return self._plain
 
 
-def _unfinished(name: str, error: BaseException, duration_ms: float, policy: AttemptPolicy) -> HandlerRun:
-    match error:
-        case Drop():
-            # Users may derive from it without calling its constructor, or pass something that is not text.
-            return HandlerRun(name, "dropped", duration_ms, _storable(f"{getattr(error, 'reason', '')}"), policy=policy)
-        case EventDoesNotFitError():
-            return HandlerRun(name, "unfit", duration_ms, _storable(str(error)), policy=policy)
-        case Retry():
-            after_seconds = getattr(error, "after_seconds", None)
-            return HandlerRun(name, "failed", duration_ms, _storable(str(error)), "", after_seconds, policy)
-        case _:
-            trace = _storable("".join(traceback.format_exception(error)))
-            return HandlerRun(name, "failed", duration_ms, _one_line(error), trace, policy=policy)
-
-
-def _one_line(error: BaseException) -> str:
-    # Not str(error): that may raise as well.
-    return _storable(" ".join("".join(traceback.format_exception_only(error)).split()))
-
-
-def _storable(text: str) -> str:
-    """The text without lone surrogates, which an error may quote and no JSON can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _policy(handler: Handler) -> AttemptPolicy:
-    return AttemptPolicy(handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds)
+    return AttemptPolicy(
+        handler.attempts, handler.backoff_base_seconds, handler.backoff_cap_seconds, handler.retry_for_seconds
+    )
 
 
 def _not_loaded(name: str) -> HandlerRun:
-    return HandlerRun(name, "failed", error=f"no handler {name} is loaded; was it renamed while this event waited?")
+    hint = f'was it renamed while this event waited? Then write was="{name}" in its @on'
+    return HandlerRun(name, "failed", error=f"no handler {name} is loaded; {hint}")
 
 
 def _is_being_cancelled() -> bool:

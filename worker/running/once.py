@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from broker.redis.commands import BlockingServer, Server
@@ -32,8 +32,13 @@ class OnceBlocks:
         self._running: dict[str, str] = {}
         self._renewed_at = time.monotonic()
 
-    async def enter(self, server: Server, name: str) -> str | None:
+    async def enter(self, server: Server, name: str, former_names: Sequence[str] = ()) -> str | None:
         """Take a key. Returns what to leave with, or None if the effect has happened.
+
+        Args:
+            server: Redis.
+            name: the key.
+            former_names: the same key under the names that the handler had before: what was done then is done.
 
         Raises:
             Retry: another run is in the block at this moment, and may still fail.
@@ -44,10 +49,28 @@ class OnceBlocks:
         found = await server.set(name, mine, nx=True, px=max(left_ms, self._lease_ms // 2), get=True)
         if found is None:
             self._running[mine] = name
-            return mine
+            if not former_names:
+                return mine
+            # Only now that the key is ours: what it was before the handler was renamed may still be going on.
+            try:
+                name, found = await self._find(server, former_names)
+            except BaseException:
+                del self._running[mine]  # its key lapses
+                raise
+            if found is None:
+                return mine
+            await self.leave(server, mine, ttl_ms=None)
         if found == _DONE.encode():
             return None
         raise Retry(after=max(await server.pttl(name), 0) / 1000)
+
+    async def _find(self, server: Server, names: Sequence[str]) -> tuple[str, bytes | None]:
+        """The first of these keys that exists, and its value."""
+        for name in names:
+            found = await server.get(name)
+            if found is not None:
+                return name, found
+        return names[0], None
 
     async def leave(self, server: Server, mine: str, *, ttl_ms: int | None) -> None:
         """Remember that the effect has happened, or release the key.
@@ -94,14 +117,25 @@ class OnceGate:
         event_id: the event; a replay shares the keys of the event's first delivery.
         handler: the handler's name.
         ttl_ms: for how long a finished block is remembered.
+        was: the names that the handler had before.
     """
 
-    def __init__(self, server: Server, blocks: OnceBlocks, event_id: str, handler: str, *, ttl_ms: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        blocks: OnceBlocks,
+        event_id: str,
+        handler: str,
+        *,
+        ttl_ms: int,
+        was: Sequence[str] = (),
+    ) -> None:
         self._server = server
         self._blocks = blocks
         self._event_id = event_id
         self._handler = handler
         self._ttl_ms = ttl_ms
+        self._was = was
 
     @asynccontextmanager
     async def __call__(self, key: str, /) -> AsyncIterator[bool]:
@@ -110,8 +144,10 @@ class OnceGate:
         Raises:
             Retry: another run is in the block at this moment, and may still fail.
         """
-        name = self._server.our_keys.once_key(self._event_id, self._handler, key)
-        mine = await self._blocks.enter(self._server, name)
+        keys = self._server.our_keys
+        name = keys.once_key(self._event_id, self._handler, key)
+        former = [keys.once_key(self._event_id, handler, key) for handler in self._was]
+        mine = await self._blocks.enter(self._server, name, former)
         if mine is None:
             yield False
             return

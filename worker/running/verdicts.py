@@ -20,6 +20,12 @@ from konvox.backoff import ceiling_seconds, full_jitter_seconds
 CRASH_LIMIT = 3
 """Crashes until poison: an event that this many workers died with becomes a dead letter, and is not run again."""
 
+_LONGEST_WAIT_SECONDS = 30 * 86_400.0
+"""No wait that a handler or a server asks for is longer: an event is not to be parked for ever by mistake."""
+
+_FIRST_SPREAD_SECONDS, _LONGEST_SPREAD_SECONDS = 15.0, 60.0
+"""How much later than asked for a job comes back at most, the first time and ever. It is at first twice the wait."""
+
 _LONGEST_ERROR_CHARACTERS = 2_000
 _LONGEST_TRACEBACK_CHARACTERS = 20_000
 
@@ -32,11 +38,13 @@ class AttemptPolicy:
         attempts: the most attempts, the first included.
         base_seconds: the longest wait before the second attempt; it doubles with each further one.
         cap_seconds: the longest wait before any attempt.
+        retry_for_seconds: for how long after the first attempt waiting as told uses up no attempt.
     """
 
     attempts: int = 8
     base_seconds: float = 1.0
     cap_seconds: float = 600.0
+    retry_for_seconds: float = 86_400.0
 
 
 class HandlerRun(NamedTuple):
@@ -51,6 +59,7 @@ class HandlerRun(NamedTuple):
         traceback: the traceback as text.
         retry_after_seconds: the wait that `raise Retry(after=…)` asked for.
         policy: of the handler; needed only where it did not end well.
+        told_to_wait: whether nothing failed, and the handler was only told to wait for `retry_after_seconds`.
     """
 
     handler: str
@@ -60,6 +69,7 @@ class HandlerRun(NamedTuple):
     traceback: str = ""
     retry_after_seconds: float | None = None
     policy: AttemptPolicy = AttemptPolicy()
+    told_to_wait: bool = False
 
 
 def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_ms: int) -> Settlement:
@@ -77,9 +87,9 @@ def settlement_of(claim: Claimed, job: Job, runs: Sequence[HandlerRun], *, now_m
         state = "done"
         if run.ended in {"skipped", "dropped"}:
             state = run.ended
-        elif run.ended == "failed" and job.attempt < run.policy.attempts:
+        elif run.ended == "failed" and (follow_up := _follow_up(run, job, now_ms)):
             state = "retrying"
-            settlement.follow_ups.append((job.for_handler(run.handler, attempt=job.attempt + 1), _wait_ms(run, job)))
+            settlement.follow_ups.append(follow_up)
         elif run.ended != "done":
             state = "dead"
             reason: Reason = "unfit" if run.ended == "unfit" else "attempts"
@@ -121,11 +131,31 @@ def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlem
     return Settlement(claim, delivery, dead_letters={letter.id: letter.to_bytes()}, unreadable=True)
 
 
+def _follow_up(run: HandlerRun, job: Job, now_ms: int) -> tuple[Job, int] | None:
+    """The next attempt and the wait before it in ms; None if there is none left."""
+    began_ms = job.first_attempt_at_ms
+    if began_ms is None:
+        began_ms = now_ms - round(run.duration_ms)
+    wait_ms = _wait_ms(run, job)
+    is_free = run.told_to_wait and now_ms + wait_ms <= began_ms + run.policy.retry_for_seconds * 1000
+    if not is_free and job.attempt - job.waits >= run.policy.attempts:
+        return None
+    return job.next_attempt(run.handler, waits=job.waits + is_free, first_attempt_at_ms=began_ms), wait_ms
+
+
 def _wait_ms(run: HandlerRun, job: Job) -> int:
     if run.retry_after_seconds is not None:
-        return round(run.retry_after_seconds * 1000)
-    ceiling = ceiling_seconds(run.policy.base_seconds, run.policy.cap_seconds, job.attempt)
+        seconds = min(run.retry_after_seconds, _LONGEST_WAIT_SECONDS)
+        return round((seconds + (_spread_seconds(seconds, run.policy, job.waits) if run.told_to_wait else 0)) * 1000)
+    ceiling = ceiling_seconds(run.policy.base_seconds, run.policy.cap_seconds, job.attempt - job.waits)
     return round(full_jitter_seconds(ceiling) * 1000)
+
+
+def _spread_seconds(seconds: float, policy: AttemptPolicy, waits: int) -> float:
+    """How much later than asked for: it grows with each further wait, and so a crowd comes back spread out."""
+    first = max(policy.base_seconds, min(2 * seconds, _FIRST_SPREAD_SECONDS))
+    longest = max(first, min(policy.cap_seconds, _LONGEST_SPREAD_SECONDS))
+    return full_jitter_seconds(ceiling_seconds(first, longest, waits + 1))
 
 
 def _bury(settlement: Settlement, job: Job, run: HandlerRun, reason: Reason, now_ms: int) -> None:

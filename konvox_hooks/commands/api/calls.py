@@ -13,7 +13,7 @@ from konvox.client import KonvoxClient
 from konvox.errors import InvalidArgumentError
 from konvox.resources import Page, Record
 from konvox_hooks.commands.api.account import chosen_account
-from konvox_hooks.commands.api.records import Listing, RecordT, as_rows, wire
+from konvox_hooks.commands.api.records import Listing, RecordT, as_rows, cells, wire
 from konvox_hooks.config.api_client import konvox_client
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
@@ -70,7 +70,7 @@ def show_page(
     if as_json:
         _print_wire([wire(record, show_urls=show_urls) for record in page.items])
     else:
-        print_table(listing.columns, map(listing.row, page.items))
+        print_table(listing.columns, [cells(listing, record, show_urls=show_urls) for record in page.items])
     incomplete = page.total is not None and page.total > len(page.items)
     if page.total is not None and (incomplete or not as_json):
         hint = f"; {more}" if more and incomplete else ""

@@ -55,8 +55,14 @@ def wire(record: Record, *, show_urls: bool = False) -> dict[str, Any]:
         if name in fields:
             del fields[name]  # moved to the end, which reads best
             fields[name] = _time(moment)
-    url = record.url if isinstance(record, Webhook) and not show_urls else ""
-    return {name: _presentable(name, value, url) for name, value in fields.items()}
+    hidden = record if isinstance(record, Webhook) and not show_urls else None
+    return {name: _presentable(name, value, hidden) for name, value in fields.items()}
+
+
+def cells(listing: Listing[RecordT], record: RecordT, *, show_urls: bool) -> Sequence[object]:
+    """The cells of one record. One that is no object has no fields: what it is stands in the place of its id."""
+    row = listing.row(record)
+    return row if record.id else (_cell(wire(record, show_urls=show_urls).get("value")), *row[1:])
 
 
 def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -64,17 +70,23 @@ def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(name, _cell(value)) for name, value in fields.items()]
 
 
-def _presentable(name: str, value: Any, url: str) -> Any:
+def _presentable(name: str, value: Any, hidden: Webhook | None) -> Any:
     if isinstance(value, Mapping):
-        return {key: _presentable(key, item, url) for key, item in value.items()}
+        return {key: _presentable(key, item, hidden) for key, item in value.items()}
     if isinstance(value, list):
-        return [_presentable(name, item, url) for item in value]
+        return [_presentable(name, item, hidden) for item in value]
     if value is None or isinstance(value, bool):
         return value  # whether there is a secret is no secret
     if _SECRET_NAME.search(name):
         return MASK
-    # Unknown fields may repeat the URL.
-    return value.replace(url, masked(url)) if isinstance(value, str) and url else value
+    return _without_url(value, hidden) if isinstance(value, str) and hidden else value
+
+
+def _without_url(text: str, webhook: Webhook) -> str:
+    """A text of a webhook without the token in its URL. Unknown fields may repeat the URL, or hold it instead."""
+    if webhook.url:
+        return text.replace(webhook.url, masked(webhook.url))
+    return MASK if "/" in text else text
 
 
 def _cell(value: Any) -> object:
@@ -127,7 +139,7 @@ def webhooks_listing(*, show_urls: bool) -> Listing[Webhook]:
         ("ID", "URL", "EVENTS", "ACTIVE", "CREATED"),
         lambda it: (
             it.id,
-            it.url if show_urls else masked(it.url),
+            it.url if show_urls or not it.url else masked(it.url),
             ", ".join(it.events),
             "yes" if it.active else "no",
             _time(it.created_at),

@@ -88,7 +88,7 @@ def seeds(seed: int) -> Iterator[int]:
 
 
 async def play(row: Row, *, iterations: int, seed: int) -> Result:
-    """Play a row. After a failure it goes on on a new stage, so that one fault does not count twice."""
+    """Play a row. After a failure it continues on a new stage, so that one fault does not count twice."""
     result = Result(row, seed)
     started = time.monotonic()
     async with AsyncExitStack() as stack:

@@ -26,7 +26,7 @@ LEASE_SECONDS = 1.0
 CONCURRENCY = 4
 WORKERS = 2
 IN_FLIGHT = CONCURRENCY * WORKERS
-"""How many events all workers together have in hand at most."""
+"""How many events of all workers together are in flight at most."""
 
 SETTLE_SECONDS = 45.0
 
@@ -109,7 +109,7 @@ class Stage:
         return spooled_events(self.folder / "data" / "spool").ids
 
     async def in_hand(self) -> int:
-        """How many events are leased to a worker at this moment, dead ones included."""
+        """How many events are in flight at this moment: leased to a worker, dead ones included."""
         return int(await self.server.hlen(KEYS.leases))
 
     async def settled(self) -> Places:

@@ -80,7 +80,7 @@ async def demote(server: ValkeyServer, *, stale: str) -> None:
 async def test_events_go_to_the_new_master(
     server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, by: str, stale: str
 ) -> None:
-    """Events go to the new master at once, without anybody being told of the failover."""
+    """Events go to the new master at once, although nothing has announced the failover."""
     write = to_redis(server, POLICY)
     assert await write([job_of(1)]) == [True]
     await demote(own_valkey, stale=stale)
@@ -112,7 +112,7 @@ async def test_until_the_name_has_changed_it_is_an_outage(
 async def test_threads_find_it_as_well(
     server: RedisClient, name: Name, own_valkey: ValkeyServer, new_master: ValkeyServer, stale: str
 ) -> None:
-    """One renewal of leases fails, and the next one goes to the new master."""
+    """After a failover one renewal of leases in a thread fails, and the next one goes to the new master."""
     await admit(server, [job_of(1)], POLICY)
     with connect_blocking(name.url) as blocking:
         claims = await claim(PipelinedConnection(server), ClaimRequest(1, 60_000, "old", suspect_wanted=True))

@@ -55,7 +55,7 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 async def test_it_is_as_safe_as_we_ask_of_others(data_dir: Path) -> None:
-    """Its writes are on disk before they are answered, it does not evict, and only its user can reach it."""
+    """The embedded server syncs each write before its answer, does not evict, and only its user can reach it."""
     async with embedded_server(data_dir) as url:
         server = connect(url)
         assert await confirmation_for(server, "fsync") == BY_REPLY
@@ -241,7 +241,7 @@ def test_without_any_server_the_error_says_what_to_install(tmp_path: Path, monke
 
 
 async def test_nothing_is_left_listening(data_dir: Path) -> None:
-    """After the block, nobody listens on the socket."""
+    """After the block that runs the embedded server, nobody listens on its socket."""
     async with embedded_server(data_dir) as url:
         pass
     with pytest.raises((RedisError, OSError)):

@@ -85,7 +85,7 @@ class Store:
         await settled(self.server, poison if kind == "poison" else unreadable_settlement(claim, error="", now_ms=0))
 
     async def release(self, number: int) -> None:
-        """A worker hands back what it has."""
+        """A worker releases what it has."""
         if self.claims:
             await queue.release(self.server, [self.claims.pop(number % len(self.claims))])
 
@@ -141,7 +141,7 @@ def random_step(chance: random.Random) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_the_ledger_balances_after_every_step(server: RedisClient, seed: int) -> None:
-    """Whatever happens in whatever order, the ledger balances, and the log shows each delivery in its true state."""
+    """After any steps in any order the ledger balances, and the log shows each delivery in its true state."""
     chance = random.Random(seed)
     store = Store(server)
     for _ in range(120):

@@ -53,7 +53,7 @@ async def test_nobody_waits_for_the_answer_before(server: RedisClient) -> None:
     assert answers == [[b"list", b"first"], b"second"]
 
 
-async def test_a_refusal_is_told_to_whom_it_concerns(server: RedisClient) -> None:
+async def test_a_refusal_is_raised_for_its_own_command(server: RedisClient) -> None:
     """A refusal is raised for the command that was refused, and the others get their answers."""
     pipelined = PipelinedConnection(server)
     await server.set("text", "text")
@@ -80,7 +80,7 @@ async def test_who_goes_away_takes_no_answer_along(server: RedisClient) -> None:
         await gone
 
 
-async def test_an_idle_connection_is_given_back(server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_connection_is_returned(server: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """An idle connection is returned to the pool, with the time-out that it had."""
     monkeypatch.setattr(broker.redis.pipelined, "IDLE_SECONDS", 0.0)
     pipelined = PipelinedConnection(server)
@@ -151,7 +151,7 @@ def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -
     """A connection that was closed a moment ago, which uvloop reports in its own way, is replaced."""
 
     async def close_and_call() -> bytes:
-        """Call while the connection's end has not been told yet."""
+        """Call before the connection's end is known."""
         server = connect(redis_url)
         pipelined = PipelinedConnection(server)
         await own_connection(pipelined)

@@ -23,7 +23,7 @@ async def stand(server: RedisClient, worker: str, *, jobs: int, stands: bool = F
 
 
 class Ears:
-    """What workers and all who wait are told."""
+    """What workers, and all who wait, hear."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -55,7 +55,7 @@ async def listening(server: RedisClient, *workers: str) -> AsyncIterator[Ears]:
 
 
 async def test_what_comes_is_leased_and_pushed_to_an_idle_worker(server: RedisClient) -> None:
-    """With its payload and a good fence; nobody else is woken, nobody else can claim it, and it can be settled."""
+    """An event that comes is pushed to an idle worker with a lease: only that worker can claim and settle it."""
     async with listening(server, "idle") as ears:
         assert (await stand(server, "idle", jobs=10)).claim_stands
         jobs = await admitted(server, 3)
@@ -75,7 +75,7 @@ async def admitted_one_more(server: RedisClient) -> None:
 
 
 async def test_what_there_is_no_place_for_stays_in_the_queue(server: RedisClient) -> None:
-    """It is due, and all are woken for it."""
+    """An event beyond an idle worker's places stays due in the queue, and all workers are woken for it."""
     async with listening(server, "idle") as ears:
         await stand(server, "idle", jobs=2)
         jobs = await admitted(server, 3)
@@ -85,7 +85,7 @@ async def test_what_there_is_no_place_for_stays_in_the_queue(server: RedisClient
 
 
 async def test_idle_workers_share_what_comes_evenly(server: RedisClient) -> None:
-    """A worker that takes all would run it all on its one core."""
+    """Idle workers share what comes evenly, because one that takes all would run it all on its one core."""
     async with listening(server, "a", "b") as ears:
         await stand(server, "a", jobs=100)
         await stand(server, "b", jobs=100)
@@ -97,7 +97,7 @@ async def test_idle_workers_share_what_comes_evenly(server: RedisClient) -> None
 
 
 async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: RedisClient) -> None:
-    """Its standing claim is removed, and the event waits unleased for others: no lease has to lapse first."""
+    """The standing claim of a worker that is gone is removed, and the event waits for others without a lease."""
     async with listening(server) as ears:
         await stand(server, "gone", jobs=10)
         (job,) = await admitted(server, 1)
@@ -108,7 +108,7 @@ async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: RedisClient) -
 
 
 async def test_a_duplicate_is_pushed_to_nobody(server: RedisClient) -> None:
-    """The claim stands until something new comes."""
+    """A duplicate is not pushed, and the claim stands until a new event comes."""
     async with listening(server, "idle"):
         await admitted_one_more(server)
         await settled(server, *map(delivered, (await stand(server, "idle", jobs=10)).jobs))
@@ -118,7 +118,7 @@ async def test_a_duplicate_is_pushed_to_nobody(server: RedisClient) -> None:
 
 
 async def test_a_claim_stands_until_there_is_something_to_claim(server: RedisClient) -> None:
-    """It is withdrawn then, so that no more is taken than there are places; and written once, not at every look."""
+    """A claim that stands is written once, and is withdrawn as soon as there is something to claim."""
     assert (await stand(server, "idle", jobs=10)).claim_stands
     offset = (await server.info("replication"))["master_repl_offset"]
     changes = (await server.info("persistence"))["rdb_changes_since_last_save"]
@@ -135,7 +135,7 @@ async def test_a_claim_stands_until_there_is_something_to_claim(server: RedisCli
 
 
 async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: RedisClient) -> None:
-    """It would have more in flight than it has places. It is told that more is due, and asks again."""
+    """A worker to which events were pushed gets no others by that claim: it hears that more is due, and asks again."""
     async with listening(server, "idle"):
         await stand(server, "idle", jobs=1)
         await admitted(server, 2)
@@ -145,7 +145,7 @@ async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: Red
 
 
 async def test_what_was_pushed_unheard_is_recovered(server: RedisClient) -> None:
-    """Without a crash or an attempt; and no claim stands any more."""
+    """A push that the worker did not hear of is released without a crash or an attempt, and no claim stands then."""
     async with listening(server, "idle"):
         await stand(server, "idle", jobs=1)
         (job,) = await admitted(server, 1)

@@ -69,7 +69,7 @@ async def test_next_due_tells_when_to_look_again(server: RedisClient) -> None:
 
 
 async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> None:
-    """Only the last claimer's settlement counts; the first claimer's is refused, and changes nothing."""
+    """After a lapse only the last claimer's settlement counts, and the first claimer's changes nothing."""
     (job,) = await admitted(server, 1)
     (first,) = (await claimed(server, token="a")).jobs
     await make_due(server, [job.id])
@@ -91,7 +91,7 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> N
     assert not await server.exists(KEYS.leases, KEYS.crashes, KEYS.job_key(job.id))
 
 
-async def test_a_batch_settles_what_is_ours_whatever_is_not(server: RedisClient) -> None:
+async def test_a_batch_settles_what_is_ours_beside_what_is_not(server: RedisClient) -> None:
     """A fenced job in a batch does not keep the others from being settled."""
     await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
@@ -132,7 +132,7 @@ async def test_a_lease_that_lapsed_and_was_not_taken_can_be_renewed(server: Redi
 
 
 async def test_what_is_released_is_due_at_once(server: RedisClient) -> None:
-    """It uses up neither an attempt nor a crash, and only its holder can do it."""
+    """A released job is due at once without a crash or an attempt, and only its holder can release it."""
     (job,) = await admitted(server, 1)
     for token in map(str, range(10)):
         (claim,) = (await claimed(server, token=token)).jobs
@@ -145,7 +145,7 @@ async def test_what_is_released_is_due_at_once(server: RedisClient) -> None:
 
 
 async def test_what_was_settled_cannot_be_released(server: RedisClient) -> None:
-    """It would come back from the dead."""
+    """A settled job cannot be released, which would run it again."""
     await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, delivered(claim))
@@ -166,17 +166,20 @@ async def test_crashes_are_counted(server: RedisClient) -> None:
 
 
 async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> None:
-    """A claim takes one suspect at most; the others wait without blame, and fresh jobs do not wait."""
+    """A claim takes one suspect alone; the others wait without blame, and fresh jobs do not wait."""
     jobs = await admitted(server, 5)
     await crash_with(server, [job.id for job in jobs[:4]], times=2)
 
     first = await claimed(server, token="a")
-    assert sorted(claim.crashes for claim in first.jobs) == [0, 2]
-    assert first.next_due_ms
-    await make_due(server, {job.id for job in jobs} - {claim.job_id for claim in first.jobs})
+    assert [claim.crashes for claim in first.jobs] == [2]
+    assert (first.next_due_ms, first.suspect_waits) == (0, True)
+    fresh = await claimed(server, token="fresh", suspect_wanted=False)
+    assert [claim.crashes for claim in fresh.jobs] == [0]
+    assert (fresh.next_due_ms != 0, fresh.suspect_waits) == (True, True)
+    seen = {claim.job_id for claim in (*first.jobs, *fresh.jobs)}
+    await make_due(server, {job.id for job in jobs} - seen)
     assert (await claimed(server, token="b", suspect_wanted=False)).jobs == []
 
-    seen = {claim.job_id for claim in first.jobs}
     for token in "cde":
         (claim,) = (await claimed(server, token=token)).jobs
         assert claim.crashes == 2

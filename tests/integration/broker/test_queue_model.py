@@ -195,7 +195,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(self.claims.values()))
     @rule(worker=workers, how=st.sampled_from(["renews", "recovers", "dies", "stops", "is stopped from a thread"]))
     def something_happens_to_a_worker(self, worker: str, how: str) -> None:
-        """It renews its leases; recovers after an outage; dies; hands back what it has, and has lost meanwhile."""
+        """It renews its leases; recovers after an outage; dies; releases what it has, and has lost meanwhile."""
         claims = self.claims[worker]
         match how:
             case "renews" if claims:

@@ -93,7 +93,7 @@ async def test_a_question_leaves_no_connection_open(redis_set: SentinelSet) -> N
     gc.collect()  # an open connection says so, and pytest listens
 
 
-async def test_what_is_missing_is_got_over_or_told(
+async def test_what_is_missing_is_bridged_or_reported(
     redis_set: SentinelSet, client: RedisClient, blocking_client: BlockingRedisClient
 ) -> None:
     """A hung sentinel costs less than a command has, a master without replicas is left, and faults are named."""

@@ -21,7 +21,7 @@ SECRET_PATH = "/services/T000/B000/hunter2"
 
 
 class Slack:
-    """A Slack that notes what it is sent and answers what it is told.
+    """A Slack that notes what it is sent, and answers as a test sets.
 
     Attributes:
         received: the JSON of each request.
@@ -62,8 +62,19 @@ async def ctx(slack: Slack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ca
         yield make_context(http=http, state=state)
 
 
+async def test_a_reply_that_says_little_becomes_a_message(slack: Slack, ctx: CapturedContext) -> None:
+    """What Konvox leaves out is left out, and a new channel links nowhere."""
+    blank = dict.fromkeys(["contact_id", "channel", "subject", "campaign_id", "enrollment_id"])
+    assert message(make_event(ContactReplied, blank)) == "Reply\nunknown contact, no campaign"
+    text = message(make_event(ContactReplied, {**blank, "channel": "<https://x>" * 100, "contact_id": 7}))
+    assert text.startswith("Reply by &lt;https://x&gt;&lt;")
+    assert len(text) < 700
+    await tell_slack(make_event(ContactReplied, blank), ctx)
+    assert len(slack.received) == 1
+
+
 async def test_a_reply_becomes_one_message(slack: Slack, ctx: CapturedContext) -> None:
-    """However often the event is delivered."""
+    """A reply becomes one message, however often the event is delivered."""
     for _ in range(2):
         await tell_slack(make_event(ContactReplied), ctx)
     assert slack.received == [
@@ -72,12 +83,12 @@ async def test_a_reply_becomes_one_message(slack: Slack, ctx: CapturedContext) -
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("30", 30.0), ("", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("²", None)]
+    ("header", "seconds"), [("30", 30.0), ("", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("²", None)]
 )
 async def test_slack_says_when_to_try_again(
     slack: Slack, ctx: CapturedContext, header: str, seconds: float | None
 ) -> None:
-    """Without a number of seconds, the usual backoff counts."""
+    """`Retry-After` counts, as seconds or as a date; without one that can be read, the usual backoff does."""
     slack.status, slack.headers = 429, {"Retry-After": header}
     with pytest.raises(Retry) as caught:
         await tell_slack(make_event(ContactReplied), ctx)
@@ -86,7 +97,7 @@ async def test_slack_says_when_to_try_again(
 
 @pytest.mark.parametrize("status", [302, 400, 404, 500])
 async def test_what_slack_did_not_take_is_sent_again(slack: Slack, ctx: CapturedContext, status: int) -> None:
-    """An error now, so that the worker retries; then the message goes out. The URL is not in the error."""
+    """A message that Slack refuses is an error without the URL, and the retry sends it again."""
     slack.status, slack.headers = status, {"Location": "/elsewhere"}
     with pytest.raises(SlackError, match=f"Slack answered {status}") as caught:
         await tell_slack(make_event(ContactReplied), ctx)
@@ -97,7 +108,7 @@ async def test_what_slack_did_not_take_is_sent_again(slack: Slack, ctx: Captured
 
 
 async def test_an_unreachable_slack_is_an_error_without_the_url(slack: Slack, ctx: CapturedContext) -> None:
-    """The errors of aiohttp may hold it, so they are not shown, not even as a cause."""
+    """The error about an unreachable Slack hides that of aiohttp, which may hold the URL."""
     await slack.server.close()
     with pytest.raises(SlackError, match="cannot be reached: ClientConnectorError") as caught:
         await tell_slack(make_event(ContactReplied), ctx)
@@ -107,7 +118,7 @@ async def test_an_unreachable_slack_is_an_error_without_the_url(slack: Slack, ct
 
 @pytest.mark.parametrize("url", [None, "", "  ", "hooks.slack.com/services/hunter2", "ftp://hunter2/x", "https://"])
 async def test_without_a_webhook_it_does_not_start(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
-    """And says what to set, but not what is set."""
+    """Without a valid webhook the lifespan fails with what to set, but does not show what is set."""
     monkeypatch.delenv("SLACK_WEBHOOK_URL", raising=False)
     if url is not None:
         monkeypatch.setenv("SLACK_WEBHOOK_URL", url)
@@ -118,20 +129,20 @@ async def test_without_a_webhook_it_does_not_start(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_contacts_write_is_escaped_and_cut() -> None:
-    """Nobody is mentioned, nothing is linked, and a subject of a megabyte is no message that Slack refuses for ever."""
+    """A subject can neither mention nor link anything, and is cut to a length that Slack accepts."""
     event = make_event(ContactReplied, {"subject": "<!channel> & <b>", "campaignId": None})
     assert message(event) == ("Reply by email: *&lt;!channel&gt; &amp; &lt;b&gt;*\ncontact clcontact001, no campaign")
     assert len(message(make_event(ContactReplied, {"subject": "x" * 1_000_000}))) < 400
 
 
 def test_a_linkedin_reply_has_no_subject() -> None:
-    """The line just ends earlier."""
+    """The message about a LinkedIn reply has no subject."""
     event = make_event(ContactReplied, {"channel": "linkedin", "subject": None})
     assert message(event).startswith("Reply by linkedin\n")
 
 
 def test_it_is_plugged_in_by_its_name() -> None:
-    """With its lifespan."""
+    """`handlers.slack` brings its handler and its lifespan."""
     loaded = load(["handlers.slack"], entry_points=False)
     assert [handler.name for handler in loaded.registry] == ["handlers.slack.tell_slack"]
     assert loaded.lifespans == {"handlers.slack": lifespan}

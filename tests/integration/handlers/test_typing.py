@@ -38,7 +38,7 @@ async def with_wrong_predicate(event: ContactReplied, ctx: Context) -> None: ...
 @on("contact.replied")
 async def fine(event: ContactReplied, ctx: Context) -> None:
     ctx.no_such_thing  # error
-    raise Retry(after="soon")  # error
+    raise Retry(after=["soon"])  # error
 
 
 async def test_it() -> None:

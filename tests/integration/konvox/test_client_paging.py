@@ -81,3 +81,14 @@ async def test_a_list_that_konvox_cut_short_is_reported() -> None:
             assert [campaign.id async for campaign in client.campaigns.list()] == ["c1"]
     assert [(log["event"], log["received"], log["total"]) for log in logs] == [("api_list.truncated", 1, 51)]
     assert len(konvox.asked) == 1
+
+
+async def test_odd_records_hide_no_others() -> None:
+    """Records without an id come once each, alike or not, and the list ends although they are on every page."""
+    odd: list[Any] = [None, None, {"email": None}, {"id": None, "email": "1@x"}, "text"]
+    page = [*odd, *({"id": f"c{number}"} for number in range(195))]
+    async with scripted(envelope(page), envelope(page)) as konvox, konvox.client() as client:
+        contacts_ = [contact async for contact in client.contacts.list()]
+    assert len(konvox.asked) == 2
+    assert [contact.id for contact in contacts_] == [""] * 5 + [f"c{number}" for number in range(195)]
+    assert [contact.email for contact in contacts_[2:4]] == [None, "1@x"]

@@ -48,7 +48,7 @@ async def error_of(response: ClientResponse, status: int) -> str:
 
 @pytest.mark.parametrize("headers", [bearer(FULL), bearer(READ), {"X-API-Key": FULL}, {"X-API-Key": READ}])
 async def test_both_keys_read_with_either_header(client: Client, headers: dict[str, str]) -> None:
-    """Both keys read in either header: an empty list in the envelope with its total."""
+    """A full key and a read key, in either header, both get an empty list in the envelope with its total."""
     response = await client.get(PATH, headers=headers)
     assert response.status == 200
     assert await response.json() == {"data": [], "error": None, "meta": {"total": 0}}
@@ -205,7 +205,7 @@ async def test_the_same_webhook_may_stand_twice(client: Client) -> None:
     assert len({webhook["id"] for webhook in listed["data"]}) == 2
 
 
-async def test_a_signing_secret_is_told_once(aiohttp_client: ClientFor) -> None:
+async def test_a_signing_secret_is_shown_once(aiohttp_client: ClientFor) -> None:
     """With signing, the answer to a registration holds the secret, and the list does not."""
     config = SandboxConfig(full_key=FULL, read_key=READ, signing_secret="the-signing-secret")
     client = await aiohttp_client(create_sandbox(config))

@@ -21,7 +21,7 @@ KEYS = ("--full-key", FULL, "--read-key", READ)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
+async def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path, stop: signal.Signals) -> None:
     """The sandbox prints one line of JSON, delivers with retries and signature, exits with 0, and shows no secret."""
     statuses = [500, 200]
     signatures: list[str] = []

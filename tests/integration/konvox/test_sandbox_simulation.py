@@ -292,7 +292,7 @@ async def test_any_scheme_signs(world: WorldFor, scheme: str, secret: str, verif
 
 
 @pytest.mark.parametrize("name", ["secret", "signingSecret", None])
-async def test_the_secret_is_told_where_it_is_wished(world: WorldFor, name: str | None) -> None:
+async def test_the_secret_is_in_the_field_that_is_set(world: WorldFor, name: str | None) -> None:
     """The secret is in the set field or in none, and our client finds it."""
     async with world(signing_secret="s3", secret_field=name) as it:
         webhook = await it.konvox.webhooks.register(url="https://a.example/", events=["contact.replied"])

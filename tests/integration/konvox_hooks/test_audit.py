@@ -145,7 +145,7 @@ async def _has_looked_twice(watch: OurProcess) -> bool:
     return watch.stdout.count("\n") >= 2
 
 
-async def test_watch_goes_on_until_it_is_interrupted(redis_url: str, tmp_path: Path) -> None:
+async def test_watch_runs_until_it_is_interrupted(redis_url: str, tmp_path: Path) -> None:
     """`--watch` writes a line for each report without a terminal, and a document with --json, until Ctrl-C."""
     for options, expected in (((), "accepted=0 "), (("--json",), '"accepted":0')):
         env = {"KONVOX_REDIS_URL": redis_url}

@@ -112,6 +112,53 @@ def test_a_retried_letter_is_run_again_alone(console: Console, broken: tuple[str
     assert_balanced(console, delivered=1, dead=0, dead_letters=0)
 
 
+HEIRS = """
+@on("contact.replied", name="crm.heir", was="crm.gone")
+async def heir(event, ctx):
+    with open("heir", "a") as file:
+        print(event.id, file=file)
+
+
+@on("enrollment.*")
+async def unconcerned(event, ctx): ...
+"""
+
+
+def test_letters_are_given_to_another_handler(console: Console, broken: tuple[str, Record]) -> None:
+    """The letters of all handlers run with the one that is named, each of them, and the ledger agrees."""
+    _, record = broken
+    console.plug_in(HEIRS)
+    retried = console("dead", "retry", "--all", "--handler", "crm.heir")
+    assert (retried.exit_code, retried.out) == (0, "retried 2 of 2 dead letters\n")
+    assert_balanced(console, pending=1, dead=0)
+    console.work()
+    assert Path("heir").read_text().split() == [record.id] * 2
+    assert_balanced(console, delivered=1, dead=0, dead_letters=0)
+
+
+def test_an_heir_is_found_by_a_former_name(console: Console, broken: tuple[str, Record]) -> None:
+    """A name that a handler had before leads to it as well."""
+    module, record = broken
+    console.plug_in(HEIRS)
+    assert console("dead", "retry", f"{record.id}/{module}.first", "--handler", "crm.gone").exit_code == 0
+    console.work()
+    assert Path("heir").read_text().split() == [record.id]
+    assert_balanced(console, dead=1, dead_letters=1)
+
+
+def test_an_heir_that_cannot_be_is_refused(console: Console, broken: tuple[str, Record]) -> None:
+    """Nothing is retried with a handler that is not loaded, or that does not want such events."""
+    console.plug_in(HEIRS)
+    unknown = console("dead", "retry", "--all", "--handler", "crm.nobody")
+    assert unknown.exit_code == 2
+    assert "no handler is named crm.nobody; there are: " in unknown.err
+    module = next(word for word in unknown.err.replace(",", " ").split() if word.endswith(".unconcerned"))
+    unwanted = console("dead", "retry", "--all", "--handler", module)
+    assert (unwanted.exit_code, unwanted.out) == (1, "retried 0 of 2 dead letters\n")
+    assert "does not want contact.replied" in unwanted.err
+    assert_balanced(console, dead=1, dead_letters=2)
+
+
 def test_all_are_retried(console: Console, broken: tuple[str, Record]) -> None:
     """`--all` retries every letter in several batches, and what fails again is a letter again."""
     console.receive(*(f"contact.number{number}" for number in range(250)))

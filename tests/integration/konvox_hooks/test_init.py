@@ -22,7 +22,7 @@ def made_in(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [[], ["new/folder"]])
 def test_it_makes_files_that_work(console: Console, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test passes, the handlers load, the token is for the owner only and stays out of git and of the output."""
+    """The new test passes, the handlers load, and only the owner can read the token, which git ignores."""
     made = console("init", *arguments)
     assert made.exit_code == 0
     folder = Path(*arguments)
@@ -55,7 +55,7 @@ def test_it_makes_files_that_work(console: Console, arguments: list[str], monkey
 
 
 def test_each_token_is_another(console: Console) -> None:
-    """They are not from a template."""
+    """Each run makes a new token, because it is not from a template."""
     console("init", "a")
     console("init", "b")
     assert Path("a/.env").read_text() != Path("b/.env").read_text()
@@ -63,7 +63,7 @@ def test_each_token_is_another(console: Console) -> None:
 
 @pytest.mark.parametrize("name", [".env", "my_handlers.py"])
 def test_what_exists_is_left_as_it_is(console: Console, name: str) -> None:
-    """The rest is made, the exit code says that a person is to look, and a second run changes nothing at all."""
+    """An existing file stays, the rest is made, the exit code is 3, and a second run changes nothing."""
     Path(name).write_text("# mine\n")
     first = console("init")
     assert first.exit_code == 3
@@ -78,7 +78,7 @@ def test_what_exists_is_left_as_it_is(console: Console, name: str) -> None:
 
 @pytest.mark.parametrize("before", ["*.pyc", "*.pyc\n", ".env\n", "/.env\n.konvox-hooks\n"])
 def test_lines_are_added_to_gitignore(console: Console, before: str) -> None:
-    """Only those that it lacks, behind what is there."""
+    """An existing .gitignore gets only the lines that it lacks, behind its own."""
     Path(".gitignore").write_text(before)
     assert console("init").exit_code == 0
     after = Path(".gitignore").read_text()
@@ -88,7 +88,7 @@ def test_lines_are_added_to_gitignore(console: Console, before: str) -> None:
 
 
 def test_a_name_that_hides_ours_in_tests_is_pointed_out(console: Console) -> None:
-    """All is made, and the exit code says that a person is to rename a file; a worker.py hides nothing."""
+    """Beside a folder that would hide our handlers all is made, but the exit code 3 asks for a new name."""
     Path("taken/handlers").mkdir(parents=True)
     Path("taken/handlers/__init__.py").touch()
     Path("taken/worker.py").touch()
@@ -101,7 +101,7 @@ def test_a_name_that_hides_ours_in_tests_is_pointed_out(console: Console) -> Non
 
 
 def test_a_file_is_no_folder(console: Console) -> None:
-    """Exit code 2, and the file is as it was."""
+    """A file in place of the folder leads to exit code 2, and stays as it was."""
     Path("taken").write_text("mine")
     refused = console("init", "taken")
     assert refused.exit_code == 2

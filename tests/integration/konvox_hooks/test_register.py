@@ -13,7 +13,7 @@ ALL_DOCUMENTED = ["contact.replied", "enrollment.created", "enrollment.unsubscri
 
 
 async def test_a_new_endpoint_is_registered(shell: Shell) -> None:
-    """It gets exactly the events that the handlers want, with the first token; the next run has nothing to do."""
+    """A new webhook has the events that the handlers want and the first token; the next run has nothing to do."""
     shell.handle("contact.replied", "campaign.completed")
     outcome = await shell.register()
     assert outcome.exit_code == 0
@@ -152,7 +152,7 @@ async def test_json_is_one_document(shell: Shell) -> None:
 
 
 async def test_a_signing_secret_is_shown_once(shell_for: Callable[..., Awaitable[Shell]]) -> None:
-    """The line to keep is on stdout, what to do with it on stderr, and the next run does not show it."""
+    """A new signing secret is shown on stdout once, with what to do on stderr, and the next run does not show it."""
     shell = await shell_for(signing_secret="the-signing-secret")
     outcome = await shell.register("--events", "contact.replied")
     assert outcome.out.splitlines()[1:] == ["KONVOX_SIGNING_SECRETS=the-signing-secret"]
@@ -247,7 +247,7 @@ async def test_what_is_too_much_stays_with_a_person(shell: Shell) -> None:
 
 
 async def test_nothing_is_added_to_what_is_switched_off(shell: Shell) -> None:
-    """Somebody switched it off on purpose, and once it is switched on again, both would deliver."""
+    """Nothing is added to a webhook that is switched off, because both would deliver once it is on again."""
     await shell.add("contact.replied", active=False)
     outcome = await shell.register("--events", "contact.replied,enrollment.created", "--add-missing")
     assert outcome.exit_code == 3

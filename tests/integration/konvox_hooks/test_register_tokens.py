@@ -53,7 +53,7 @@ async def test_a_token_is_made_where_none_is_set(shell: Shell, redis_url: str) -
 
 
 async def test_each_run_makes_another(shell: Shell) -> None:
-    """A token is not derived from anything."""
+    """Each run makes another token, because a token is not derived from anything."""
     shell.configure(HOOK_TOKENS=None, PUBLIC_URL="http://127.0.0.1:1")
     tokens = {made_token((await shell.register(*REGISTER, check=True)).out) for _ in range(3)}
     assert len(tokens) == 3
@@ -70,7 +70,7 @@ async def test_a_made_token_is_registered_at_once_without_the_check(shell: Shell
 
 
 async def test_a_made_token_can_be_written(shell: Shell, redis_url: str, env: Callable[..., str]) -> None:
-    """It is written into a new `.env` for its owner only; the next run finds it there, and neither run shows it."""
+    """A new token is written into a new `.env` for its owner only; the next run uses it, and neither shows it."""
     shell.configure(HOOK_TOKENS=None, PUBLIC_URL="http://127.0.0.1:1")
     first = await shell.register(*REGISTER, "--write-env", check=True)
     token = made_token(env())
@@ -113,7 +113,7 @@ async def test_a_made_token_is_in_the_json(shell: Shell) -> None:
 
 
 async def test_a_rotation_puts_a_new_token_first(shell: Shell, redis_url: str) -> None:
-    """The receiver proves itself by the old token; both are registered then, and the next steps are named in order."""
+    """In a rotation the receiver proves itself by the old token, both are registered, and the next steps are named."""
     async with shell.receiver(redis_url, tokens=(TOKEN,)) as receiver:
         shell.configure(HOOK_TOKENS=TOKEN)
         old = await shell.add("contact.replied", url=f"http://127.0.0.1:{receiver.port}/hooks/konvox/{TOKEN}")
@@ -180,7 +180,7 @@ async def test_an_env_file_that_cannot_be_written_stops_the_registration(shell: 
 
 @pytest.mark.parametrize("known", ["", "older-secret"])
 async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Shell]], known: str) -> None:
-    """It is written before the present ones, so deliveries of older webhooks still verify."""
+    """A signing secret is written before the present ones, so deliveries of older webhooks still verify."""
     shell = await shell_for(signing_secret=SECRET)
     path = shell.folder / ".env"
     path.write_text(f"KONVOX_SIGNING_SECRETS={known}\n")
@@ -192,7 +192,7 @@ async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Sh
 
 
 async def test_a_signing_secret_that_cannot_be_written_is_shown(shell_for: Callable[..., Awaitable[Shell]]) -> None:
-    """The webhook is registered by then, and Konvox never shows the secret again."""
+    """A signing secret that cannot be written is shown, because Konvox never shows it again."""
     shell = await shell_for(signing_secret=SECRET)
     shell.configure(SIGNING_SECRETS="older-secret")
     outcome = await shell.register(*REGISTER, "--write-env")

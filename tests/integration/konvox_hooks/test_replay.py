@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -72,7 +73,7 @@ def no_redis(console: Console) -> Console:
     return console
 
 
-def test_a_local_replay_tells_how_each_run_ended(no_redis: Console) -> None:
+def test_a_local_replay_reports_how_each_attempt_ended(no_redis: Console) -> None:
     """A local replay reports done, skipped, dropped and failed by event and handler, and exits with 1 for failures."""
     module = no_redis.plug_in(HANDLERS)
     records = capture(REPLIED, CREATED, UNSUBSCRIBED)
@@ -159,7 +160,7 @@ def test_a_handler_that_is_not_there_is_wrong_usage(no_redis: Console) -> None:
 def test_an_event_that_does_not_fit_its_model_has_failed(no_redis: Console) -> None:
     """An event that does not fit its model is reported with the field, and the exit code is 1."""
     no_redis.plug_in(HANDLERS)
-    Path("events.jsonl").write_bytes(sample_body(REPLIED, data={"contactId": 1}))
+    Path("events.jsonl").write_bytes(sample_body(REPLIED, data={"contactId": [1]}))
     replayed = no_redis("replay", "events.jsonl", "--type", REPLIED)
     assert replayed.exit_code == 1
     assert "failed  contact.replied does not fit its model: data.contactId: " in replayed.out
@@ -259,3 +260,78 @@ def test_a_replay_as_a_process_of_its_own_reads_standard_input(no_redis: Console
     assert [line["replayed"] for line in map(orjson.loads, done.stderr.splitlines()) if line["event"] == "seen"] == [
         True
     ]
+
+
+UNKNOWN_VALUES = """
+from konvox_hooks import on
+from konvox_hooks.events import ContactReplied, EnrollmentUnsubscribed
+
+
+@on("contact.replied")
+async def tell_sales(event: ContactReplied, ctx):
+    print("effect", event.data.channel)
+
+
+@on("enrollment.unsubscribed")
+def opt_out(event, ctx):
+    print("effect", event.data.contact_id, event.data.campaign_id, event.data.reason)
+
+
+@on(EnrollmentUnsubscribed)
+async def opt_out_typed(event: EnrollmentUnsubscribed, ctx):
+    print("effect", event.data.reason)
+"""
+
+
+def test_values_that_no_model_knows_are_handled(no_redis: Console) -> None:
+    """A new channel or reason, and a null or missing id, reach handlers with and without an annotation."""
+    no_redis.plug_in(UNKNOWN_VALUES)
+    data: list[tuple[str, dict[str, Any]]] = [
+        (REPLIED, {"contactId": "c1", "channel": "instagram", "campaignId": "k", "enrollmentId": "e"}),
+        (UNSUBSCRIBED, {"enrollmentId": "e1", "contactId": "c1", "campaignId": "k", "reason": "list_header"}),
+        (UNSUBSCRIBED, {"enrollmentId": "e1", "contactId": "c2", "campaignId": None, "reason": "manual"}),
+        (UNSUBSCRIBED, {"contactId": 3, "reason": None}),
+    ]
+    lines = [sample_body(event_type, data=fields) for event_type, fields in data]
+    Path("events.jsonl").write_bytes(b"\n".join(lines))
+    replayed = no_redis("replay", "events.jsonl", "--json")
+    assert replayed.exit_code == 0
+    assert (replayed.json["done"], replayed.json["failed"], replayed.json["faulty"]) == (7, 0, 0)
+    for effect in ("instagram", "c1 k list_header", "list_header", "c2 None manual", "3 None None"):
+        assert f"effect {effect}\n" in replayed.err
+
+
+RENAMED = """
+@on("contact.replied", name="crm.tell", was=["crm.say", "hooks.say"])
+def tell(event, ctx):
+    async def say():
+        return "said"
+
+    print("effect", ctx.run(say()))
+
+
+@on("contact.replied")
+async def forgetful(event, ctx):
+    ctx.http.post("http://127.0.0.1:1/")
+"""
+
+
+def test_a_renamed_handler_is_replayed_by_its_former_names(no_redis: Console) -> None:
+    """Once, however many of its names are given; `ctx.run` works here as in a worker."""
+    no_redis.plug_in(RENAMED)
+    capture("contact.replied")
+    replayed = no_redis("replay", "events.jsonl", "--handler", "hooks.say", "--handler", "crm.say", "--json")
+    assert replayed.exit_code == 0, replayed.err
+    [event] = replayed.json["events"]
+    assert [(run["handler"], run["ended"]) for run in event["handlers"]] == [("crm.tell", "done")]
+    assert "effect said" in replayed.err
+
+
+def test_a_call_that_nobody_awaits_fails_here_as_well(no_redis: Console) -> None:
+    """What a replay shows is what a worker would do."""
+    module = no_redis.plug_in(RENAMED)
+    capture("contact.replied")
+    replayed = no_redis("replay", "events.jsonl", "--handler", f"{module}.forgetful", "--json")
+    assert replayed.exit_code == 1
+    [run] = replayed.json["events"][0]["handlers"]
+    assert "ctx.http.post(…) was never awaited" in run["error"]

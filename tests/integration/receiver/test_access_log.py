@@ -109,7 +109,7 @@ async def test_each_request_has_its_line(signed: RunningReceiver, capsys: pytest
 
 
 async def test_bad_http_is_logged_by_its_kind(signed: RunningReceiver, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be read as a request is no fault of ours: the log has the kind of its fault, at info."""
+    """Bad HTTP is logged at info with the kind of its fault, because it is no fault of ours."""
     configure_logging("info", "json")
     await signed.send(REQUESTS["a signature with a zero byte"])
     logged = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.malformed"]
@@ -119,7 +119,7 @@ async def test_bad_http_is_logged_by_its_kind(signed: RunningReceiver, capsys: p
 async def test_a_fault_of_our_own_is_logged_with_its_traceback(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is a 500, and an error in the log with what it takes to fix it, but without secrets."""
+    """A fault of our own is a 500, and an error in the log with its traceback but without secrets."""
 
     def broken(*_: object) -> None:
         """Fail as no outage does."""
@@ -151,7 +151,7 @@ async def test_an_outage_and_an_overload_are_logged_apart(
     event: str,
     reason: str,
 ) -> None:
-    """Each has an event of its own with its reason, on both ways through the listener."""
+    """An outage and an overload each have a log event with a reason, on both ways through the listener."""
 
     def fail(_self: GroupCommit, _job: Job, on_result: OnResult) -> None:
         """Answer with the error."""
@@ -170,7 +170,7 @@ async def test_an_outage_and_an_overload_are_logged_apart(
 async def test_the_log_says_how_many_events_came(
     signed: RunningReceiver, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
-    """There is one line for all events of a second, rather than one for each."""
+    """The log has one line for all events of a second, rather than one for each."""
     monkeypatch.setattr(listener, "COUNTS_SECONDS", 0.01)
     configure_logging("info", "json")
     receiver = await start(tokens=[TOKEN])

@@ -198,7 +198,7 @@ async def test_both_ways_give_the_same_answers(receiver: RunningReceiver) -> Non
     ],
 )
 async def test_an_event_that_is_not_kept_is_not_answered_with_200(error: Exception, status: int, said: str) -> None:
-    """An outage and an overload are a 503 with `Retry-After`, a fault of our own is a 500. The connection stays."""
+    """Outage and overload are a 503 with `Retry-After`, our own fault is a 500, and the connection stays open."""
 
     async def refuse(_: Sequence[Job]) -> list[bool]:
         """Keep nothing."""
@@ -236,7 +236,7 @@ async def test_large_bodies_wait_for_room(receiver: RunningReceiver, monkeypatch
     writer.close()
 
 
-async def test_a_sender_that_asks_before_it_sends_its_body_is_told_to(receiver: RunningReceiver) -> None:
+async def test_a_sender_that_expects_a_100_gets_it(receiver: RunningReceiver) -> None:
     """A request with `Expect: 100-continue` gets the 100 that its sender waits for, and then its answer."""
     headers = [("Content-Type", "application/json"), ("Expect", "100-continue")]
     head, _, body = http_request(HOOK, body_of(1), headers=headers).partition(b"\r\n\r\n")
@@ -250,7 +250,7 @@ async def test_a_sender_that_asks_before_it_sends_its_body_is_told_to(receiver: 
 
 
 async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> None:
-    """The answer says what is wrong, and does not say which software answers."""
+    """What is no HTTP is refused in JSON with the reason, and the answer does not name the server's software."""
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(b"\x16\x03\x01 hello\r\n\r\n")
     answer = await read_answer(reader)
@@ -261,7 +261,7 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
 
 
 async def test_too_many_connections_are_sent_away(server: RedisClient) -> None:
-    """A connection too many gets a 503. Shortly before that, answers end their connections to make room for others."""
+    """A connection too many gets a 503, and shortly before that, answers close theirs to make room for others."""
     group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
     public = PublicListener([AccountPolicy(tokens=[TOKEN])], group_commit, stop_seconds=1, most_connections=5)
     port = await public.start("127.0.0.1", 0)

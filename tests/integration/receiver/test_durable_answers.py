@@ -104,8 +104,8 @@ async def test_redis_gone_is_503_until_it_is_back(fragile: RunningReceiver, own_
     assert fragile.counters.unavailable == 2
 
 
-async def test_redis_hung_is_503_until_it_goes_on(fragile: RunningReceiver, own_valkey: ValkeyServer) -> None:
-    """While Redis hangs, all who wait get a 503 in time for Konvox, and events are taken again once it goes on."""
+async def test_redis_hung_is_503_until_it_answers(fragile: RunningReceiver, own_valkey: ValkeyServer) -> None:
+    """While Redis hangs, all who wait get a 503 in time for Konvox, and events are taken again once it answers."""
     assert own_valkey.process is not None
     own_valkey.process.send_signal(signal.SIGSTOP)
     try:

@@ -97,7 +97,7 @@ async def assert_one_outage(failover: FailoverWriter, log: LogWatch, tmp_path: P
 async def test_redis_killed_and_started_again(
     own_valkey: ValkeyServer, own_server: RedisClient, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """Events that came meanwhile are in Redis behind those that came before."""
+    """After Redis was killed and started again, events that came meanwhile are in it behind the earlier ones."""
     ids = await kept(failover, 1, 2)
     own_valkey.kill()
     ids += await kept(failover, *range(3, 20))
@@ -112,7 +112,7 @@ async def test_redis_killed_and_started_again(
 async def test_redis_hung(
     own_valkey: ValkeyServer, own_server: RedisClient, failover: FailoverWriter, log: LogWatch, tmp_path: Path
 ) -> None:
-    """The first batch waits for as long as Redis is given, and what Redis wrote after all is not written twice."""
+    """While Redis hangs only the first batch waits for its time-out, and what it wrote is not written twice."""
     assert own_valkey.process is not None
     ids = await kept(failover, 1)
     own_valkey.process.send_signal(signal.SIGSTOP)
@@ -150,7 +150,7 @@ async def test_redis_takes_no_writes(
     log: LogWatch,
     tmp_path: Path,
 ) -> None:
-    """A Redis that answers and refuses is found out by writing, not by asking how it is."""
+    """A Redis that answers and refuses writes is found out by writing, not by asking how it is."""
     ids = await kept(failover, 1, 2)
     with refusal(own_valkey):
         if found_by == "a look":
@@ -188,7 +188,7 @@ async def test_a_disk_that_is_full_under_redis(log: LogWatch, tmp_path: Path) ->
 async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
     own_valkey: ValkeyServer, own_server: RedisClient, log: LogWatch, tmp_path: Path
 ) -> None:
-    """The next receiver drains what it finds, in the order in which it came."""
+    """A receiver that follows one stopped in an outage drains what that left, in the order in which it came."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)
@@ -207,7 +207,7 @@ async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
 
 
 async def test_neither_redis_nor_the_spool(own_valkey: ValkeyServer, own_server: RedisClient, tmp_path: Path) -> None:
-    """Nothing is accepted and readiness says so, until Redis is there again."""
+    """If neither Redis nor the spool takes events, none is accepted and readiness is red until Redis is back."""
 
     async def write(jobs: Sequence[Job]) -> list[bool]:
         return await admit(own_server, jobs, POLICY)

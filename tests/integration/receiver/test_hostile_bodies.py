@@ -31,7 +31,13 @@ NO_JSON = {
     "UTF-16": '{"event": "a"}'.encode("utf-16"),
     "UTF-16 without a mark": '{"event": "a"}'.encode("utf-16-le"),
     "UTF-32": '{"event": "a"}'.encode("utf-32"),
-    "a byte order mark": b'\xef\xbb\xbf{"event": "a"}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"event": "a"}',
+    "a byte order mark behind white space": b' \xef\xbb\xbf{"event": "a"}',
+    "a byte order mark behind the event": b'{"event": "a"}\xef\xbb\xbf',
+    "half a byte order mark": b'\xef\xbb{"event": "a"}',
+    "nothing but a byte order mark": b"\xef\xbb\xbf",
+    "white space that JSON does not know": b'\x0b{"event": "a"}',
+    "white space of Unicode": b'\xc2\xa0{"event": "a"}',
     "arrays, 100,000 deep": b'{"event": "a", "data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "objects, 100,000 deep": b'{"event": "a", "data": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
     "brackets that never close": b"[" * 100_000,
@@ -86,7 +92,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_sent(
     assert await server.dbsize() == 0
 
 
-async def test_a_sender_that_goes_on_sending_gets_the_answer(receiver: RunningReceiver) -> None:
+async def test_a_sender_that_keeps_sending_gets_the_answer(receiver: RunningReceiver) -> None:
     """The rest of a refused body is read and thrown away: a connection cut short would cost the sender its answer."""
     body = b"[" * 4_000_000
     reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
@@ -120,7 +126,7 @@ async def test_a_chunked_body_over_the_limit_is_refused(
 
 
 async def test_an_endless_chunked_body_is_refused_while_it_is_being_sent(receiver: RunningReceiver) -> None:
-    """The answer does not wait for the end of the body."""
+    """An endless body in chunks is refused while it is being sent."""
     endless = chunked(b"[" * 3 * LIMIT_BYTES).removesuffix(b"0\r\n\r\n")
     assert (await receiver.send(http_request(HOOK, endless, headers=[CHUNKED]))).status == 413
 
@@ -151,7 +157,7 @@ async def test_a_bomb_is_refused_before_it_is_inflated(receiver: RunningReceiver
 async def test_a_compressed_body_that_does_not_say_so_is_no_json(
     receiver: RunningReceiver, compress: Callable[[bytes], bytes]
 ) -> None:
-    """Nothing is inflated on suspicion, nor because of a `Transfer-Encoding`."""
+    """A compressed body that is not announced is no JSON: nothing is inflated on suspicion."""
     assert (await receiver.deliver(compress(body_of(1)))).status == 400
     headers = [("Transfer-Encoding", "gzip, chunked")]
     assert (await receiver.send(http_request(HOOK, chunked(compress(body_of(1))), headers=headers))).status == 400
@@ -163,7 +169,7 @@ async def test_identity_is_no_encoding(receiver: RunningReceiver) -> None:
 
 
 @pytest.mark.parametrize("why", NO_JSON)
-async def test_what_is_no_json_gets_400_and_the_receiver_goes_on(
+async def test_what_is_no_json_gets_400_and_the_next_event_is_accepted(
     large: RunningReceiver, server: RedisClient, why: str
 ) -> None:
     """A body that is not JSON gets a 400 and leaves nothing in Redis, and the next event is accepted."""

@@ -138,7 +138,7 @@ async def test_a_bad_signature_gets_401(start: Start, server: RedisClient, why: 
 
 @pytest.mark.parametrize("name", ["User-Agent", "Content-Type", "webhook-id", "webhook-timestamp"])
 async def test_a_header_that_is_no_utf8_does_no_harm(receiver: RunningReceiver, name: str) -> None:
-    """Such a header is kept as well as it can be, and the other events of its batch are stored."""
+    """A header that is no UTF-8 is kept as well as it can be, and the other events of its batch are stored."""
     value = b"application/json; charset=\xff\xfe" if name == "Content-Type" else b"agent \xff\xfe"
     odd = http_request(HOOK, BODY, headers=[(name, value)])
     answers = await asyncio.gather(receiver.send(odd), *(receiver.deliver(body_of(number)) for number in range(2, 6)))

@@ -31,12 +31,22 @@ NOT_FOUND = {
     "a wrong token": ("POST", "/hooks/konvox/wrong"),
     "a token with a letter too many": ("POST", HOOK + "x"),
     "a token in capitals": ("POST", HOOK.upper()),
-    "something behind the token": ("POST", HOOK + "/"),
+    "two slashes behind the token": ("POST", HOOK + "//"),
+    "two slashes before the token": ("POST", f"/hooks/konvox//{TOKEN}"),
+    "two slashes inside the path": ("POST", f"/hooks//konvox/{TOKEN}"),
+    "two slashes before the path": ("POST", "/" + HOOK),
+    "a path below the token, and a query": ("POST", HOOK + "/events?a=b"),
+    "a good token in the query": ("POST", f"/hooks/konvox?token={TOKEN}"),
+    "a good token in the query of a wrong one": ("POST", f"/hooks/konvox/wrong?token={TOKEN}"),
     "a path below the token": ("POST", HOOK + "/events"),
     "no token, where there is no signature": ("POST", "/hooks/konvox"),
     "an empty token": ("POST", "/hooks/konvox/"),
     "a token that is no UTF-8": ("POST", "/hooks/konvox/%ff%fe"),
-    "the right token, wrong method": ("GET", HOOK),
+    "a wrong token, probed with GET": ("GET", "/hooks/konvox/wrong"),
+    "a wrong token, probed with OPTIONS": ("OPTIONS", "/hooks/konvox/wrong?a"),
+    "no token, probed with GET": ("GET", "/hooks/konvox"),
+    "no token, probed with OPTIONS": ("OPTIONS", "/hooks/konvox/"),
+    "everything, probed with OPTIONS": ("OPTIONS", "/"),
     "the right token, another wrong method": ("DELETE", HOOK),
     "a wrong token, wrong method": ("PUT", "/hooks/konvox/wrong"),
     "the right token, yet another wrong method": ("PATCH", HOOK),
@@ -110,13 +120,13 @@ async def test_an_odd_event_is_accepted(receiver: RunningReceiver, body: bytes) 
     "content_type", ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"]
 )
 async def test_json_by_any_of_its_names_is_accepted(receiver: RunningReceiver, content_type: str) -> None:
-    """Capitals, parameters and `+json` types are JSON as well."""
+    """A JSON content type is accepted with capitals, with parameters, and as a `+json` type."""
     answer = await receiver.send(http_request(HOOK, body_of(1), headers=[("Content-Type", content_type)]))
     assert answer.status == 200
 
 
 async def test_a_request_without_content_type_is_taken_for_json(receiver: RunningReceiver) -> None:
-    """A sender that says nothing about its body is not refused for that."""
+    """A request without a content type is taken for JSON, and not refused for that."""
     assert (await receiver.send(http_request(HOOK, body_of(1), headers=[]))).status == 200
 
 
@@ -125,7 +135,7 @@ async def test_a_request_without_content_type_is_taken_for_json(receiver: Runnin
     [
         (b"", "not a Konvox event: not JSON: EOF while parsing a value at line 1 column 0"),
         (b"hello", "not a Konvox event: not JSON: expected value at line 1 column 1"),
-        (b"[]", "not a Konvox event: a JSON object is expected, this is an array"),
+        (b"[]", "not a Konvox event: the array holds no event"),
         (b"{}", 'not a Konvox event: "event" must name the event, such as "contact.replied"'),
         (b'{"event": " "}', 'not a Konvox event: "event" must name the event, such as "contact.replied"'),
     ],
@@ -180,7 +190,7 @@ async def test_another_company_gets_401(start: Start, server: RedisClient, compa
 
 
 async def test_every_404_is_the_same_answer(receiver: RunningReceiver, server: RedisClient) -> None:
-    """Nothing tells a wrong token from a path that does not exist, or from a wrong method."""
+    """A wrong token, an unknown path and a wrong method all get exactly the same 404."""
     answers = {
         why: (await receiver.send(http_request(path, body_of(1), method=method))).without_date
         for why, (method, path) in NOT_FOUND.items()

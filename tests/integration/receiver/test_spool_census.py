@@ -32,7 +32,7 @@ def test_no_folder_is_no_events(tmp_path: Path) -> None:
 
 
 async def test_spools_of_the_living_and_the_dead_are_counted(tmp_path: Path) -> None:
-    """All of them are counted, also while one is being filled and drained."""
+    """The spools of living and of dead processes are counted, also while one is being filled and drained."""
     folder = await crashed_spool(tmp_path / "spool", JOBS[:3], JOBS[3:5])
     await closed_spool(folder, JOBS[5:8])
     before = contents(folder)
@@ -75,7 +75,7 @@ async def test_damage_is_counted_as_it_will_be_drained(left_over: LeftOver, tmp_
 async def test_a_count_beside_a_drain_misses_nothing_that_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A segment gets another name with each batch, and is removed in the end: then the folder is looked at again."""
+    """A count beside a drain, which renames and removes segments, looks again and misses nothing that waits."""
     monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 5_000)
     async with Spool(tmp_path, max_bytes=ROOM) as spool:
         for job in JOBS:

@@ -61,7 +61,7 @@ class Writer:
 
 @pytest.mark.parametrize("batches", [1, 2, 17, 60, 300])
 async def test_what_was_acknowledged_is_there_after_a_kill(batches: int, tmp_path: Path, log: LogWatch) -> None:
-    """All acknowledged events are there in order; besides them there is at most the batch that was being written."""
+    """After a kill all acknowledged events are there in order, and besides them at most one batch."""
     writer = await Writer.start(tmp_path, 0)
     await writer.until_acked(batches)
     await writer.kill()

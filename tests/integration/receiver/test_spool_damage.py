@@ -71,7 +71,7 @@ def assert_damage_is_reported_and_kept(log: LogWatch, folder: Path, *, intact: i
 
 
 async def test_what_is_whole_is_not_called_damaged(crashed: Path, closed: Path, log: LogWatch) -> None:
-    """A crash alone damages nothing."""
+    """A spool that a crash has left whole is not called damaged."""
     assert await taken_up(crashed) == await taken_up(closed) == IDS
     assert log.of("spool.damaged") == []
     assert files_in(crashed) == files_in(closed) == []
@@ -129,9 +129,10 @@ def empty(image: bytearray, places: random.Random) -> None:
 async def test_what_can_be_found_in_the_file_is_drained(
     damage: Damage, kind: str, crashed: Path, closed: Path, tmp_path: Path, log: LogWatch
 ) -> None:
-    """That is each event of which all bytes are there, by a search of the file that knows nothing of spools.
+    """Each event is drained of which all bytes are in the file, and the damage is reported.
 
-    The damage is reported. Only an end that is cut off passes for a crash, if the process did not stop in order.
+    A search of the file that knows nothing of spools finds those events. Only an end that is cut off passes for a
+    crash, if the process did not stop in order.
     """
     places = random.Random(f"{damage.__name__} {kind}")
     for attempt in range(12):
@@ -190,7 +191,7 @@ async def test_files_that_are_not_the_spools_are_left_alone(tmp_path: Path, log:
 async def test_a_segment_that_is_missing_is_noticed(
     tmp_path: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The names of the other segments say how many events the missing one held."""
+    """A missing segment is noticed, and the names of the others say how many events it held."""
     monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 10_000)
     folder = await closed_spool(tmp_path / "spool", *([job] for job in JOBS))
     segments = sorted(folder.glob("*.segment"))
@@ -202,7 +203,7 @@ async def test_a_segment_that_is_missing_is_noticed(
 
 
 async def test_what_was_drained_before_the_damage_does_not_come_again(tmp_path: Path, log: LogWatch) -> None:
-    """The newest name of a segment says how far it was drained, though the events are still in it."""
+    """What was drained before the damage does not come again, because the segment's newest name says how far it was."""
     folder = tmp_path / "spool"
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(JOBS)
@@ -220,7 +221,7 @@ async def test_what_was_drained_before_the_damage_does_not_come_again(tmp_path: 
 
 
 async def test_how_much_is_lost_at_least_is_reported(crashed: Path, closed: Path, log: LogWatch) -> None:
-    """The missing numbers say how many events are lost."""
+    """The report says how many events are lost, by the numbers that are missing."""
     for folder in (crashed, closed):
         log.entries.clear()
         path = first_segment(folder)
@@ -269,7 +270,7 @@ async def test_an_event_that_was_lost_is_no_duplicate_when_it_is_sent_again(tmp_
 async def test_a_sector_that_cannot_be_read_costs_what_is_in_it(
     crashed: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest of the file is read all the same."""
+    """A sector that cannot be read costs the events in it, and the rest of the file is read all the same."""
     pread = os.pread
 
     def failing_pread(descriptor: int, length: int, start: int) -> bytes:

@@ -86,7 +86,7 @@ def segment_in(folder: Path) -> Path:
 async def test_an_event_and_the_name_of_its_file_are_on_disk_before_it_is_acknowledged(
     spool: Spool, folder: Path, disk: Disk
 ) -> None:
-    """All bytes of a batch are fsync'd, and where a segment is new, its folder too."""
+    """All bytes of a batch, and the folder of a new segment, are fsync'd before the batch is acknowledged."""
     await spool.append(jobs_of(1))
     path = segment_in(folder)
     assert disk.synced == [(path, path.stat().st_size)]
@@ -105,7 +105,7 @@ async def test_a_folder_that_is_made_is_on_disk_before_anything_in_it_is_acknowl
 
 
 async def test_what_is_drained_is_recorded_on_disk(spool: Spool, folder: Path, disk: Disk) -> None:
-    """A loss of power does not make it wait again: the new name of a segment, and its removal, are fsync'd."""
+    """The new name of a drained segment, and its removal, are fsync'd: a loss of power does not bring it back."""
     await spool.append(jobs_of(*range(10)))
     for most in (4, 10):
         disk.synced.clear()
@@ -133,7 +133,7 @@ async def test_a_damaged_file_has_its_new_name_on_disk(folder: Path, disk: Disk)
 
 
 async def test_after_a_failed_fsync_a_new_segment_is_begun(spool: Spool, folder: Path, disk: Disk) -> None:
-    """The kernel may have forgotten what it could not write, and a later fsync of that file would prove nothing."""
+    """A failed fsync begins a new segment, because a later fsync of the same file would prove nothing."""
     await spool.append(jobs_of(1, 2))
     first = segment_in(folder)
     disk.fault = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -153,7 +153,7 @@ async def test_after_a_failed_fsync_a_new_segment_is_begun(spool: Spool, folder:
 async def test_a_failed_fsync_of_a_first_batch_leaves_nothing_in_the_way(
     spool: Spool, folder: Path, disk: Disk
 ) -> None:
-    """The segment that holds no event is removed, and the next one takes its name."""
+    """After a failed fsync of its first batch a segment is removed, and the next one takes its name."""
     disk.fault = OSError(errno.EIO, os.strerror(errno.EIO))
     with pytest.raises(SpoolError):
         await spool.append(jobs_of(1))
@@ -217,7 +217,7 @@ async def test_a_disk_that_never_answers_is_given_up_in_time(
 
 
 async def test_a_start_on_a_disk_that_never_answers_fails_in_time(folder: Path, hanging: Disk) -> None:
-    """The start fails, because nothing could be kept there."""
+    """A start on a disk that never answers fails in time, because nothing could be kept there."""
     async with asyncio.timeout(2):
         with pytest.raises(SpoolError, match="the disk did not answer"):
             async with Spool(folder, max_bytes=ROOM):
@@ -236,7 +236,7 @@ def files_limited_to(size_bytes: int) -> Iterator[None]:
 
 
 async def test_a_disk_that_takes_no_more_is_an_error_and_loses_nothing(spool: Spool) -> None:
-    """A batch that was refused is not there, and once there is room events are spooled again."""
+    """A batch that a full disk refused is not there, and once there is room events are spooled again."""
     await spool.append(jobs_of(*range(10)))
     with files_limited_to(200_000):
         with pytest.raises(SpoolError):
@@ -249,7 +249,7 @@ async def test_a_disk_that_takes_no_more_is_an_error_and_loses_nothing(spool: Sp
 
 
 async def test_a_full_disk_does_not_stop_the_draining(spool: Spool, folder: Path, log: LogWatch) -> None:
-    """Each event is drained once, that is remembered on disk all the same, and the file is removed in the end."""
+    """On a full disk each event is still drained once, which is remembered on disk, and the file is removed."""
     await spool.append(jobs_of(*range(10)))
     with files_limited_to(10):
         with pytest.raises(SpoolError):

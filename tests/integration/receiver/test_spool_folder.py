@@ -61,7 +61,7 @@ async def test_events_come_out_as_they_went_in(spool: Spool) -> None:
 
 
 async def test_a_batch_to_drain_is_bounded_in_bytes(spool: Spool) -> None:
-    """A single event may be larger than the bound."""
+    """A batch to drain is bounded in bytes, although a single event may be larger than the bound."""
     large = [job_of(number, subject="x" * (BATCH_BYTES // 3)) for number in range(4)]
     await spool.append([*large, job_of(5, subject="x" * 2 * BATCH_BYTES), job_of(6)])
     sizes = []
@@ -72,7 +72,7 @@ async def test_a_batch_to_drain_is_bounded_in_bytes(spool: Spool) -> None:
 
 
 async def test_the_count_and_the_bytes_are_those_of_what_waits(spool: Spool) -> None:
-    """Both are zero at first, follow what is added and taken out, and are zero in the end."""
+    """Count and bytes of a spool follow what is added and taken out, and are zero at first and in the end."""
     assert (spool.count, spool.used_bytes) == (0, 0)
     await spool.append([job_of(number) for number in range(100)])
     assert spool.count == 100
@@ -86,7 +86,7 @@ async def test_the_count_and_the_bytes_are_those_of_what_waits(spool: Spool) -> 
 
 
 async def test_an_event_may_come_again_once_it_has_been_drained(spool: Spool) -> None:
-    """Before that it is a duplicate; afterwards it is for Redis to know it."""
+    """An event is a duplicate until it has been drained; afterwards it is for Redis to know it."""
     await spool.append(jobs_of(1, 2))
     assert await spool.append(jobs_of(1)) == [False]
     batch = await spool.oldest(1)
@@ -98,7 +98,7 @@ async def test_an_event_may_come_again_once_it_has_been_drained(spool: Spool) ->
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 async def test_only_the_owner_may_read_what_is_spooled(umask: int, folder: Path) -> None:
-    """The umask changes nothing about that: events are about people."""
+    """Only the owner may read a spool, under any umask, because events are about people."""
     folder.parent.mkdir(parents=True)
     usual = os.umask(umask)
     try:
@@ -112,7 +112,7 @@ async def test_only_the_owner_may_read_what_is_spooled(umask: int, folder: Path)
 
 
 async def test_a_bound_holds_for_all_spools_of_the_folder(folder: Path) -> None:
-    """All or nothing of a batch is kept; what is drained makes room."""
+    """One bound holds for all spools of a folder: a batch is kept as a whole or not, and draining makes room."""
     await closed_spool(folder, [job_of(number) for number in range(200)])
     async with Spool(folder, max_bytes=300_000) as spool:
 
@@ -133,8 +133,8 @@ async def test_a_bound_holds_for_all_spools_of_the_folder(folder: Path) -> None:
         assert await spool.append([job_of(number) for number in range(200)]) == [True] * 200
 
 
-async def test_a_spool_that_is_drained_leaves_nothing_behind(spool: Spool, folder: Path) -> None:
-    """All files are removed, and the next event makes new ones."""
+async def test_a_spool_that_is_drained_leaves_no_file(spool: Spool, folder: Path) -> None:
+    """All files of a drained spool are removed, and the next event makes new ones."""
     await spool.append(jobs_of(1))
     await drain(spool)
     assert files_in(folder) == []
@@ -170,7 +170,7 @@ async def test_left_over_spools_are_drained_oldest_first(folder: Path) -> None:
 
 
 async def test_a_spool_that_was_drained_halfway_goes_on_from_there(folder: Path, log: LogWatch) -> None:
-    """After a stop and after a crash, draining begins behind what was drained, and that is no damage."""
+    """After a stop or a crash, draining begins behind what was drained, and that is no damage."""
     async with Spool(folder, max_bytes=ROOM) as spool:
         await spool.append(jobs_of(*range(10)))
         batch = await spool.oldest(4)
@@ -182,7 +182,7 @@ async def test_a_spool_that_was_drained_halfway_goes_on_from_there(folder: Path,
 
 
 async def test_the_name_of_a_segment_says_what_waits_first(spool: Spool, folder: Path) -> None:
-    """So draining is remembered without a write to the file, which a full disk would refuse."""
+    """A segment's name says what waits first, because a full disk would refuse a write to the file."""
     await spool.append(jobs_of(*range(10)))
     for drained in (0, 3, 7):
         assert [path.name.split(".")[1] for path in folder.glob("*.segment")] == [f"{drained + 1:012d}"]
@@ -195,7 +195,7 @@ async def test_the_name_of_a_segment_says_what_waits_first(spool: Spool, folder:
 async def test_what_is_drained_and_could_not_be_recorded_is_known_as_long_as_the_process_lives(
     spool: Spool, folder: Path, log: LogWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a process that adopts the segment drains it again, and Redis knows what it has seen."""
+    """A drained event that could not be recorded is drained again only by a process that adopts the segment."""
     await spool.append(jobs_of(*range(10)))
     batch = await spool.oldest(4)
     assert batch is not None
@@ -228,7 +228,7 @@ async def test_what_holds_nothing_is_cleared_away(folder: Path, log: LogWatch) -
 
 
 async def test_a_folder_that_is_removed_is_made_again(spool: Spool, folder: Path, log: LogWatch) -> None:
-    """What was in it can be drained all the same, and what comes is safe again."""
+    """If the folder is removed, what was in it can still be drained, and what comes is safe again."""
     await spool.append(jobs_of(1))
     shutil.rmtree(folder)
     await spool.append(jobs_of(2))
@@ -237,8 +237,8 @@ async def test_a_folder_that_is_removed_is_made_again(spool: Spool, folder: Path
     assert await drain(spool) == ids_of(1, 2)
 
 
-async def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
-    """The start fails, and not only the first write in an outage."""
+async def test_a_folder_that_cannot_be_made_is_reported_at_once(tmp_path: Path) -> None:
+    """A folder that cannot be made fails the start, and not only the first write in an outage."""
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match=r"Not a directory|File exists"):
         async with Spool(tmp_path / "file" / "spool", max_bytes=ROOM):
@@ -246,7 +246,7 @@ async def test_a_folder_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> N
 
 
 async def test_a_spool_of_version_0_1_is_left_alone_and_reported(folder: Path, log: LogWatch) -> None:
-    """Only that version can drain it: the log and the audit say that it is there."""
+    """A spool of version 0.1, which only that version can drain, is left alone; log and audit say that it is there."""
     folder.mkdir(parents=True)
     (folder / "0000000000001-1-aa.spool").write_bytes(b"SQLite format 3")
     assert await taken_up(folder) == []
@@ -260,7 +260,7 @@ async def test_a_spool_of_version_0_1_is_left_alone_and_reported(folder: Path, l
 def test_a_lock_that_is_removed_while_it_is_taken_locks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process drained everything just then; another one may make a new lock of that name."""
+    """A lock file that its owner removes while it is being taken does not count as taken."""
     flock = fcntl.flock
 
     def flock_too_late(descriptor: int, operation: int) -> None:

@@ -124,7 +124,7 @@ async def test_it_shares_the_queue_with_ours(server: RedisClient, pool: ArqRedis
 
 
 async def test_our_jobs_can_be_looked_at_with_arq(server: RedisClient) -> None:
-    """Stock arq tells status and details of our jobs while they are queued or leased, and when they are gone."""
+    """Stock arq shows status and details of our jobs while they are queued or leased, and when they are gone."""
     (job,) = await admitted(server, 1)
     arq_job = ArqJob(job.id, as_arq(server), _queue_name=KEYS.queue, _deserializer=orjson.loads)
     assert await arq_job.status() == JobStatus.queued
@@ -154,7 +154,7 @@ class Interrupted:
 
 
 async def test_when_it_stops_the_job_is_released(server: RedisClient, pool: ArqRedis) -> None:
-    """The job is due at once, without a crash or an attempt."""
+    """When a stock worker stops, its job is due at once, without a crash or an attempt."""
     (job,) = await admitted(server, 1)
     interrupted = Interrupted(pool)
     await interrupted.entered.wait()
@@ -168,7 +168,7 @@ async def test_when_it_stops_the_job_is_released(server: RedisClient, pool: ArqR
 async def test_what_was_not_written_is_not_deleted(
     server: RedisClient, pool: ArqRedis, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stock arq deletes what fails; an event whose end could not be written, or is not ours to write, stays."""
+    """An event whose end could not be written, or is not ours to write, stays, though stock arq deletes what fails."""
     (job,) = await admitted(server, 1)
     interrupted = Interrupted(pool)
     await interrupted.entered.wait()

@@ -40,7 +40,7 @@ async def waits(let_go: asyncio.Event) -> None:
 
 
 async def swallows(let_go: asyncio.Event) -> None:
-    """The same, whoever wants it to stop."""
+    """Swallow every cancellation while waiting for something that does not come."""
     while not let_go.is_set():
         with suppress(asyncio.CancelledError):
             await let_go.wait()
@@ -61,7 +61,7 @@ async def breaks(let_go: asyncio.Event) -> None:
 
 @pytest.mark.parametrize("leave", [waits, breaks, swallows, blocks], ids=["waits", "breaks", "swallows", "blocks"])
 async def test_an_exit_that_hangs_is_cancelled(leave: Exit, log: LogWatch) -> None:
-    """It is cancelled when no time is left, and otherwise the process ends; the other exits run in order."""
+    """An exit that hangs is cancelled when no time is left, and the other exits run in order."""
     loop, let_go = asyncio.get_running_loop(), asyncio.Event()
     ends: list[int] = []
     left: list[str] = []
@@ -129,7 +129,7 @@ async def never(event, ctx):
 
 
 async def test_a_worker_with_such_a_module_ends_in_time(redis_url: str, tmp_path: Path) -> None:
-    """The worker ends after KONVOX_STOP_SECONDS, or at a second signal, with exit code 0."""
+    """A worker with an exit that hangs ends after KONVOX_STOP_SECONDS, or at a second signal, with exit code 0."""
     (tmp_path / "mine.py").write_text(HANGS)
     env = worker_environment(redis_url, KONVOX_STOP_SECONDS="60")
     async with await OurProcess.start("worker", env=env, cwd=tmp_path) as worker:

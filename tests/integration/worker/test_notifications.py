@@ -50,7 +50,7 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
 
 
 async def test_a_cancellation_that_is_lost_is_repeated() -> None:
-    """redis-py may lose one in Python 3.11, and the worker would never end."""
+    """A cancellation that redis-py loses in Python 3.11 is repeated, or the worker would never end."""
     entered = asyncio.Event()
 
     async def lose_the_first() -> None:

@@ -49,7 +49,7 @@ async def test_no_more_is_in_flight_than_may_be(server: RedisClient, redis_url: 
 async def test_a_full_queue_takes_one_round_trip_a_batch(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch, disk: str, batches: int
 ) -> None:
-    """Claims go with settlements: half of the places at a time if writing is fast, otherwise all of them."""
+    """Claims travel with settlements: half of the places at a time if writing is fast, otherwise all of them."""
     monkeypatch.setattr(settler, "SLOW_WRITE_SECONDS", 60.0 if disk == "fast" else -1.0)
     await admitted(server, 100)
     await server.config_resetstat()
@@ -127,7 +127,7 @@ async def test_each_run_has_a_task_and_context_variables_of_its_own(server: Redi
 async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody renewed them while the loop was blocked: they are released, and claimed again without a crash."""
+    """Claims that were not renewed while the loop was blocked are released, and claimed again without a crash."""
     await admitted(server, 8)
     original = queue.settle_and_claim
     late: list[Claims] = []
@@ -159,7 +159,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
 async def test_a_fault_while_settling_frees_the_places_of_the_batch(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker does not stand still with no place left: the other events run, and then that of the fault."""
+    """A fault while settling frees the places of the batch: other events run, and then that of the fault."""
     await admitted(server, 3)
     runs: Counter[str] = Counter()
     faults = [RuntimeError("a bug of ours")]
@@ -190,7 +190,7 @@ async def _delivered(server: RedisClient, count: int) -> bool:
 async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its_own_settlement(
     server: RedisClient, redis_url: str
 ) -> None:
-    """Its place is free before the claimed jobs start: otherwise it would be taken for still running."""
+    """A job whose lease was lost runs again if it is claimed with its own settlement, as its place is free by then."""
     (job,) = await admitted(server, 1)
     runs = 0
 
@@ -215,7 +215,7 @@ async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its
 async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_released(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for those leases, what was settled is settled once, and no crash is counted."""
+    """If the answer to a settlement is lost, its claims are released, and nothing is settled twice or crashed."""
     await admitted(server, 8)
     original = queue.settle_and_claim
     lost: list[Claims] = []

@@ -34,7 +34,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def blocking_until(condition: threading.Event) -> None:
-    """Block whoever calls, as users do by mistake."""
+    """Block the caller, as users do by mistake."""
     assert condition.wait(20)
 
 
@@ -43,7 +43,7 @@ async def _delivered(server: RedisClient, count: int) -> bool:
 
 
 async def test_a_handler_that_blocks_the_loop_is_named(server: RedisClient, redis_url: str) -> None:
-    """The log shows handler, event and stack, after double the time each; it is one block, and the event runs once."""
+    """The log shows a blocking handler with event and stack, each time the block has doubled; the event runs once."""
     (job,) = await admitted(server, 1)
     runs: list[str] = []
 
@@ -68,7 +68,7 @@ async def test_a_handler_that_blocks_the_loop_is_named(server: RedisClient, redi
 
 
 async def test_among_several_handlers_the_one_that_blocks_is_named(server: RedisClient, redis_url: str) -> None:
-    """The handler is found whether its predicate blocks, or something deep below it."""
+    """The handler that blocks is named, whether its predicate blocks or something deep below it."""
     await admitted(server, 1)
 
     def wait_for_warnings(count: int) -> bool:
@@ -173,7 +173,7 @@ class Blocked:
 async def test_a_handler_that_blocks_for_ever_costs_the_worker_and_no_other_event(
     server: RedisClient, redis_url: str
 ) -> None:
-    """After its own time limit and a lease the process ends: only its own event counts as having crashed it."""
+    """A block beyond a time limit and a lease aborts the worker, and only that event counts as having crashed it."""
     jobs = await admitted(server, 3)
     claims = (await claimed(server, token="a")).jobs
     blocked = Blocked(redis_url, claims)
@@ -192,7 +192,7 @@ async def test_a_handler_that_blocks_for_ever_costs_the_worker_and_no_other_even
 async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(
     server: RedisClient, redis_url: str
 ) -> None:
-    """Nothing is released, because any event may be guilty: each runs again by itself, as a suspect."""
+    """If an unknown handler blocks for ever, nothing is released, because any event in flight may be guilty."""
     await admitted(server, 2)
     claims = (await claimed(server, token="a")).jobs
     blocked = Blocked(redis_url, claims, longest_run_seconds=0.1)
@@ -207,7 +207,7 @@ async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(
 
 
 async def test_without_redis_the_worker_is_aborted_all_the_same(server: RedisClient) -> None:
-    """What could not be released runs again when its lease lapses."""
+    """Without Redis a blocked worker is aborted all the same, and its jobs run again when their leases lapse."""
     jobs = await admitted(server, 2)
     claims = (await claimed(server, token="a")).jobs
     blocked = Blocked("unix:///nowhere/v.sock", claims)
@@ -218,7 +218,7 @@ async def test_without_redis_the_worker_is_aborted_all_the_same(server: RedisCli
 
 
 async def test_what_is_released_can_run_its_once_blocks_at_once(server: RedisClient, redis_url: str) -> None:
-    """The keys of `ctx.once` that the aborted worker held are free with the jobs: nobody waits for them to lapse."""
+    """The keys of `ctx.once` that an aborted worker held are free with the jobs, and need not lapse first."""
     jobs = await admitted(server, 2)
     blocked = Blocked(redis_url, (await claimed(server, token="a")).jobs)
     name = KEYS.once_key(jobs[1].record.id, "mine.tell", "crm")
@@ -304,7 +304,7 @@ async def _no_watchdog() -> bool:
 async def test_claims_that_waited_behind_a_blocked_loop_are_not_run(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody renewed them meanwhile; they are released, and claimed again without a crash."""
+    """Claims that waited behind a blocked loop, unrenewed, are released, and claimed again without a crash."""
     await admitted(server, 2)
     claims_seen: list[Claims] = []
     crashes: list[int] = []

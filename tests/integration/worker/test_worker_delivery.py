@@ -112,7 +112,7 @@ async def test_out_of_attempts_it_is_a_dead_letter(server: RedisClient, redis_ur
 
 
 async def test_only_the_handler_that_failed_is_run_again(server: RedisClient, redis_url: str) -> None:
-    """What is done stays done; each handler's outcome can be looked up."""
+    """A retry runs only the handler that failed, and each handler's outcome can be looked up."""
     await admitted(server, 3)
     runs: Counter[str] = Counter()
 
@@ -228,7 +228,7 @@ async def test_retry_waits_as_long_as_it_asks_for(server: RedisClient, redis_url
 async def test_an_admission_wakes_an_idle_worker(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not wait for its next look, which would come too late for this test."""
+    """An admission wakes an idle worker at once, before its next look at the queue."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
     ran = asyncio.Event()
 
@@ -249,7 +249,7 @@ async def _is_idle(server: RedisClient) -> bool:
 
 
 async def test_without_a_wake_up_the_worker_looks_by_itself(server: RedisClient, redis_url: str) -> None:
-    """A message that is lost costs time, not the event."""
+    """A worker without a wake-up looks by itself, so a lost message costs time, not the event."""
     ran = asyncio.Event()
 
     async def note(event: Event, ctx: Any) -> None:
@@ -281,7 +281,7 @@ async def test_a_delayed_job_is_run_when_it_falls_due(server: RedisClient, redis
 async def test_a_fault_of_ours_holds_up_nobody(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event of the fault is left to its lease, and frees its place: the others are delivered."""
+    """A fault of ours leaves its event to the lease and frees its place, and the others are delivered."""
     jobs = await admitted(server, 3)
     original = settlement_of
 

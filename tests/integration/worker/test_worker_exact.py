@@ -41,7 +41,7 @@ async def _crash(server: RedisClient, job_id: str) -> None:
 
 
 async def test_crashes_shutdowns_and_failures_are_counted_apart(server: RedisClient, redis_url: str) -> None:
-    """Two crashes and two deploys between two failures: the third of three attempts is still there, and succeeds."""
+    """Crashes and deploys use up no attempt: the third of three is left after two failures, and succeeds."""
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
     entered = asyncio.Event()
@@ -76,7 +76,7 @@ async def test_crashes_shutdowns_and_failures_are_counted_apart(server: RedisCli
 
 
 async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeyServer) -> None:
-    """Attempts, delays and outcomes are in Redis and on its disk."""
+    """Attempts, delays and outcomes survive a restart of worker and Redis."""
     server = connect(own_valkey.url())
     (job,) = await admitted(server, 1)
     attempts: list[int] = []
@@ -106,8 +106,8 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
 
 
 async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: RedisClient, redis_url: str) -> None:
-    """For typed handlers it becomes a dead letter after one attempt, with what does not fit; plain ones are done."""
-    misfit = job_of(1, channel="pigeon")
+    """An event that does not fit is a dead letter for typed handlers after one attempt, and plain ones are done."""
+    misfit = job_of(1, contactId=["pigeon"])
     await server.set(KEYS.job_key(misfit.id), misfit.to_bytes())
     await server.zadd(KEYS.queue, {misfit.id: 1})
     await server.hincrby(KEYS.ledger, "accepted", 1)
@@ -117,13 +117,13 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: R
         seen.append(event)
 
     async def plain(event: Event, ctx: Any) -> None:
-        seen.append(event.data["channel"])
+        seen.append(event.data["contactId"])
 
     await run_burst(redis_url, handler(typed, takes_plain_event=False), handler(plain))
-    assert seen == ["pigeon"]
+    assert seen == [["pigeon"]]
     (letter,) = [letter async for letter in list_dead_letters(server)]
     assert (letter.handler, letter.reason, letter.attempts) == ("typed", "unfit", 1)
-    assert "data.channel" in letter.error
+    assert "data.contactId" in letter.error
     ledger = await audit(server)
     assert (ledger.dead, ledger.balanced) == (1, True)
 
@@ -132,7 +132,7 @@ async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: R
 async def test_a_wall_clock_that_is_wrong_makes_nothing_early_or_stuck(
     server: RedisClient, redis_url: str, shift_seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a worker whose clock is an hour off leases hold and delays are kept, because Redis' clock decides."""
+    """With a worker's clock an hour off, leases hold and delays are kept, because Redis' clock decides."""
     true_time, true_time_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: true_time() + shift_seconds)
     monkeypatch.setattr(time, "time_ns", lambda: true_time_ns() + shift_seconds * 10**9)
@@ -179,7 +179,7 @@ async def test_two_workers_race_for_every_event(server: RedisClient, redis_url: 
 async def test_a_handler_that_swallows_its_cancellation_holds_nothing_for_ever(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At its time limit it is abandoned: its attempt has failed, its place is free, and the others are done once."""
+    """A handler that swallows its cancellation is abandoned at its time limit: it has failed, and its place is free."""
     monkeypatch.setattr(inflight, "OVERDUE_SECONDS", 0.05)
     monkeypatch.setattr(inflight, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)

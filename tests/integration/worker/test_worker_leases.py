@@ -124,7 +124,7 @@ async def test_what_a_dead_worker_held_is_run_when_its_lease_lapses(server: Redi
 
 
 async def test_a_run_whose_lease_was_lost_does_not_count(server: RedisClient, redis_url: str) -> None:
-    """Another worker has claimed the job and settles it, and the log tells that both ran."""
+    """A run whose lease was lost does not count: another worker settles the job, and the log says that both ran."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -150,7 +150,7 @@ async def _has_logged(lines: list[Any], event: str) -> bool:
 
 
 async def test_a_lost_lease_is_logged(server: RedisClient, redis_url: str) -> None:
-    """The thread that renews logs it while the handler still runs."""
+    """The thread that renews logs a lost lease while the handler still runs."""
     (job,) = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
 
@@ -167,7 +167,7 @@ async def test_a_lost_lease_is_logged(server: RedisClient, redis_url: str) -> No
 
 
 def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread keeps renewing after an error: without it every event that takes long would run twice."""
+    """The thread keeps renewing after an error, or every event that takes long would run twice."""
     faults, renewals = [RuntimeError("a bug of ours"), ConnectionResetError()], threading.Semaphore(0)
 
     def renew(*_: Any, **__: Any) -> set[str]:

@@ -29,18 +29,18 @@ LEASE_MS, DONE_MS = 60_000, 3_600_000
 def gate(
     server: RedisClient, blocks: OnceBlocks | None = None, *, event_id: str = "evt_1", name: str = "mine.tell"
 ) -> OnceGate:
-    """The gate of a handler for an event, in a worker of its own unless told otherwise."""
+    """The gate of a handler for an event, by default in a worker of its own."""
     return OnceGate(server, blocks or OnceBlocks(LEASE_MS), event_id, name, ttl_ms=DONE_MS)
 
 
 async def enter(once: OnceGate, key: str = "crm") -> bool:
-    """Whether whoever enters is the first."""
+    """Enter a block; returns whether this run is the first."""
     async with once(key) as first:
         return first
 
 
 async def test_only_the_first_is_first(server: RedisClient) -> None:
-    """Only the first run enters the block, also of several workers; that is remembered, but not for ever."""
+    """Of all runs in any worker only the first enters the block, which is remembered, but not for ever."""
     assert await enter(gate(server))
     assert not await enter(gate(server))
     assert DONE_MS - 60_000 < await server.pttl(KEYS.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
@@ -77,7 +77,7 @@ async def test_a_failure_of_the_second_releases_nothing(server: RedisClient) -> 
 
 
 async def test_a_second_run_during_the_block_is_retried(server: RedisClient) -> None:
-    """It cannot know whether the first will finish, so it comes back when the key would lapse at the latest."""
+    """A second run during the block is retried no later than the key would lapse."""
     async with gate(server)("crm") as first:
         assert first
         with pytest.raises(Retry) as caught:
@@ -87,7 +87,7 @@ async def test_a_second_run_during_the_block_is_retried(server: RedisClient) -> 
 
 
 async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: RedisClient) -> None:
-    """The key lapses, and the next run does the effect."""
+    """The key of a worker that died in the block lapses, and the next run does the effect."""
     name = KEYS.once_key("evt_1", "mine.tell", "crm")
     block = gate(server)("crm")
     assert await block.__aenter__()
@@ -146,7 +146,7 @@ async def test_a_key_that_was_lost_is_not_released(server: RedisClient) -> None:
 
 
 async def test_a_block_that_the_process_ends_in_is_released(server: RedisClient, redis_url: str) -> None:
-    """The loop releases it when the process ends in order, and the watchdog where the loop is blocked."""
+    """A block's key is released by the loop when the process stops, and by the watchdog where the loop is blocked."""
     blocks = OnceBlocks(LEASE_MS)
     left = gate(server, blocks)("crm")
     assert await left.__aenter__()
@@ -204,7 +204,7 @@ async def test_over_attempts_and_replays_an_effect_happens_once(server: RedisCli
 
 
 async def test_a_block_longer_than_the_lease_keeps_its_key(server: RedisClient, redis_url: str) -> None:
-    """The thread that renews the worker's leases renews the keys of its blocks: no other run gets into the block."""
+    """The thread that renews leases renews the keys of blocks too, so no other run gets into a long block."""
     await admitted(server, 1)
     blocks, kept = OnceBlocks(1000), asyncio.Event()
 
@@ -231,7 +231,7 @@ async def _is_renewed(server: RedisClient, name: str) -> bool:
 
 
 async def test_an_outage_is_a_failure_of_the_handler(own_valkey: ValkeyServer) -> None:
-    """The handler fails and is retried when Redis is back: whether the effect has happened is unknown."""
+    """An outage in a block fails the handler, which is retried, because the effect may have happened or not."""
     server: Any = connect(own_valkey.url())
     await server.ping()
     own_valkey.kill()

@@ -113,7 +113,7 @@ async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
 
 
 async def test_claims_whose_answer_never_came_are_released(own: RedisClient, own_valkey: ValkeyServer) -> None:
-    """A server that hung carries out what it was sent: nobody waits for those leases, and no crash is counted."""
+    """Claims whose answer never came, but which a hung server made, are released without a crash."""
     assert own_valkey.process is not None
     jobs = await admitted(own, 50)
     seconds, microseconds = await own.time()
@@ -180,7 +180,7 @@ async def test_a_read_only_redis_is_waited_for(own: RedisClient, own_valkey: Val
 async def test_a_redis_that_takes_no_writes_is_waited_for(
     own: RedisClient, own_valkey: ValkeyServer, refusal: Refusal, code: str
 ) -> None:
-    """The log has one line when it begins to refuse, with what to do about it, and one when that is over."""
+    """A Redis that refuses writes is waited for, with one line of log at the beginning and one at the end."""
     with watching() as log:
         async with running(own_valkey.url(), handler(_nothing)) as worker:
             await until(lambda: _has_looked(own))

@@ -31,7 +31,7 @@ async def _delivered(server: RedisClient, count: int) -> bool:
 async def test_an_idle_worker_runs_what_is_pushed(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs without a claim of the worker's own, and a claim stands again when it is settled."""
+    """An idle worker runs what is pushed without a claim of its own, and has a standing claim again afterwards."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
     holders: list[bytes] = []
 
@@ -50,7 +50,7 @@ async def test_an_idle_worker_runs_what_is_pushed(
 
 
 async def test_a_busy_worker_has_no_standing_claim(server: RedisClient, redis_url: str) -> None:
-    """A handler that blocks the loop would keep a push waiting; what comes meanwhile is claimed."""
+    """A busy worker has no standing claim, because a blocking handler would keep a push waiting."""
     entered, let_go = asyncio.Event(), asyncio.Event()
     stood: list[bool] = []
 
@@ -75,7 +75,7 @@ async def _has(found: list[bool], count: int) -> bool:
 
 
 async def test_a_worker_that_stops_withdraws_its_claim(server: RedisClient, redis_url: str) -> None:
-    """What comes afterwards is for others, at once and without a crash."""
+    """A worker that stops withdraws its claim, so later events go to others at once and without a crash."""
 
     async def note(event: Event, ctx: Any) -> None:
         """Do nothing."""
@@ -103,7 +103,7 @@ async def lose_a_push(server: RedisClient) -> str:
 async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event runs at once and without a crash, and does not wait for its lease to lapse."""
+    """An event whose push is lost runs at once without a crash, and does not wait for its lease to lapse."""
     monkeypatch.setattr(notifications, "_RECONNECT_SECONDS", 0.01)
     ran = asyncio.Event()
     crashes: list[int] = []
@@ -128,7 +128,7 @@ async def _channels_of(server: RedisClient) -> str:
 
 
 async def test_more_than_there_are_places_for_is_released(server: RedisClient, redis_url: str) -> None:
-    """What is pushed beyond the places is neither lost nor run at once; it runs when there is a place."""
+    """An event that is pushed beyond the places is released, and runs when there is a place."""
     most, running_now = 0, 0
 
     async def count(event: Event, ctx: Any) -> None:
@@ -154,7 +154,7 @@ async def test_more_than_there_are_places_for_is_released(server: RedisClient, r
 async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the worker claims again, it releases what may have been pushed meanwhile: that runs without a crash."""
+    """A worker that slept while its claim stood releases what may have been pushed, which runs without a crash."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
     ran = asyncio.Event()
     crashes: list[int] = []
@@ -176,7 +176,7 @@ async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
 async def test_a_job_that_is_released_wakes_an_idle_worker(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It runs at once elsewhere, and not at the next look of an idle worker."""
+    """A released job wakes an idle worker, and does not wait for its next look."""
     monkeypatch.setattr(worker_module, "POLL_SECONDS", 3600.0)
     await admitted(server, 1)
     claims = (await claimed(server, token="of a worker that stops")).jobs

@@ -62,7 +62,7 @@ async def test_a_running_handler_may_finish(server: RedisClient, redis_url: str)
 
 
 async def test_asked_twice_it_stops_at_once(server: RedisClient, redis_url: str) -> None:
-    """What ran is due again at once with its attempt and without a crash, and the next worker runs it."""
+    """After a second request to stop, what ran is due at once with its attempt and without a crash."""
     await admitted(server, 3)
     gate = Gate()
     worker = worker_of(redis_url, handler(gate.wait, name="wait"))
@@ -81,7 +81,7 @@ async def test_asked_twice_it_stops_at_once(server: RedisClient, redis_url: str)
 
 
 async def test_ten_deploys_use_up_no_attempt(server: RedisClient, redis_url: str) -> None:
-    """A handler with a single attempt survives them all."""
+    """A handler with a single attempt survives ten deploys, because they use up no attempt."""
     await admitted(server, 1)
     for _ in range(10):
         gate = Gate()
@@ -104,7 +104,7 @@ async def test_ten_deploys_use_up_no_attempt(server: RedisClient, redis_url: str
 
 
 async def test_a_handler_that_takes_too_long_is_released(server: RedisClient, redis_url: str) -> None:
-    """After `stop_seconds` its event is due again; a plain handler keeps running, and nobody waits for it."""
+    """A handler's event is due again after `stop_seconds`, although a plain handler keeps running."""
     await admitted(server, 1)
     entered, let_go = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ async def test_a_handler_that_takes_too_long_is_released(server: RedisClient, re
 async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
     server: RedisClient, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its event and its `ctx.once` key are released like the others, although it still runs."""
+    """The event and the key of a handler that cannot be cancelled are released, although it still runs."""
     monkeypatch.setattr(worker_module, "CANCELLED_SECONDS", 0.05)
     jobs = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
@@ -152,7 +152,7 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
 async def test_an_outage_does_not_keep_the_worker_from_ending(
     own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be written runs again when its lease lapses."""
+    """A worker that stops in an outage ends, and what it could not write runs again when its lease lapses."""
     monkeypatch.setattr(worker_module, "FAREWELL_SECONDS", 0.3)
     server = connect(own_valkey.url())
     await admitted(server, 1)

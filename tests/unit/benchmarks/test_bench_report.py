@@ -47,7 +47,7 @@ def test_the_table_shows_targets_and_who_is_missing() -> None:
 def test_all_samples_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is printed names a JSON file with every sample, ratio and verdict."""
+    """The run names the JSON file that keeps every sample, ratio and verdict."""
     monkeypatch.setattr(report, "_RESULTS", tmp_path)
     compared().publish()
     [path] = tmp_path.glob("*.json")

@@ -21,7 +21,7 @@ from konvox.signatures import sign_hmac_sha256
 
 
 def test_bodies_are_sample_bodies_of_these_contacts() -> None:
-    """The bodies are put together from pieces, which is cheap, and nobody can tell."""
+    """A body that is put together from pieces equals the sample body of its contact."""
     samples = [
         sample_body(
             EVENT_TYPE, data={**sample_data(EVENT_TYPE), "contactId": contact}, timestamp="2026-05-20T14:32:00.000Z"

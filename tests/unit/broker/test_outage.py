@@ -10,7 +10,7 @@ from broker.redis.outage import Outage
 
 
 async def test_the_waits_of_an_outage_grow_and_are_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that lost Redis together do not come back together; the wait doubles up to two seconds."""
+    """The wait doubles up to two seconds and is random, so workers that lost Redis do not come back together."""
     waits: list[float] = []
 
     async def note(seconds: float) -> None:

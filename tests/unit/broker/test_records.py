@@ -64,7 +64,7 @@ def test_a_job_survives_redis_exactly(record: Record, replayed: bool, handler: s
 
 
 def test_the_account_is_read_by_its_former_name() -> None:
-    """Jobs and captures of earlier versions call it `endpoint`."""
+    """The account is read as `endpoint` too, as jobs and captures of earlier versions call it."""
     record = Record.capture(body_of(1), received_at_ms=RECEIVED_AT_MS, account="acme")
     job = Job.first(record)
     assert Job.from_bytes(job.to_bytes().replace(b'"account"', b'"endpoint"')) == job
@@ -87,8 +87,8 @@ def test_a_body_in_base64_is_read() -> None:
     assert Record.from_line(line, now_ms=NOW_MS).raw == body_of(1)
 
 
-def test_the_id_of_a_line_is_minted_anew() -> None:
-    """A line whose body somebody has edited is another event, whatever id it carries."""
+def test_the_id_of_a_line_is_minted_again() -> None:
+    """A line whose body somebody has edited is another event, whichever id it carries."""
     fields = orjson.loads(record_of(1).to_line())
     edited = orjson.dumps({**fields, "body": body_of(2).decode()})
     assert Record.from_line(edited, now_ms=NOW_MS).id == record_of(2).id != fields["id"]
@@ -172,6 +172,39 @@ def test_a_job_is_an_ordinary_job_of_arq() -> None:
     fields = orjson.loads(job_of(1).to_bytes())
     assert set(fields) == {"t", "f", "a", "k", "et"}
     assert (fields["f"], fields["a"], fields["et"]) == (FUNCTION_NAME, [], RECEIVED_AT_MS)
+
+
+def test_a_waiting_job_survives_redis_exactly() -> None:
+    """What only jobs that wait have is kept, and a job made by hand or by `dead retry` starts without it."""
+    record = record_of(1)
+    job = Job.first(record).next_attempt("h", waits=3, first_attempt_at_ms=1_800_000_000_000).for_heir("g")
+    assert Job.from_bytes(job.to_bytes()) == job
+    assert (job.id, job.for_heir("h").heir) == (f"{record.id}/h#2", None)
+    again = job.for_handler("h", attempt=1)
+    assert (again.waits, again.first_attempt_at_ms, again.heir) == (0, None, "g")
+
+
+def test_older_and_newer_workers_read_each_others_jobs() -> None:
+    """A job says no more than it did unless it waits or has an heir, and what is missing has its usual value."""
+    record = record_of(1)
+    of_old = {"event_id", "event_type", "received_at_ms", "headers", "body", "account", "delivery", "replayed"}
+    of_old |= {"handler", "attempt"}
+    assert set(orjson.loads(Job.first(record).to_bytes())["k"]) == of_old
+    waiting = orjson.loads(Job.first(record).next_attempt("h", waits=1, first_attempt_at_ms=9).to_bytes())["k"]
+    assert set(waiting) == of_old | {"waits", "first_attempt_at_ms"}
+    old = Job.from_kwargs({name: value for name, value in waiting.items() if name in of_old})
+    assert (old.attempt, old.waits, old.first_attempt_at_ms, old.heir) == (2, 0, None, None)
+
+
+@pytest.mark.parametrize("name", ["waits", "first_attempt_at_ms", "heir"])
+@pytest.mark.parametrize("value", [[], {}, 1.5])
+def test_a_job_with_nonsense_in_its_further_fields_is_none_of_ours(name: str, value: object) -> None:
+    """It can be put aside, and does not fail again and again."""
+    record = record_of(1)
+    fields = orjson.loads(Job.first(record).for_handler("h", attempt=2).to_bytes())
+    fields["k"][name] = value
+    with pytest.raises(MalformedRecordError):
+        Job.from_bytes(orjson.dumps(fields))
 
 
 def test_no_two_pieces_of_work_share_an_id() -> None:

@@ -59,7 +59,7 @@ def test_the_example_is_right() -> None:
     of_sentinels=st.text(max_size=20),
     database=st.integers(0, 99),
 )
-def test_whatever_is_percent_encoded_is_read_back(user: str, password: str, of_sentinels: str, database: int) -> None:
+def test_what_is_percent_encoded_is_read_back(user: str, password: str, of_sentinels: str, database: int) -> None:
     """Every user and password can be written in a URL, and neither is in the representation."""
     secrets = [quote(text, safe="") for text in (user, password, of_sentinels)]
     url = f"redis+sentinel://{secrets[0]}:{secrets[1]}@s1,s2:7/m/{database}?sentinel_password={secrets[2]}"

@@ -8,7 +8,7 @@ from handlers.testkit import make_context, make_plain_event
 
 
 async def test_one_line_without_data() -> None:
-    """Type, id, company and whether it is a replay."""
+    """The line holds type, id, company and whether the event is a replay, but nothing of its data."""
     ctx = make_context()
     event = make_plain_event("contact.replied", {"subject": "my phone number"}, company_id="clmine", replayed=True)
     await log_event(event, ctx)
@@ -25,6 +25,6 @@ async def test_one_line_without_data() -> None:
 
 
 def test_it_is_plugged_in_by_its_name() -> None:
-    """For every event, in the plain form, so that one that does not fit its model is logged as well."""
+    """`handlers.log` takes every event in the plain form, so one that does not fit its model is logged too."""
     (handler,) = load(["handlers.log"], entry_points=False).registry
     assert (handler.name, handler.patterns, handler.takes_plain_event) == ("handlers.log.log_event", ("*",), True)

@@ -38,25 +38,25 @@ def marked(function: object) -> Mark:
 
 
 def test_the_function_stays_what_it_was() -> None:
-    """So that users call it in their own tests."""
+    """`@on` returns the function itself, which lets users call it in their own tests."""
     function = fresh()
     assert on("contact.replied")(function) is function
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    """8 attempts, 30 s, backoff from 1 s to 10 minutes, every event of the name."""
+    """By default a handler has 8 attempts, 30 s, a backoff from 1 s to 10 minutes, and no `when`."""
     function = on("contact.replied")(fresh())
     assert marked(function) == Mark(function, ("contact.replied",), None, 8, 30, 1.0, 600.0)
 
 
 def test_classes_stand_for_their_names() -> None:
-    """`Event` itself stands for all; what is named twice counts once."""
+    """A class stands for its event's name, `Event` stands for all, and what is named twice counts once."""
     function = on(ContactReplied, "contact.replied", EnrollmentCreated, "enrollment.*", Event)(fresh())
     assert marked(function).patterns == ("contact.replied", "enrollment.created", "enrollment.*", "*")
 
 
 def test_arguments_are_kept() -> None:
-    """Each lands in the field with its unit."""
+    """Each argument of `@on` is kept in the field with its unit."""
 
     def when(event: Event) -> bool:
         return event.replayed
@@ -67,8 +67,8 @@ def test_arguments_are_kept() -> None:
 
 
 @pytest.mark.parametrize("value", [handle, None, 3, "text", on, Event])
-def test_whatever_is_no_handler_has_no_mark(value: object) -> None:
-    """The loader asks about everything that a module holds."""
+def test_what_is_no_handler_has_no_mark(value: object) -> None:
+    """Any value without `@on` has no mark, because the loader asks about everything that a module holds."""
     assert mark_of(value) is None
 
 
@@ -96,13 +96,13 @@ def test_whatever_is_no_handler_has_no_mark(value: object) -> None:
     ],
 )
 def test_wrong_arguments_are_refused(targets: tuple[Any, ...], options: dict[str, Any], fault: str) -> None:
-    """At import, not when the first event comes."""
+    """A wrong argument is refused at import, and not when the first event comes."""
     with pytest.raises(InvalidHandlerError, match=fault):
         UNTYPED_ON(*targets, **options)(fresh())
 
 
-def test_the_message_says_where_and_how_to_mend_it() -> None:
-    """File and line, function, fault, hint."""
+def test_the_message_says_where_and_how_to_fix_it() -> None:
+    """The message holds the file and line, the function, the fault and a hint."""
     function = fresh()
     line = inspect.getsourcelines(function)[1]
     with pytest.raises(InvalidHandlerError) as caught:
@@ -126,7 +126,7 @@ def one_too_many(event: Event, ctx: Context, more: int = 1) -> None:
 
 
 def any_number(*args: Any, **kwargs: Any) -> None:
-    """Takes whatever it is given."""
+    """Takes any arguments."""
 
 
 def keywords_only(*, event: Event, ctx: Context) -> None:
@@ -169,25 +169,25 @@ class Handlers:
     ],
 )
 def test_what_cannot_be_a_handler_is_refused(function: Any, fault: str) -> None:
-    """Whatever would never be found, or would run nothing when called."""
+    """A function that would never be found, or would run nothing when it is called, is refused."""
     with pytest.raises(InvalidHandlerError, match=fault):
         on("*")(function)
 
 
 def test_on_without_its_parentheses_is_refused() -> None:
-    """It would silently be no handler."""
+    """`@on` without its parentheses is refused, because the function would silently be no handler."""
     with pytest.raises(InvalidHandlerError, match="stands without its events"):
         UNTYPED_ON(handle)
 
 
 def test_on_stands_above_a_function_once() -> None:
-    """Two would have two opinions on attempts and timeout."""
+    """A second `@on` above one function is refused, because the two could differ in attempts and timeout."""
     with pytest.raises(InvalidHandlerError, match="give a single @on all its events"):
         on("a")(on("b")(fresh()))
 
 
 def test_positional_only_parameters_are_fine() -> None:
-    """The worker calls by position."""
+    """A handler may have positional-only parameters, because the worker calls it by position."""
 
     async def tell(event: Event, ctx: Context, /) -> None: ...
 
@@ -195,7 +195,7 @@ def test_positional_only_parameters_are_fine() -> None:
 
 
 def test_a_wrapper_is_judged_by_what_it_wraps() -> None:
-    """With functools.wraps, users' own decorators go below `@on`."""
+    """A decorator below `@on` is accepted if it uses functools.wraps."""
     function = fresh()
 
     @functools.wraps(function)
@@ -206,7 +206,7 @@ def test_a_wrapper_is_judged_by_what_it_wraps() -> None:
 
 
 def test_a_decorator_above_on_is_refused_when_it_is_collected() -> None:
-    """Otherwise it would not be clear whether the worker runs it with the decorator or without."""
+    """A decorator above `@on` is refused, because it would be unclear whether the worker runs it."""
     function = on("*")(fresh())
 
     @functools.wraps(function)
@@ -228,14 +228,14 @@ async def handle(event, ctx): ...
 
 
 def test_a_handler_that_takes_anothers_place_is_refused() -> None:
-    """The first of two functions of one name would be lost without a word."""
+    """Two handlers of one name are refused, because the first would be lost without a word."""
     code = compile(SHADOWED, "mine.py", "exec")
     with pytest.raises(InvalidHandlerError, match=r"mine\.py:7: handle: .*same name \(mine\.py:4\)"):
         exec(code, {"__name__": "mine"})
 
 
 def test_a_module_can_be_executed_again() -> None:
-    """As importlib.reload does, in the same namespace."""
+    """A module can be executed again in the same namespace, as importlib.reload does."""
     code = compile(SHADOWED.rpartition("@on")[0], "mine.py", "exec")
     namespace: dict[str, Any] = {"__name__": "mine"}
     exec(code, namespace)

@@ -1,4 +1,4 @@
-"""From names and paths to handlers: what is found, what is refused, and that every refusal says how to fix it."""
+"""From modules to handlers: what is found, what is refused, and that every refusal says how to fix it."""
 
 from __future__ import annotations
 
@@ -9,41 +9,15 @@ from pathlib import Path
 import pytest
 
 from handlers.errors import DuplicateHandlerError, HandlerLoadError, InvalidHandlerError
-from handlers.loader import LoadedHandlers, load
+from handlers.loader import load
 from handlers.registry import Handler
+from tests.support.loading import TELL, fault, names, only
 
 Write = Callable[[str, str], Path]
 
-TELL = """
-from handlers import Context, on
-from konvox.events import ContactReplied
 
-
-@on("contact.replied", attempts=3, timeout=5, backoff=2, backoff_cap=9)
-async def tell(event: ContactReplied, ctx: Context) -> None: ...
-"""
-
-
-def names(loaded: LoadedHandlers) -> list[str]:
-    """The names of all handlers."""
-    return [handler.name for handler in loaded.registry]
-
-
-def only(loaded: LoadedHandlers) -> Handler:
-    """The one handler that was loaded."""
-    (handler,) = loaded.registry
-    return handler
-
-
-def fault(*specs: str) -> HandlerLoadError:
-    """The error that loading these ends with."""
-    with pytest.raises(HandlerLoadError) as caught:
-        load(specs, entry_points=False)
-    return caught.value
-
-
-def test_a_file_is_loaded_with_all_that_on_was_told(write: Write) -> None:
-    """Name, source, options and form reach the worker's view of it."""
+def test_a_file_is_loaded_with_all_arguments_of_on(write: Write) -> None:
+    """A loaded handler has its name, source and form, and all options of its `@on`."""
     file = write("mine_alpha.py", TELL)
     handler = only(load(["./mine_alpha.py"], entry_points=False))
     assert handler == Handler(
@@ -62,67 +36,15 @@ def test_a_file_is_loaded_with_all_that_on_was_told(write: Write) -> None:
     )
 
 
-@pytest.mark.parametrize("spec", ["mine_alpha.py", " ./mine_alpha.py ", "sub/../mine_alpha.py", "mine_alpha"])
-def test_a_file_has_several_names(write: Write, spec: str) -> None:
-    """As a path in any spelling, or as a module of the current directory."""
-    write("sub/empty.txt", "")
-    write("mine_alpha.py", TELL)
-    assert names(load([spec], entry_points=False)) == ["mine_alpha.tell"]
-
-
-def test_the_same_spec_twice_is_loaded_once(write: Write) -> None:
-    """Also as path and as module, and when it is loaded again later."""
-    write("mine_alpha.py", TELL + "\nprint('imported')\n")
-    specs = ["./mine_alpha.py", "mine_alpha", str(Path("mine_alpha.py").resolve())]
-    first = only(load(specs, entry_points=False))
-    assert only(load(specs, entry_points=False)).function is first.function
-
-
-def test_a_module_of_the_current_directory_is_importable(write: Write) -> None:
-    """As with `python -m`, but behind what is installed."""
-    write("my_company/__init__.py", "")
-    write("my_company/hooks.py", TELL)
-    assert names(load(["my_company.hooks"], entry_points=False)) == ["my_company.hooks.tell"]
-    assert sys.path[-1] == str(Path.cwd())
-
-
-def test_a_file_here_does_not_replace_what_is_installed(write: Write) -> None:
-    """A module of the standard library stays what it is; the error says that it has no handler."""
-    write("colorsys.py", TELL)
-    assert "has no handler" in fault("colorsys").reason
-
-
-def test_a_file_can_import_its_neighbours(write: Write) -> None:
-    """While it loads, and later from inside its functions."""
-    write("deep/neighbour_alpha.py", "EVENTS = ['contact.replied']\n")
-    write("deep/neighbour_beta.py", "VALUE = 42\n")
-    write(
-        "deep/mine_alpha.py",
-        """
-        from handlers import on
-        from neighbour_alpha import EVENTS
-
-        @on(*EVENTS)
-        def tell(event, ctx):
-            from neighbour_beta import VALUE
-            return VALUE
-        """,
-    )
-    before = list(sys.path)
-    handler = only(load(["./deep/mine_alpha.py"], entry_points=False))
-    assert handler.function(object(), object()) == 42  # type: ignore[arg-type]  # it looks at neither
-    assert sys.path[: len(before)] == before
-
-
 def test_imported_handlers_are_not_enabled(write: Write) -> None:
-    """To use a part of another module is no wish to run its handlers."""
+    """A handler that a module imports from another one is not enabled."""
     write("mine_alpha.py", TELL)
     write("mine_beta.py", TELL.replace("tell", "sell") + "\nfrom mine_alpha import tell\n")
     assert names(load(["./mine_beta.py"], entry_points=False)) == ["mine_beta.sell"]
 
 
 def test_a_package_enables_what_its_init_imports_from_below(write: Write) -> None:
-    """The package's own modules are its own; the same handler listed twice is one."""
+    """A package enables what its `__init__` imports from its own modules, each handler once."""
     write("my_company/__init__.py", "from my_company.hooks import tell\n")
     write("my_company/hooks.py", TELL)
     for specs in (["my_company"], ["my_company", "my_company.hooks"], ["my_company.hooks", "my_company"]):
@@ -130,13 +52,13 @@ def test_a_package_enables_what_its_init_imports_from_below(write: Write) -> Non
 
 
 def test_an_alias_is_the_same_handler(write: Write) -> None:
-    """One function, however many names it has in its module."""
+    """A function with two names in its module is one handler."""
     write("mine_alpha.py", TELL + "\nagain = tell\n")
     assert names(load(["mine_alpha"], entry_points=False)) == ["mine_alpha.tell"]
 
 
 def test_functions_of_one_name_are_refused(write: Write) -> None:
-    """A factory makes them; retries could not tell them apart."""
+    """Two functions of one name, as a factory makes them, are refused: retries could not tell them apart."""
     write(
         "mine_alpha.py",
         """
@@ -164,7 +86,7 @@ async def lifespan():
 
 
 async def test_a_lifespan_is_recorded_under_its_module(write: Write) -> None:
-    """And yields what becomes ctx.state."""
+    """A module's lifespan is recorded under the module's name, and yields what becomes `ctx.state`."""
     write("mine_alpha.py", TELL + LIFESPAN)
     write("mine_beta.py", TELL)
     loaded = load(["mine_alpha", "./mine_beta.py"], entry_points=False)
@@ -176,7 +98,7 @@ async def test_a_lifespan_is_recorded_under_its_module(write: Write) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_nearest_lifespan_counts(write: Write, order: int) -> None:
-    """A module's own goes before its package's; neither hangs on the order of the list."""
+    """A module's own lifespan goes before its package's, in any order of the list."""
     write("my_company/__init__.py", "from my_company import crm, chat\nfrom my_company.crm import *\n" + LIFESPAN)
     write("my_company/crm.py", TELL + "\n__all__ = ['tell']\n")
     write("my_company/chat.py", TELL + LIFESPAN)
@@ -189,7 +111,7 @@ def test_the_nearest_lifespan_counts(write: Write, order: int) -> None:
 
 
 def test_a_package_that_is_not_listed_lends_no_lifespan(write: Write) -> None:
-    """Only what was asked for is run."""
+    """The lifespan of a package that is not listed is not run for a module of that package."""
     write("my_company/__init__.py", LIFESPAN)
     write("my_company/crm.py", TELL)
     loaded = load(["my_company.crm"], entry_points=False)
@@ -206,7 +128,7 @@ def test_a_package_that_is_not_listed_lends_no_lifespan(write: Write) -> None:
     ],
 )
 def test_what_is_no_lifespan_is_refused(write: Write, lifespan: str, expected: str) -> None:
-    """A forgotten decorator shows at once, not as a state that is a generator."""
+    """A lifespan that is no async context manager, or takes arguments, is refused with the missing decorator."""
     write("mine_alpha.py", TELL + lifespan)
     error = fault("mine_alpha")
     assert expected in error.reason
@@ -250,7 +172,7 @@ def passing_on(function):
     ],
 )
 def test_the_annotation_decides_on_the_form(write: Write, handler: str, plain: bool) -> None:
-    """Exactly `Event` asks for the plain form, and so does a handler of everything that says nothing."""
+    """A handler takes the plain form if it is annotated with `Event`, or takes all events without an annotation."""
     write("mine_alpha.py", FORMS + handler)
     assert only(load(["mine_alpha"], entry_points=False)).takes_plain_event is plain
 
@@ -265,120 +187,29 @@ def test_the_annotation_decides_on_the_form(write: Write, handler: str, plain: b
     ],
 )
 def test_async_functions_are_known_through_wrappers(write: Write, handler: str, is_async: bool) -> None:
-    """A coroutine that nobody awaits would be an event that nobody handled."""
+    """An async handler is recognised through a wrapper, because nobody would await it otherwise."""
     write("mine_alpha.py", FORMS + handler)
     assert only(load(["mine_alpha"], entry_points=False)).is_async is is_async
 
 
 def test_an_annotation_that_contradicts_the_events_is_refused(write: Write) -> None:
-    """It would fail on every single event."""
+    """An annotation that contradicts the handler's events is refused, because it would fail on every event."""
     write("mine_alpha.py", FORMS + "@on('contact.replied')\ndef it(event: EnrollmentCreated, ctx): ...")
     with pytest.raises(InvalidHandlerError, match=r"asks for contact\.replied and takes EnrollmentCreated"):
         load(["mine_alpha"], entry_points=False)
 
 
-def test_a_module_that_does_not_exist(write: Write) -> None:
-    """The name, and two ways out."""
-    error = fault("my_company.hooks")
-    assert error.reason.startswith("no module named my_company: check the name")
-    assert error.traceback == ""
-
-
-def test_a_file_in_a_folder_that_is_called_handlers(write: Write) -> None:
-    """The obvious name of a folder is this package's own, so the message names the way around it."""
-    write("handlers/mine_alpha.py", TELL)
-    assert fault("handlers.mine_alpha").reason.endswith("name the file, ./handlers/mine_alpha.py")
-    assert names(load(["./handlers/mine_alpha.py"], entry_points=False)) == ["mine_alpha.tell"]
-
-
-@pytest.mark.parametrize("spec", ["", "my-company.hooks", "two words", "hooks:tell", ".hooks"])
-def test_what_is_neither_module_nor_path(write: Write, spec: str) -> None:
-    """Says what either looks like."""
-    assert "nor a path such as ./my_handlers.py" in fault(spec).reason
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ("./gone.py", "no such file: paths are taken from"),
-        ("./folder", "must end in .py"),
-        ("./my-handlers.py", "rename it"),
-        ("./colorsys.py", "already named colorsys"),
-        ("./sys.py", "already named sys (Python itself)"),
-        ("./handlers.py", "already named handlers"),
-    ],
-)
-def test_a_path_that_cannot_be_a_module(write: Write, spec: str, expected: str) -> None:
-    """A missing file, a folder, or a name that Python or another module needs."""
-    for name in ("folder/inner.py", "my-handlers.py", "colorsys.py", "sys.py", "handlers.py"):
-        write(name, TELL)
-    error = fault(spec)
-    assert expected in error.reason
-    assert error.source == spec
-
-
-def test_two_files_of_one_name_are_refused(write: Write) -> None:
-    """Their handlers would share their names."""
-    write("a/mine_alpha.py", TELL)
-    write("b/mine_alpha.py", TELL)
-    assert "another module is already named mine_alpha" in fault("a/mine_alpha.py", "b/mine_alpha.py").reason
-
-
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_file_under_two_names_is_refused(write: Write, order: int) -> None:
-    """Each event would be handled twice."""
+    """A file that is listed under two names is refused, because each event would be handled twice."""
     write("my_company/__init__.py", "")
     write("my_company/hooks_alpha.py", TELL)
     specs = ["my_company.hooks_alpha", "./my_company/hooks_alpha.py"][::order]
     assert "under another name: list it once" in fault(*specs).reason
 
 
-@pytest.mark.parametrize("spec", ["./mine_alpha.py", "mine_alpha"])
-def test_a_module_that_fails_shows_the_users_frames_only(write: Write, spec: str) -> None:
-    """No frames of the loader or of importlib; and the failed module is forgotten."""
-    write("mine_alpha.py", "def boom():\n    raise RuntimeError('no database')\n\nboom()\n")
-    error = fault(spec)
-    lines = error.traceback.splitlines()
-    assert "RuntimeError" in error.reason
-    assert "mine_alpha.py" in lines[1]
-    assert lines[-1] == "RuntimeError: no database"
-    assert "importlib" not in error.traceback
-    assert "loader.py" not in error.traceback
-    assert isinstance(error.__cause__, RuntimeError)
-    assert "mine_alpha" not in sys.modules
-
-
-def test_a_missing_dependency_is_named(write: Write) -> None:
-    """It is not the listed module that is missing."""
-    write("mine_alpha.py", "import no_such_package_at_all\n")
-    error = fault("mine_alpha")
-    assert "imports no_such_package_at_all, which is not installed" in error.reason
-    assert "line 1" in error.traceback
-
-
-def test_a_syntax_error_is_shown_with_its_line(write: Write) -> None:
-    """As Python shows it."""
-    write("mine_alpha.py", "def broken(:\n")
-    error = fault("./mine_alpha.py")
-    assert "SyntaxError" in error.reason
-    assert "def broken(:" in error.traceback
-
-
-def test_a_module_that_exits_is_a_module_that_fails(write: Write) -> None:
-    """A script without a main guard must not end the worker without a word."""
-    write("mine_alpha.py", "import sys\nsys.exit('usage: ...')\n")
-    assert "SystemExit" in fault("./mine_alpha.py").reason
-
-
-def test_a_wrong_handler_keeps_its_own_message(write: Write) -> None:
-    """What `@on` says is said once, without a traceback around it."""
-    write("mine_alpha.py", "from handlers import on\n\n@on()\ndef tell(event, ctx): ...\n")
-    with pytest.raises(InvalidHandlerError, match=r"mine_alpha\.py:3: tell: @on\(\) names no event"):
-        load(["./mine_alpha.py"], entry_points=False)
-
-
 def test_a_file_without_a_handler_is_given_one_to_paste(write: Write) -> None:
-    """What is pasted works."""
+    """The error about a file without a handler holds one to paste, which works."""
     file = write("mine_alpha.py", "")
     error = fault("./mine_alpha.py")
     assert "has no handler" in error.reason
@@ -387,14 +218,14 @@ def test_a_file_without_a_handler_is_given_one_to_paste(write: Write) -> None:
 
 
 def test_a_package_without_a_handler_says_where_they_are_looked_for(write: Write) -> None:
-    """Its modules are not searched."""
+    """The error about a package without handlers says to list its modules, which are not searched."""
     write("my_company/__init__.py", "")
     write("my_company/hooks.py", TELL)
     assert "list its modules" in fault("my_company").reason
 
 
 def test_a_module_with_imported_handlers_only_names_their_home(write: Write) -> None:
-    """That is what should be listed."""
+    """The error about a module that only imports handlers names the module to list."""
     write("mine_alpha.py", TELL)
     write("mine_beta.py", "from mine_alpha import tell\n")
     assert "only imports those of mine_alpha" in fault("mine_beta").reason
@@ -408,7 +239,7 @@ def install(write: Write, value: str) -> None:
 
 
 def test_installed_entry_points_are_loaded_too(write: Write) -> None:
-    """Unless they are not wanted; and one that is listed as well is loaded once."""
+    """Installed entry points are loaded unless they are switched off, and one that is also listed is loaded once."""
     write("mine_alpha.py", TELL)
     install(write, "mine_alpha")
     assert names(load([])) == ["mine_alpha.tell"]
@@ -417,7 +248,7 @@ def test_installed_entry_points_are_loaded_too(write: Write) -> None:
 
 
 def test_an_entry_point_of_an_object_is_refused(write: Write) -> None:
-    """Handlers come by the module."""
+    """An entry point that names an object is refused, because handlers are loaded by the module."""
     install(write, "mine_alpha:tell")
     with pytest.raises(HandlerLoadError, match="names a module, without a colon"):
         load([])

@@ -38,7 +38,7 @@ def handler(name: str, *patterns: str) -> Handler:
 @settings(deadline=None)
 @given(PATTERNS, EVENT_TYPES)
 def test_wildcards_match_like_a_regular_expression(pattern: str, event_type: str) -> None:
-    """The same answer as a regex in which each `*` is `.*`."""
+    """A pattern matches what the regex matches in which each `*` is `.*`."""
     expected = re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), event_type, re.DOTALL) is not None
     assert matches(pattern, event_type) is expected
 
@@ -46,7 +46,7 @@ def test_wildcards_match_like_a_regular_expression(pattern: str, event_type: str
 @settings(deadline=None)
 @given(st.lists(EVENT_TYPES, min_size=1, max_size=5), st.data())
 def test_a_type_made_by_filling_the_wildcards_matches(parts: list[str], data: st.DataObject) -> None:
-    """Whatever stands in the place of a `*` fits it."""
+    """Any text in the place of each `*` makes a type that the pattern matches."""
     fillings = [data.draw(EVENT_TYPES) for _ in parts[1:]]
     filled = parts[0] + "".join(filling + part for filling, part in zip(fillings, parts[1:], strict=True))
     assert matches("*".join(parts), filled)
@@ -55,7 +55,7 @@ def test_a_type_made_by_filling_the_wildcards_matches(parts: list[str], data: st
 @settings(deadline=None)
 @given(st.text(alphabet=PRINTABLE.replace("*", "")), st.text(alphabet=PRINTABLE))
 def test_without_a_star_only_the_name_itself_matches(pattern: str, event_type: str) -> None:
-    """`?`, `[` and `.` are characters like any other."""
+    """A pattern without a star matches only itself: `?`, `[` and `.` are characters like any other."""
     assert not is_wildcard(pattern)
     assert matches(pattern, pattern)
     assert matches(pattern, event_type) is (pattern == event_type)
@@ -75,17 +75,17 @@ def test_without_a_star_only_the_name_itself_matches(pattern: str, event_type: s
     ],
 )
 def test_wildcards_by_example(pattern: str, event_type: str, expected: bool) -> None:
-    """Case counts, and two ends may not share a character."""
+    """Matching is case-sensitive, and the text before a star and the text after it may not overlap."""
     assert matches(pattern, event_type) is expected
 
 
 def test_many_stars_cost_no_time() -> None:
-    """A regex of this shape would not come back before the test's time limit."""
+    """A pattern with many stars is matched at once, where a regex would not end before the test's time limit."""
     assert not matches("*a" * 40 + "b", "a" * 20_000)
 
 
 def test_a_handler_wants_what_any_of_its_patterns_matches() -> None:
-    """One of several is enough."""
+    """A handler wants an event as soon as one of its patterns matches."""
     both = handler("both", "contact.replied", "enrollment.*")
     assert [both.wants(name) for name in ("contact.replied", "enrollment.created", "contact.bounced")] == [
         True,
@@ -95,7 +95,7 @@ def test_a_handler_wants_what_any_of_its_patterns_matches() -> None:
 
 
 def test_matching_is_sorted_by_name_and_complete() -> None:
-    """The order does not hang on the order of loading."""
+    """All handlers that match are found in the order of their names, whatever order they were loaded in."""
     registry = Registry([handler("c", "*"), handler("a", "contact.replied"), handler("b", "enrollment.*")])
     assert [found.name for found in registry.matching("contact.replied")] == ["a", "c"]
     assert [found.name for found in registry.matching("something.new")] == ["c"]
@@ -104,7 +104,7 @@ def test_matching_is_sorted_by_name_and_complete() -> None:
 
 
 def test_matching_knows_handlers_that_are_added_later() -> None:
-    """What was asked before is not remembered past a change."""
+    """A handler that is added later is found for types that were looked up before."""
     registry = Registry()
     assert registry.matching("contact.replied") == ()
     registry.add_all([handler("late", "contact.*")])
@@ -114,7 +114,7 @@ def test_matching_knows_handlers_that_are_added_later() -> None:
 
 @pytest.mark.parametrize("names", [("new", "taken"), ("new", "new")])
 def test_a_duplicate_adds_nothing_at_all(names: tuple[str, ...]) -> None:
-    """All or none, whether the namesake is there already or comes along."""
+    """If one of several handlers has a name that is taken, none of them is added."""
     registry = Registry([handler("taken", "*")])
     with pytest.raises(DuplicateHandlerError) as caught:
         registry.add_all([handler(name, "*") for name in names])
@@ -123,7 +123,7 @@ def test_a_duplicate_adds_nothing_at_all(names: tuple[str, ...]) -> None:
 
 
 def test_get_finds_by_name_or_says_none() -> None:
-    """A retry may name a handler that is no longer plugged in."""
+    """`get` finds a handler by its name, or returns None, as a retry may name one that is gone."""
     registry = Registry([handler("here", "*")])
     here = registry.get("here")
     assert here is not None
@@ -132,7 +132,7 @@ def test_get_finds_by_name_or_says_none() -> None:
 
 
 def test_event_names_leave_out_the_wildcards() -> None:
-    """They are what the endpoint is registered for."""
+    """`event_names` lists the exact names, for which webhooks are registered, but no wildcards."""
     registry = Registry([handler("a", "enrollment.created", "contact.*"), handler("b", "contact.replied", "*")])
     assert registry.event_names() == ["contact.replied", "enrollment.created"]
     assert registry.has_wildcards

@@ -26,7 +26,7 @@ def pasted(source: str) -> FunctionType:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text().filter(str.strip))
 def test_any_event_gets_a_handler_that_wants_it(event_type: str) -> None:
-    """Names come from outside: none may break out of its quotes, and none may be missed."""
+    """The stub for any name is valid Python and wants that event, because a name cannot break out of its quotes."""
     mark = mark_of(pasted(handler_stub(event_type)))
     assert mark is not None
     assert any(matches(pattern, event_type) for pattern in mark.patterns)
@@ -35,13 +35,13 @@ def test_any_event_gets_a_handler_that_wants_it(event_type: str) -> None:
 
 @pytest.mark.parametrize("event_type", sorted(EVENT_MODELS))
 def test_documented_events_get_their_class(event_type: str) -> None:
-    """So that the editor knows the fields."""
+    """The stub for a documented event is annotated with its class, so the editor knows the fields."""
     function = pasted(handler_stub(event_type))
     assert get_type_hints(function)["event"] is EVENT_MODELS[event_type]
 
 
 def test_the_stub_reads_as_users_write_it() -> None:
-    """Word for word."""
+    """The stub for an undocumented event is, word for word, what a user would write."""
     assert handler_stub("contact.bounced") == (
         "from konvox_hooks import Context, on\n"
         "from konvox_hooks.events import Event\n"
@@ -54,7 +54,7 @@ def test_the_stub_reads_as_users_write_it() -> None:
 
 
 def test_a_name_with_a_star_is_asked_for_exactly() -> None:
-    """It would be a wildcard otherwise."""
+    """The stub for a name with a star wants that name only, although a star is a wildcard in `@on`."""
     mark = mark_of(pasted(handler_stub("odd.*")))
     assert mark is not None
     assert mark.when is not None

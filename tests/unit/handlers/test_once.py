@@ -1,4 +1,4 @@
-"""`ctx.once` in memory: the first comes in, and a failure lets the next one in."""
+"""`ctx.once` in memory: the first run enters the block, and a failure lets the next one in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from handlers.once import InMemoryOnce
 
 
 async def test_only_the_first_is_first() -> None:
-    """By key."""
+    """The first block of each key is first, and the later ones are not."""
     once = InMemoryOnce()
     answers = []
     for key in ("crm", "crm", "slack", "crm"):
@@ -20,7 +20,7 @@ async def test_only_the_first_is_first() -> None:
 
 
 async def test_a_failure_releases_the_key() -> None:
-    """So that the retry does what was not done."""
+    """A block that raises releases its key, so the retry does what was not done."""
     once = InMemoryOnce()
     with pytest.raises(RuntimeError):
         async with once("crm"):
@@ -30,7 +30,7 @@ async def test_a_failure_releases_the_key() -> None:
 
 
 async def test_a_cancelled_block_releases_the_key() -> None:
-    """A timeout is a failure, too."""
+    """A block that is cancelled, as by a time limit, releases its key."""
     once = InMemoryOnce()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0), once("crm"):
@@ -40,7 +40,7 @@ async def test_a_cancelled_block_releases_the_key() -> None:
 
 
 async def test_a_failure_of_the_second_releases_nothing() -> None:
-    """The effect has happened."""
+    """A failure of a run that was not first releases nothing, because the effect has happened."""
     once = InMemoryOnce()
     async with once("crm"):
         pass
@@ -52,7 +52,7 @@ async def test_a_failure_of_the_second_releases_nothing() -> None:
 
 
 async def test_the_second_does_not_wait_for_the_first() -> None:
-    """Whoever comes while the block runs is not first."""
+    """A run that comes while the first block runs is not first, and does not wait."""
     once = InMemoryOnce()
     async with once("crm") as first, once("crm") as second:
         assert (first, second) == (True, False)

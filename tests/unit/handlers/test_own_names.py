@@ -35,7 +35,7 @@ WORKER = "def start_sync():\n    return {!r}\n"
 
 
 def told(*specs: str) -> list[Any]:
-    """What the handlers return, in the order of their names."""
+    """Load handlers; returns what each returns when it is called, in the order of their names."""
     return [handler.function(object(), object()) for handler in load(specs, entry_points=False).registry]  # type: ignore[arg-type]  # they look at neither
 
 
@@ -47,7 +47,7 @@ def test_every_package_that_users_do_not_import_is_listed() -> None:
 
 @pytest.mark.parametrize("spec", ["./mine_alpha.py", "mine_alpha"])
 def test_a_handler_imports_the_worker_beside_it(write: Write, spec: str) -> None:
-    """At the top and inside functions, named as a file or as a module; ours stays what it was."""
+    """A handler imports the worker.py beside it, at the top or in a function, and our package stays what it was."""
     write("mine_alpha.py", HANDLER)
     write("worker.py", WORKER.format("mine"))
     ours = dict(sys.modules)
@@ -71,7 +71,7 @@ def test_neighbours_and_packages_import_it_as_well(write: Write) -> None:
 
 
 def test_a_package_of_that_name_has_its_modules(write: Write) -> None:
-    """Dotted imports, imports of submodules, and relative ones inside of it."""
+    """A user's package of that name works with dotted, submodule and relative imports."""
     write(
         "mine_alpha.py",
         """
@@ -95,7 +95,7 @@ def test_a_package_of_that_name_has_its_modules(write: Write) -> None:
 
 
 def test_each_folder_has_its_own(write: Write) -> None:
-    """Two files of handlers import two different modules by one name; a third has that of the working directory."""
+    """Handlers in two folders import two modules by one name; elsewhere the working directory's is imported."""
     write("a/mine_alpha.py", HANDLER)
     write("a/worker.py", WORKER.format("of a"))
     write("b/mine_beta.py", HANDLER)
@@ -107,7 +107,7 @@ def test_each_folder_has_its_own(write: Write) -> None:
 
 
 def test_without_such_a_file_the_name_is_ours(write: Write) -> None:
-    """A folder that has a worker.py but no broker.py gets our broker; and what is ours is never executed twice."""
+    """A folder that has a worker.py but no broker.py gets our broker, which is not executed twice."""
     write(
         "mine_alpha.py",
         "import broker, builtins\nfrom handlers import on\n\n@on('*')\ndef tell(event, ctx):\n    return broker\n",
@@ -117,7 +117,7 @@ def test_without_such_a_file_the_name_is_ours(write: Write) -> None:
 
 
 def test_a_folder_without_such_a_file_is_imported_as_usual(write: Write) -> None:
-    """Its modules have the builtins of all others."""
+    """A folder without a file of our names is imported with the usual `__import__`."""
     write("mine_alpha.py", "from handlers import on\n\n@on('*')\ndef tell(event, ctx):\n    return __import__\n")
     assert told("./mine_alpha.py") == [__import__]
 
@@ -149,7 +149,7 @@ def test_our_own_checkout_has_no_other_worker(write: Write, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", ["handlers", "konvox", "konvox_hooks", "redis", "colorsys"])
 def test_what_users_import_stays_what_it_is(write: Write, name: str) -> None:
-    """Neither our public packages, nor what is installed, nor the standard library is replaced by a file."""
+    """No file of the user's replaces our public packages, an installed package or the standard library."""
     write(
         "mine_alpha.py",
         f"import {name}\nfrom handlers import on\n\n@on('*')\ndef tell(event, ctx):\n    return {name}.__file__\n",
@@ -173,7 +173,7 @@ def test_a_fault_in_it_is_shown_as_the_users(write: Write) -> None:
 
 
 def test_messages_have_the_name_that_the_user_wrote(write: Write) -> None:
-    """The alias is ours, and is not shown."""
+    """A message has the module's name as the user wrote it, and not our alias."""
     write("mine_alpha.py", "from handlers import on\nimport worker.missing\n")
     write("mine_beta.py", "from worker import tell\n")
     write("worker/__init__.py", "from handlers import on\n\n@on('*')\ndef tell(event, ctx): ...\n")
@@ -187,7 +187,7 @@ def test_messages_have_the_name_that_the_user_wrote(write: Write) -> None:
 
 
 def test_neighbours_come_before_those_of_other_folders(write: Write) -> None:
-    """A file's own folder is looked into before the working directory, and after what is installed."""
+    """A file's own folder is searched before the working directory, and after what is installed."""
     write(
         "deep/mine_alpha.py",
         "from handlers import on\nimport near_beta\n\n@on('*')\ndef tell(event, ctx):\n    return near_beta.PLACE\n",

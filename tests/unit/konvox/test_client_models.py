@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from konvox.api.answers import Answer, Call, read_answer
 from konvox.errors import BadRequestError, InvalidArgumentError, KonvoxApiError, NotFoundError
-from konvox.resources import Campaign, Connection, Contact, SenderIdentity, UnknownValue, Webhook
+from konvox.resources import Campaign, Connection, Contact, SenderIdentity, Webhook
+from konvox.wire import UnknownValue
 
 
 def test_a_campaign_reads_what_is_documented() -> None:

@@ -82,7 +82,7 @@ def answers() -> Iterator[Any]:
 @pytest.mark.parametrize(("method", "path", "status", "schema"), list(answers()))
 @settings(max_examples=20)
 @given(st.data())
-def test_whatever_is_documented_can_be_read(
+def test_everything_that_is_documented_can_be_read(
     method: str, path: str, status: int, schema: Mapping[str, Any], data: st.DataObject
 ) -> None:
     """Every documented success is read as a record or a list, and every failure as its error with Konvox's message."""

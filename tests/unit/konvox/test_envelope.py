@@ -67,7 +67,7 @@ def reordered(value: Any, order: random.Random) -> Any:
 def test_order_white_space_and_escapes_do_not_change_the_id(
     fields: dict[str, Any], order: random.Random, indent: int | None, ascii_only: bool, blank: str
 ) -> None:
-    """However an event is written, at whatever depth, it has the same id."""
+    """An event has the same id with any order of keys, white space and escapes, at any depth."""
     rewritten = json.dumps(reordered(fields, order), indent=indent, ensure_ascii=ascii_only)
     minted = id_of_body(f"{blank}{rewritten}{blank}".encode())
     assert minted == id_of(fields)
@@ -133,7 +133,7 @@ def test_ids_stay_as_they_are(body: bytes, minted: str) -> None:
     assert id_of_body(body) == minted
 
 
-def test_numbers_beyond_any_float_are_told_from_null() -> None:
+def test_numbers_beyond_any_float_differ_from_null() -> None:
     """`1e400` is read as infinity, and is another value than null or than its negative."""
     ids = {id_of_body(b'{"event": "a", "data": [%s]}' % number) for number in (b"1e400", b"-1e400", b"null", b'"null"')}
     assert len(ids) == 4
@@ -230,7 +230,7 @@ def test_what_python_could_not_write_is_refused_when_read(sign: bytes, digits: i
     ],
 )
 def test_the_reason_says_what_is_wrong(body: bytes, reason: str) -> None:
-    """The reason is in words for the sender and the log."""
+    """The reason of a refusal says in words for the sender and the log what is wrong."""
     with pytest.raises(MalformedEventError) as refused:
         parse_envelope(body)
     assert refused.value.reason == reason
@@ -258,7 +258,7 @@ def test_the_reason_holds_nothing_of_the_body(body: bytes) -> None:
 
 @pytest.mark.parametrize("company", [None, 1, ["clxyz123"], {"id": "clxyz123"}, True])
 def test_a_company_that_is_no_text_is_none(company: Any) -> None:
-    """An id of another kind is not taken for a company."""
+    """A company id that is no text counts as none."""
     assert parse_envelope(orjson.dumps(FIELDS | {"companyId": company})).company_id is None
 
 

@@ -23,7 +23,7 @@ from konvox.urls import masked_url
         ("https://[secret", "••••"),
     ],
 )
-def test_a_url_is_masked_whatever_it_is(url: str, shown: str) -> None:
+def test_any_url_is_masked(url: str, shown: str) -> None:
     """User, password, query, fragment and the last segment are masked, with and without a slash at the end."""
     assert masked_url(url) == shown
 

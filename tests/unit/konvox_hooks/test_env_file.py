@@ -52,7 +52,7 @@ def test_what_was_set_is_not_set_twice() -> None:
 
 
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\r\x00")))
-def test_whatever_is_written_is_read_back(value: str) -> None:
+def test_what_is_written_is_read_back(value: str) -> None:
     """Any value is read back unchanged, with quotes, backslashes, hashes and blanks."""
     assume("${" not in value)
     text = with_variables("B=${HOME} # note\n", {"A": value})

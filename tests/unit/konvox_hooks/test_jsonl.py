@@ -43,7 +43,7 @@ def test_a_line_may_be_just_a_body() -> None:
     assert first.received_at_ms > 1_700_000_000_000
 
 
-def test_faulty_lines_are_told_counted_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_faulty_lines_are_reported_counted_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     """A faulty line is skipped and reported with its file, number and fault, but without its content."""
     lines = [b"[private]", BODY, b"private", b'{"body": "private"}', b'{"body_base64": "private!"}', b"\xff"]
     file = CapturedEvents(io.BytesIO(b"\n".join(lines)), "x\x1b[2J")

@@ -130,7 +130,10 @@ def test_other_keys_are_kept(key: str) -> None:
     ("text", "shown"),
     [
         ("POST /hooks/konvox/s3cret-token HTTP/1.1", "POST /hooks/konvox/*** HTTP/1.1"),
-        ("https://h/hooks/konvox/s3cret?x=1", "https://h/hooks/konvox/***?x=1"),
+        ("https://h/hooks/konvox/s3cret?x=s3cret", "https://h/hooks/konvox/***"),
+        ("https://h/hooks/konvox?x=s3cret", "https://h/hooks/konvox?***"),
+        ("https://h/hooks/konvox/?x=s3cret", "https://h/hooks/konvox/***"),
+        ("https://h/hooks/konvox/s3cret/?x=s3cret", "https://h/hooks/konvox/***"),
         ("/Hooks/Konvox%2Fs3cret", "/Hooks/Konvox%2F***"),
         ("/hooks/konvox", "/hooks/konvox"),
         ("Authorization: Bearer s3cret", "Authorization: Bearer ***"),

@@ -90,7 +90,7 @@ def test_the_hook_url(public_url: str, token: str | None, url: str) -> None:
     ],
 )
 def test_what_is_no_https_origin_is_refused(public_url: str) -> None:
-    """The message says what is expected, and does not repeat the value."""
+    """A public URL that is no HTTPS origin is refused with what is expected, and its value is not repeated."""
     with pytest.raises(ValueError, match="this must") as caught:
         hook_url(public_url, "token-0123456789")
     assert "token-0123456789" not in str(caught.value)
@@ -131,7 +131,7 @@ def test_an_unknown_url_is_to_be_created() -> None:
 
 
 def test_the_same_url_and_events_are_as_wanted() -> None:
-    """The order of the events and repetitions do not matter."""
+    """A webhook with the same URL and events is as wanted, whatever their order and repetitions."""
     plan = plan_registration([Known(["b", "a", "b"])], url=URL, events=["a", "b"])
     assert plan == RegistrationPlan("registered", URL, ("a", "b"), webhook_ids=("wh1",))
 
@@ -198,7 +198,7 @@ async def test_only_a_plan_to_create_is_carried_out() -> None:
 
 
 async def test_what_is_created_is_then_as_wanted() -> None:
-    """The next look at Konvox finds the new webhook."""
+    """After a registration the next look at Konvox finds the webhook as wanted."""
     client = Client()
     created = await register(client, plan_registration([], url=URL, events=["b", "a"]))
     assert created == Known(("a", "b"), id="new")
@@ -217,14 +217,14 @@ async def test_what_is_created_is_then_as_wanted() -> None:
     ],
 )
 def test_what_is_due(existing: list[Known], due: tuple[str, ...], due_with_missing: tuple[str, ...]) -> None:
-    """A known endpoint gets its missing events if asked for, and nothing while it is switched off."""
+    """A known webhook gets its missing events if asked for, and nothing while it is switched off."""
     plan = plan_registration(existing, url=URL, events=["a", "b"])
     assert plan.to_register() == due
     assert plan.to_register(add_missing=True) == due_with_missing
 
 
 async def test_the_missing_events_are_registered_beside() -> None:
-    """The two webhooks together deliver what is wanted."""
+    """A second webhook with the missing events delivers, together with the first, what is wanted."""
     client = Client([Known(["a"])])
     plan = plan_registration(client.known, url=URL, events=["a", "b", "c"])
     assert await register(client, plan, add_missing=True) == Known(("b", "c"), id="new")

@@ -43,7 +43,7 @@ def run(*arguments: str, folder: Path, **variables: str) -> subprocess.Completed
 @pytest.mark.parametrize("name", ["handlers.py", "handlers/__init__.py", "konvox.py", "konvox/__init__.py"])
 @pytest.mark.parametrize("statement", [FACE, EVENTS])
 def test_an_import_names_the_culprit(tmp_path: Path, name: str, statement: str) -> None:
-    """The error is an ImportError of one sentence, with the path and what to do; the culprit is not executed."""
+    """A file that hides our package is not executed: the ImportError names its path and what to do."""
     culprit = write(tmp_path, name)
     done = run("-c", f"try:\n    {statement}\nexcept ImportError as error:\n    print(error)", folder=tmp_path)
     package = name.partition("/")[0].removesuffix(".py")
@@ -62,7 +62,7 @@ def test_what_only_commands_need_is_a_warning(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", ["archive.py", "handlers/mine.py"])
 def test_what_hides_nothing_may_be_there(tmp_path: Path, name: str) -> None:
-    """Neither a name that is none of ours, nor a folder without __init__.py, is worth a word."""
+    """A file with a name that is none of ours, and a folder without __init__.py, lead to no message."""
     write(tmp_path, name)
     done = run("-c", ALL_THAT_HANDLERS_NEED, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -82,7 +82,7 @@ def test_pytest_beside_a_worker_of_the_users(tmp_path: Path) -> None:
 
 
 def test_a_command_says_it_without_a_traceback(tmp_path: Path) -> None:
-    """PYTHONPATH hides what the command line needs: exit code 2, one line, and nothing is executed."""
+    """A command whose package is hidden ends with exit code 2 and one line, and nothing is executed."""
     culprit = write(tmp_path, "worker.py")
     for arguments in (("config",), ("receiver", "--help")):
         done = run("-P", "-m", "konvox_hooks", *arguments, folder=tmp_path, PYTHONPATH=str(tmp_path))
@@ -93,7 +93,7 @@ def test_a_command_says_it_without_a_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["theirs", "my_konvox_hooks"])
 def test_a_module_of_the_users_that_is_run_by_name_keeps_its_folder(tmp_path: Path, name: str) -> None:
-    """`python -m theirs` imports us while `sys.argv[0]` is `-m`, and goes on to import what stands beside it."""
+    """A user's module that is run with `python -m` can import us, and then what stands beside it."""
     write(tmp_path, f"{name}/__init__.py", "import konvox_hooks\n")
     write(tmp_path, f"{name}/__main__.py", "import beside\n")
     write(tmp_path, "beside.py", "print('beside')\n")
@@ -102,7 +102,7 @@ def test_a_module_of_the_users_that_is_run_by_name_keeps_its_folder(tmp_path: Pa
 
 
 def test_our_own_packages_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither here, nor in the project's own folder, nor through a link to it."""
+    """Our own packages hide nothing: neither installed, nor in the project's folder, nor through a link to it."""
     check_visible(*HANDLERS_NEED, *ONLY_COMMANDS_NEED)
     (tmp_path / "link").symlink_to(PROJECT)
     assert hiding_files(PROJECT) == hiding_files(tmp_path / "link") == hiding_files(tmp_path) == []
@@ -111,7 +111,7 @@ def test_our_own_packages_hide_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_folder_is_looked_at_before_it_hides_anything(tmp_path: Path) -> None:
-    """What users import counts, `konvox_hooks` included; other names do not."""
+    """A folder is checked for what users import, `konvox_hooks` included, and other names do not count."""
     culprits = [write(tmp_path, name) for name in ("konvox_hooks.py", "handlers/__init__.py", "konvox.py")]
     write(tmp_path, "worker.py")
     assert hiding_files(tmp_path) == culprits
@@ -119,7 +119,7 @@ def test_a_folder_is_looked_at_before_it_hides_anything(tmp_path: Path) -> None:
 
 
 def test_the_error_carries_its_data(tmp_path: Path) -> None:
-    """It is caught as ImportError, and names package and path like any other of those."""
+    """The error is an ImportError that carries package and path."""
     error = HiddenPackageError("handlers", tmp_path / "handlers.py")
     assert isinstance(error, ImportError)
     assert (error.name, error.path, error.exit_code) == ("handlers", str(tmp_path / "handlers.py"), 2)

@@ -60,7 +60,7 @@ def test_no_nonce_is_used_twice() -> None:
 
 
 def test_a_challenge_is_not_its_own_answer() -> None:
-    """Sending everything back is no answer."""
+    """A challenge that is sent back unchanged is no answer."""
     challenge = make_challenge("token", TOKENS[0])
     nonce, _, proof = challenge.header.partition(".")
     for echo in (nonce, proof, challenge.header):
@@ -68,7 +68,7 @@ def test_a_challenge_is_not_its_own_answer() -> None:
 
 
 def test_no_proof_is_a_signature_of_konvox() -> None:
-    """The keys are derived: neither side ever signs a nonce with the secret itself."""
+    """No proof is a signature of Konvox, because the keys are derived from the secret."""
     challenge = make_challenge("signing secret", SECRETS[0])
     answer = answer_challenge(challenge.header, tokens=(), signing_secrets=SECRETS)
     for text in (challenge.nonce, challenge.header, ""):
@@ -86,8 +86,8 @@ def test_any_other_character_is_refused(position: int, character: str) -> None:
 
 
 @given(header=st.text(), body=st.binary())
-def test_whatever_comes_nothing_is_raised(header: str, body: bytes) -> None:
-    """No header and no answer raises an error."""
+def test_no_input_raises_anything(header: str, body: bytes) -> None:
+    """No header and no answer, of any bytes, raises an error."""
     assert answer_challenge(header, tokens=TOKENS, signing_secrets=SECRETS) is None
     assert not make_challenge("token", TOKENS[0]).is_answered_by(body)
 

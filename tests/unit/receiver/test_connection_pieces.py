@@ -176,7 +176,7 @@ async def test_what_fits_the_bound_is_read_on() -> None:
 
 
 async def test_the_clock_of_a_request_starts_with_its_first_byte() -> None:
-    """A connection may have been idle for long: its next request has all its time, and no more for coming in pieces."""
+    """A request has all its time from its first byte, and no more for coming in pieces."""
     _, _, connection = connect()
     now = asyncio.get_running_loop().time()
     connection.since = now - 1000
@@ -200,7 +200,7 @@ async def test_the_clock_of_an_idle_connection_starts_with_its_last_answer() -> 
 
 
 async def test_a_sender_that_does_not_read_its_answers_is_not_read() -> None:
-    """While answers pile up nothing more is read from the sender, and once they are gone, reading goes on."""
+    """While answers pile up nothing more is read from the sender, and once they are gone, reading resumes."""
     _, wire, connection = connect()
     is_read = []
     for change in (connection.pause_writing, connection.resume_writing):

@@ -41,7 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_while_redis_takes_events_nothing_is_spooled(bench: Bench) -> None:
-    """The verdicts of Redis are the answer, and the spool stays empty."""
+    """While Redis takes events its verdicts are the answers, and the spool stays empty."""
     failover = await bench.open()
     assert await failover.write(jobs_of(1, 2)) == [True, True]
     assert await failover.write(jobs_of(2, 3)) == [False, True]
@@ -49,7 +49,7 @@ async def test_while_redis_takes_events_nothing_is_spooled(bench: Bench) -> None
 
 
 async def test_what_redis_refuses_is_spooled_and_drained_in_order(bench: Bench, log: LogWatch) -> None:
-    """Each change of state is logged once, and in the end the spool is gone."""
+    """What Redis refuses is spooled and drained in order, with one line of log for each change of state."""
     failover = await bench.open()
     bench.store.away = True
     for number in range(10):
@@ -67,7 +67,7 @@ async def test_what_redis_refuses_is_spooled_and_drained_in_order(bench: Bench, 
 
 
 async def test_a_batch_does_not_wait_for_a_redis_that_is_known_to_be_away(bench: Bench) -> None:
-    """From then on only the draining asks Redis."""
+    """Once Redis is known to be away, batches do not ask it, but only the draining does."""
     failover = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
     await failover.write(jobs_of(1))
@@ -80,7 +80,7 @@ async def test_a_batch_does_not_wait_for_a_redis_that_is_known_to_be_away(bench:
 
 
 async def test_a_redis_that_does_not_answer_is_an_outage(bench: Bench, log: LogWatch) -> None:
-    """Events are spooled once the time that Redis is given is over."""
+    """If Redis does not answer within its time, events are spooled."""
     failover = await bench.open(write_seconds=0.05)
     bench.store.gate.clear()
     assert await failover.write(jobs_of(1)) == [True]
@@ -174,7 +174,7 @@ async def test_after_failures_the_drain_tries_fewer_at_a_time(bench: Bench, log:
 
 
 async def test_what_is_too_much_for_redis_can_be_spooled_at_once(bench: Bench, log: LogWatch) -> None:
-    """Such events are spooled without asking Redis, and drained as usual."""
+    """Events that are too much for Redis are spooled without asking it, and drained as usual."""
     failover = await bench.open()
     assert await failover.spool(jobs_of(1, 2)) == [True, True]
     await log.until("drain.finished")
@@ -183,7 +183,7 @@ async def test_what_is_too_much_for_redis_can_be_spooled_at_once(bench: Bench, l
 
 @pytest.mark.usefixtures("impatient")
 async def test_when_the_spool_is_full_nothing_is_accepted(bench: Bench, log: LogWatch) -> None:
-    """That is logged once and readiness is red, until Redis is there again."""
+    """While the spool is full nothing is accepted, which is logged once, and readiness is red until Redis is back."""
     failover = await bench.open(max_bytes=100_000)
     bench.store.away = True
     kept = []
@@ -208,7 +208,7 @@ async def test_when_the_spool_is_full_nothing_is_accepted(bench: Bench, log: Log
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_spool_that_can_be_written_again_is_ready_again(bench: Bench, log: LogWatch) -> None:
-    """That is found out without another event, because nobody sends any to a receiver that is not ready."""
+    """A spool that can be written again is ready without another event, as none is sent to a red receiver."""
     failover = await bench.open(max_bytes=100_000)
     bench.store.away = True
     await failover.write(jobs_of(1))

@@ -74,7 +74,7 @@ def failover_on(disk: SlowDisk) -> FailoverWriter:
 
 
 async def test_batches_that_wait_for_the_disk_are_appended_together() -> None:
-    """They share one fsync, and each gets its own verdicts."""
+    """Batches that wait for the disk share one fsync, and each gets its own verdicts."""
     disk = SlowDisk()
     failover = failover_on(disk)
     first = asyncio.create_task(failover.spool(jobs_of(1)))
@@ -90,7 +90,7 @@ async def test_batches_that_wait_for_the_disk_are_appended_together() -> None:
 
 
 async def test_batches_behind_one_that_failed_do_not_try_once_more() -> None:
-    """Their senders have waited for one time-out of the disk already; those that come later do try."""
+    """Batches that waited behind a time-out of the disk fail with it, and those that come later do try."""
     disk = SlowDisk()
     disk.fault = SpoolError("the disk did not answer within 4 s")
     failover = failover_on(disk)
@@ -146,7 +146,7 @@ def hung_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 async def test_a_disk_that_never_answers_is_given_up_in_time(
     bench: Bench, log: LogWatch, hung_disk: threading.Event
 ) -> None:
-    """Nothing is accepted then, and readiness is red; live events go to Redis, and the writer stops in time."""
+    """If the disk never answers, readiness is red, live events still go to Redis, and the writer stops in time."""
     failover = await bench.open()
     bench.store.away = True
     await failover.write(jobs_of(1))

@@ -8,16 +8,31 @@ from hypothesis import strategies as st
 
 from receiver.paths import PLAIN_HOOK_PATH, TOKEN_IN_TEXT, hook_path, masked_path
 
+PATHS_FOR_AIOHTTP = [
+    "/",
+    "/hooks/konvox//",
+    "/hooks//konvox/a",
+    "//hooks/konvox/a",
+    "/hooks/konvox//a",
+    "/hooks/konvox/a//",
+    "/hooks/konvox/a/b",
+    "/hooks/konvox/a/b?c",
+    "/hooks/konvox/%61",
+    "/hooks/konvox/a?b#c",
+    "/hooks/konvoxa?b",
+]
+
 
 @pytest.mark.parametrize("token", [None, "a-token_0123456789"])
 def test_the_path_to_deliver_to_is_read_again(token: str | None) -> None:
     """The receiver finds the token of a path that was made with it."""
-    found = PLAIN_HOOK_PATH.fullmatch(hook_path(token))
-    assert found is not None
-    assert found[1] == token
+    for end in ("", "/", "?", "?a=/b&c=%2f", "/?a"):
+        found = PLAIN_HOOK_PATH.fullmatch(hook_path(token) + end)
+        assert found is not None
+        assert found[1] == token
 
 
-@pytest.mark.parametrize("path", ["/hooks/konvox/", "/hooks/konvox/a/b", "/hooks/konvox/a?b", "/hooks/konvox/%61", "/"])
+@pytest.mark.parametrize("path", PATHS_FOR_AIOHTTP)
 def test_a_path_that_is_not_plain_is_not_read(path: str) -> None:
     """A path that is not the hook's, or would have to be decoded, is left to aiohttp."""
     assert PLAIN_HOOK_PATH.fullmatch(path) is None
@@ -26,6 +41,13 @@ def test_a_path_that_is_not_plain_is_not_read(path: str) -> None:
 def test_a_token_is_found_in_a_text() -> None:
     """The token behind the hook's path can be cut out of a text, also where the slash is escaped."""
     for text in ("POST /hooks/konvox/s3cret HTTP/1.1", "GET /HOOKS/konvox%2Fs3cret HTTP/1.1"):
+        assert "s3cret" not in TOKEN_IN_TEXT.sub(r"\1", text)
+    for text in (
+        "/hooks/konvox?s3cret",
+        "/hooks/konvox/?s3cret",
+        "/hooks/konvox/a?b=s3cret",
+        "/hooks/konvox/s3cret/?s3cret",
+    ):
         assert "s3cret" not in TOKEN_IN_TEXT.sub(r"\1", text)
     assert TOKEN_IN_TEXT.search("/hooks/konvox HTTP/1.1") is None
 
@@ -41,6 +63,9 @@ def test_a_token_is_found_in_a_text() -> None:
         ("//hooks//konvox/a-token/", "//hooks//konvox/***/"),
         ("", ""),
         ("*", "***"),
+        ("/hooks/konvox?a-token", "/hooks/konvox"),
+        ("/hooks/konvox/a-token/?/healthz", "/hooks/konvox/***/"),
+        ("/a-token?", "/***"),
     ],
 )
 def test_paths_are_masked_for_the_log(path: str, masked: str) -> None:

@@ -36,7 +36,7 @@ def scan_whole(image: bytes, payloads: list[bytes]) -> Scan:
 
 @given(payloads=PAYLOADS)
 def test_events_come_back_as_they_were(payloads: list[bytes]) -> None:
-    """The numbers, the order and every byte of them are kept, and nothing is called damaged."""
+    """Numbers, order and every byte of the events are kept, and nothing is called damaged."""
     image, _ = segment_of(payloads)
     expected = Scan(list(enumerate(payloads, FIRST)), 0, is_damaged=False)
     assert scan_whole(image, payloads) == scan(image, first=FIRST, before=None) == expected
@@ -44,7 +44,7 @@ def test_events_come_back_as_they_were(payloads: list[bytes]) -> None:
 
 @given(payloads=PAYLOADS, data=st.data())
 def test_a_changed_byte_costs_the_frame_that_it_is_in(payloads: list[bytes], data: st.DataObject) -> None:
-    """It is noticed wherever it is, in the last segment of a process as well."""
+    """A changed byte is noticed wherever it is, and costs only the frame that it is in."""
     image, places = segment_of(payloads)
     place = data.draw(st.integers(0, len(image) - 1))
     changed = bytearray(image)
@@ -57,7 +57,7 @@ def test_a_changed_byte_costs_the_frame_that_it_is_in(payloads: list[bytes], dat
 
 @given(payloads=PAYLOADS, data=st.data())
 def test_a_zeroed_piece_costs_the_frames_that_it_touches(payloads: list[bytes], data: st.DataObject) -> None:
-    """So does one with anything else in it, and how many are lost is known."""
+    """A piece of zeros, or of anything else, costs the frames that it touches, and how many are lost is known."""
     image, places = segment_of(payloads)
     begin = data.draw(st.integers(0, len(image) - 1))
     end = data.draw(st.integers(begin + 1, len(image)))
@@ -77,7 +77,7 @@ def test_a_zeroed_piece_costs_the_frames_that_it_touches(payloads: list[bytes], 
 
 @given(payloads=PAYLOADS, data=st.data())
 def test_a_segment_that_is_cut_off_costs_the_frames_behind_the_cut(payloads: list[bytes], data: st.DataObject) -> None:
-    """Of the last segment of a process it is taken for a crash, where it is known what follows, for damage."""
+    """A cut costs the frames behind it: it is a crash in the last segment, and damage where others follow."""
     image, places = segment_of(payloads)
     length = data.draw(st.integers(0, len(image) - 1))
     kept = untouched(payloads, places, length, len(image))
@@ -101,7 +101,7 @@ def test_frames_are_found_behind_anything(payloads: list[bytes], between: bytes,
 def test_a_payload_that_looks_like_frames_does_not_confuse_the_reader(
     inner: list[bytes], flipped: bool, data: st.DataObject
 ) -> None:
-    """No text in UTF-8 holds the first byte of a frame, and an intact frame is never searched for others."""
+    """A payload that looks like frames is read as it is, because an intact frame is not searched for others."""
     lookalike = segment_of(inner)[0].decode("latin-1").encode()
     payloads = [b"before", lookalike, b"after"]
     image = bytearray(segment_of(payloads)[0])
@@ -115,13 +115,13 @@ def test_a_payload_that_looks_like_frames_does_not_confuse_the_reader(
 
 
 def test_no_event_can_hold_the_first_byte_of_a_frame() -> None:
-    """A sender may put any text into one; it is kept as UTF-8."""
+    """No event can hold the first byte of a frame, because every text of it is kept as UTF-8."""
     assert b"\xff" not in job_of(1, subject="".join(map(chr, range(1, 0x500)))).to_bytes()
     assert frame(1, b"")[:1] == b"\xff"
 
 
 def test_what_is_drained_does_not_come_again() -> None:
-    """The first number that waits is known from the segment's name; what was damaged before it costs nothing."""
+    """The segment's name holds the first number that waits, and damage before that costs nothing."""
     payloads = [b"a", b"b", b"c", b"d"]
     image, places = segment_of(payloads)
     whole = scan(image, first=FIRST + 2, before=FIRST + 4)
@@ -131,7 +131,7 @@ def test_what_is_drained_does_not_come_again() -> None:
 
 
 def test_what_was_refused_does_not_count() -> None:
-    """Behind a failed write or fsync the next segment begins with the same number; the frames there are no damage."""
+    """Frames of a failed write do not count, because the next segment begins with the same number."""
     image, places = segment_of([b"a", b"b", b"refused", b"refused too"])
     for length in range(places[2], len(image) + 1):
         found = scan(image[:length], first=FIRST, before=FIRST + 2)
@@ -139,7 +139,7 @@ def test_what_was_refused_does_not_count() -> None:
 
 
 def test_an_older_frame_that_shows_up_again_does_not_count() -> None:
-    """A number comes once, and later than the one before."""
+    """A frame whose number is not later than the one before does not count."""
     again = frame(FIRST, b"stale")
     found = scan(segment_of([b"a", b"b"])[0] + again + frame(FIRST + 2, b"c"), first=FIRST, before=None)
     assert found.waiting == [(FIRST, b"a"), (FIRST + 1, b"b"), (FIRST + 2, b"c")]

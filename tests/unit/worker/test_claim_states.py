@@ -33,7 +33,7 @@ def test_each_event_leads_from_each_state_to_the_next(state: str, event: str) ->
 
 
 def test_the_table_is_complete() -> None:
-    """No state and no event is missing in the table above."""
+    """The table of this test has every state and every event."""
     assert list(TABLE) == [state.name for state in State]
     assert list(EVENTS) == [event.name for event in Event]
 
@@ -51,7 +51,7 @@ def test_only_a_recovery_ends_a_doubt() -> None:
 
 
 def test_nothing_is_started_from_a_push_while_in_doubt() -> None:
-    """What is pushed then may have been released already, and run elsewhere."""
+    """In doubt nothing is started from a push, which may have been released already, and run elsewhere."""
     for state in IN_DOUBT:
         for event in (Event.PUSHED, Event.STRAY_PUSH):
             assert TRANSITIONS[state, event][1] is Action.REFUSE

@@ -65,7 +65,7 @@ def suspend(one: Claimer, seconds: float) -> None:
 
 
 def test_free_places_are_claimed_together_with_a_settlement() -> None:
-    """Those that were free before are asked for as well: no other claim is sent as long as settlements go on."""
+    """A settlement claims for the places that it frees and for those that were free before."""
     request = told_of_more(claimer(inflight_of(5))).piggyback_request(5)
     assert request is not None
     assert request.jobs == 100
@@ -79,7 +79,7 @@ def test_a_claim_is_bounded() -> None:
 
 
 def test_nothing_is_claimed_where_no_place_is_free() -> None:
-    """More jobs than places may be in flight, and the places that a settlement frees are taken already."""
+    """Nothing is claimed where no place is free, as when more jobs than places are in flight."""
     assert told_of_more(claimer(inflight_of(105, 100))).piggyback_request(5) is None
 
 
@@ -91,7 +91,7 @@ def test_while_jobs_run_a_settlement_brings_a_claim_only_if_more_is_due() -> Non
 
 
 def test_there_is_one_claim_at_a_time() -> None:
-    """A second one is not sent before the answer to the first; and none at all once the worker is to stop."""
+    """A second claim is not sent before the answer to the first, and none once the worker is to stop."""
     busy = told_of_more(claimer(inflight_of(99)))
     assert busy.piggyback_request(1) is not None
     assert busy.is_asking
@@ -102,7 +102,7 @@ def test_there_is_one_claim_at_a_time() -> None:
 
 
 def test_each_claim_has_a_token_of_its_own() -> None:
-    """A fence is good only if no two claims share it."""
+    """Each claim has a token of its own, because a fence is good only if no two claims share it."""
     one = told_of_more(claimer(inflight_of(99)))
     tokens = []
     for _ in range(3):
@@ -114,16 +114,30 @@ def test_each_claim_has_a_token_of_its_own() -> None:
     assert all(token.startswith(f"{one.name}:") for token in tokens)
 
 
-def test_a_suspect_is_asked_for_only_while_none_is_in_flight() -> None:
-    """Two suspects at once could not be told apart if the worker died."""
+def test_a_suspect_is_asked_for_only_while_nothing_is_in_flight() -> None:
+    """What dies beside a suspect could not be told from it, whether it is another suspect or a fresh job."""
+    assert claimer(inflight_of(0))._request(1, free=1).suspect_wanted
     for suspect in (False, True):
         request = told_of_more(claimer(inflight_of(5, suspect=suspect))).piggyback_request(5)
         assert request is not None
-        assert request.suspect_wanted is not suspect
+        assert not request.suspect_wanted
+
+
+def test_a_worker_that_hears_of_a_suspect_makes_room_for_it() -> None:
+    """It claims nothing with its settlements until it is empty, and then asks for the suspect."""
+    inflight = inflight_of(5)
+    one = claimer(inflight)
+    one._request(1, free=0)
+    one.on_answer(Claims([], next_due_ms=0, suspect_waits=True))
+    assert one.piggyback_request(5) is None
+    assert one.apart_seconds > 0
+    inflight.remove(inflight.claims())
+    assert one.apart_seconds == 0
+    assert one._request(1, free=100).suspect_wanted
 
 
 def test_a_claim_may_stand_only_if_nothing_is_left_in_flight() -> None:
-    """A handler that runs could block the loop, and keep a push waiting while its leases lapse."""
+    """A claim may stand only if nothing is in flight, as a handler could block the loop and keep a push waiting."""
     idle = standing(claimer(inflight_of(5)))
     assert idle.standing is not None
     assert (idle.standing.jobs, idle.standing.stands) == (100, False)
@@ -133,18 +147,18 @@ def test_a_claim_may_stand_only_if_nothing_is_left_in_flight() -> None:
 
 
 def test_no_claim_stands_while_a_suspect_is_settled() -> None:
-    """The other suspects can be claimed only after that; a worker with a standing claim would rest instead."""
+    """No claim stands while a suspect is settled, because other suspects can be claimed only after that."""
     assert claimer(inflight_of(1, suspect=True)).piggyback_request(1) is None
 
 
 def test_a_worker_that_ends_with_the_queue_leaves_no_claim_standing() -> None:
-    """It waits for nothing."""
+    """A worker that ends with the queue leaves no claim standing, because it waits for nothing."""
     request = claimer(inflight_of(0), may_stand=False)._request(1, free=100)
     assert request.standing is None
 
 
 def test_a_claim_that_stands_is_named_in_the_next_one() -> None:
-    """The script withdraws it before it takes anything; a worker that is to stop leaves no new one."""
+    """The next claim names the one that stands, and the script withdraws that before it takes anything."""
     one = claimer(inflight_of(0))
     standing(one)
     one.close()
@@ -154,7 +168,7 @@ def test_a_claim_that_stands_is_named_in_the_next_one() -> None:
 
 
 def test_what_is_pushed_is_started_once_and_ends_the_standing_claim() -> None:
-    """There is something to ask for then; before, there was not."""
+    """A push is started once and ends the standing claim, and only then there is something to ask for."""
     started: list[Claimed] = []
     one = claimer(inflight_of(5), start_jobs=started.extend)
     message = message_of(standing(one))
@@ -166,7 +180,7 @@ def test_what_is_pushed_is_started_once_and_ends_the_standing_claim() -> None:
 
 
 def test_a_push_for_a_claim_that_was_given_up_is_not_started() -> None:
-    """Its jobs are released, or have been already: another worker may be running them."""
+    """A push for a claim that was given up is not started, because another worker may be running its jobs."""
     started: list[Claimed] = []
     one = claimer(inflight_of(5), start_jobs=started.extend)
     message = message_of(standing(one))
@@ -178,7 +192,7 @@ def test_a_push_for_a_claim_that_was_given_up_is_not_started() -> None:
 
 
 def test_a_push_for_an_earlier_claim_is_not_started() -> None:
-    """It may have been released by the recovery since, and then its jobs run elsewhere."""
+    """A push for an earlier claim is not started, because it may have been released by the recovery since."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     earlier = message_of(standing(one))
@@ -192,7 +206,7 @@ def test_a_push_for_an_earlier_claim_is_not_started() -> None:
 
 
 def test_after_a_recovery_nothing_is_started_that_was_pushed_before() -> None:
-    """It was released, although no other claim was sent since: a worker that stops sends none."""
+    """After a recovery nothing is started that was pushed before, although no other claim was sent since."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     message = message_of(standing(one))
@@ -203,7 +217,7 @@ def test_after_a_recovery_nothing_is_started_that_was_pushed_before() -> None:
 
 
 def test_a_push_that_a_later_claim_has_overtaken_is_not_started() -> None:
-    """Of a claim that was used up nothing more is taken once another one is under way: that has another token."""
+    """A push that a later claim has overtaken is not started, because that claim has another token."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     earlier = message_of(standing(one))
@@ -214,8 +228,8 @@ def test_a_push_that_a_later_claim_has_overtaken_is_not_started() -> None:
     assert (started, one.is_unsure) == ([], True)
 
 
-def test_a_claim_that_goes_on_standing_keeps_its_token() -> None:
-    """The script leaves the one from before in place, so a push for it is still good."""
+def test_a_claim_that_still_stands_keeps_its_token() -> None:
+    """A claim that still stands keeps its token, so a push for it is good."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     message = message_of(standing(one))
@@ -227,7 +241,7 @@ def test_a_claim_that_goes_on_standing_keeps_its_token() -> None:
 
 
 def test_a_push_uses_up_the_claim_that_an_answer_under_way_calls_standing() -> None:
-    """Push and answer come by two connections, in any order: in either, nothing stands after both."""
+    """Push and answer come by two connections, and in either order nothing stands after both."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     request = one.piggyback_request(0)
@@ -240,7 +254,7 @@ def test_a_push_uses_up_the_claim_that_an_answer_under_way_calls_standing() -> N
 
 @pytest.mark.parametrize(("suspended_seconds", "starts"), [(ANSWER_SECONDS - 1, True), (ANSWER_SECONDS + 1, False)])
 def test_a_push_that_lay_there_for_too_long_is_not_started(suspended_seconds: float, starts: bool) -> None:
-    """The process was suspended, say, and the leases may have lapsed: nobody has renewed them."""
+    """A push that lay there for too long is not started, because its leases may have lapsed unrenewed."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     message = message_of(standing(one))
@@ -251,7 +265,7 @@ def test_a_push_that_lay_there_for_too_long_is_not_started(suspended_seconds: fl
 
 @pytest.mark.parametrize(("suspended_seconds", "starts"), [(ANSWER_SECONDS - 1, True), (ANSWER_SECONDS + 1, False)])
 def test_an_answer_that_lay_there_for_too_long_is_not_started(suspended_seconds: float, starts: bool) -> None:
-    """The loop was blocked, say, and the leases may have lapsed: nobody has renewed them."""
+    """Claims whose answer lay there for too long are not started, because their leases may have lapsed unrenewed."""
     started: list[Claimed] = []
     one = claimer(inflight_of(0), start_jobs=started.extend)
     assert one.piggyback_request(0) is not None
@@ -261,7 +275,7 @@ def test_an_answer_that_lay_there_for_too_long_is_not_started(suspended_seconds:
 
 
 def test_a_worker_that_slept_while_its_claim_stood_is_unsure() -> None:
-    """A push may lie there whose leases have lapsed: nothing is claimed before that is cleared up."""
+    """A worker that slept while its claim stood claims nothing before it has recovered what may have been pushed."""
     one = claimer(inflight_of(0))
     standing(one)
     suspend(one, ANSWER_SECONDS + 1)
@@ -270,7 +284,7 @@ def test_a_worker_that_slept_while_its_claim_stood_is_unsure() -> None:
 
 
 def test_a_doubt_outlives_the_answer_that_was_under_way() -> None:
-    """What was lost may have been leased before that answer, or after it."""
+    """A doubt outlives the answer under way, because what was lost may have been leased before it or after."""
     one = claimer(inflight_of(5))
     standing(one)
     one.piggyback_request(5)
@@ -281,14 +295,14 @@ def test_a_doubt_outlives_the_answer_that_was_under_way() -> None:
 
 
 def test_a_worker_to_which_nothing_is_pushed_misses_no_push() -> None:
-    """Where no claim may stand, lost messages leave no doubt."""
+    """Lost messages leave no doubt in a worker whose claims may not stand."""
     one = claimer(inflight_of(0), may_stand=False)
     one.on_messages_lost()
     assert not one.is_unsure
 
 
 def test_a_wake_up_ends_the_rest() -> None:
-    """Something is due that was pushed to nobody; a wake-up that comes before the answer counts as well."""
+    """A wake-up ends the rest, also if it comes before the answer, because something is due that was not pushed."""
     one = claimer(inflight_of(5))
     standing(one)
     one.on_wake()
@@ -302,14 +316,14 @@ def test_a_wake_up_ends_the_rest() -> None:
 
 
 def test_the_rest_ends_when_something_falls_due() -> None:
-    """A delayed attempt is pushed by nobody."""
+    """The rest ends when a delayed attempt falls due, because nothing pushes that."""
     one = claimer(inflight_of(5))
     standing(one, next_due_ms=200)
     assert 0.0 < one.rest_seconds(1.0) <= 0.2
 
 
 def test_the_rest_is_short_enough_to_notice_a_suspension() -> None:
-    """It ends well before an answer would be too late, however long it might last otherwise."""
+    """The rest, however long it might last, ends well before an answer would be too late."""
     one = claimer(inflight_of(5))
     standing(one)
     before = time.monotonic()

@@ -92,20 +92,20 @@ async def test_a_when_that_raises_is_a_failure() -> None:
 
 
 async def test_an_event_that_does_not_fit_is_unfit_for_typed_handlers_only() -> None:
-    """A handler that takes plain events still sees it."""
+    """An event that does not fit its model is unfit for typed handlers, and plain handlers still see it."""
     seen: list[Any] = []
 
     async def plain(event: Event, ctx: Any) -> None:
-        seen.append(event.data["channel"])
+        seen.append(event.data["contactId"])
 
     async def typed(event: ContactReplied, ctx: Any) -> None:
         seen.append(event)
 
-    job = job_of(1, channel="pigeon")
+    job = job_of(1, contactId=["pigeon"])
     runs = await dispatcher_of(handler(plain), handler(typed, takes_plain_event=False)).dispatch(job)
     assert {run.handler: run.ended for run in runs} == {"plain": "done", "typed": "unfit"}
-    assert seen == ["pigeon"]
-    assert "data.channel" in runs[1].error
+    assert seen == [["pigeon"]]
+    assert "data.contactId" in runs[1].error
 
 
 async def test_an_event_knows_what_the_wire_does_not_say() -> None:
@@ -179,7 +179,7 @@ ERRORS: list[tuple[BaseException, str]] = [
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "thread"])
 @pytest.mark.parametrize(("error", "ended"), ERRORS, ids=lambda value: type(value).__name__)
 async def test_what_a_handler_raises_ends_that_run_only(error: BaseException, ended: str, in_thread: bool) -> None:
-    """The other handlers are done, and how this one ended can be written down."""
+    """What a handler raises ends its own attempt with that outcome, and the other handlers are done."""
 
     async def hostile(event: Any, ctx: Any) -> None:
         _raise(error)
@@ -230,7 +230,7 @@ async def test_retry_says_when() -> None:
 
 
 async def test_an_async_handler_is_stopped_at_its_time_limit() -> None:
-    """It is cancelled, and the run counts as failed."""
+    """An async handler is cancelled at its time limit, and the attempt has failed."""
     cancelled = asyncio.Event()
 
     async def slow(event: Any, ctx: Any) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from broker.queue import Claimed
 from broker.records import Job, Record
 from konvox.samples import sample_body
-from worker.leasing.inflight import LOOK_SECONDS, OVERDUE_SECONDS, Inflight, InflightJobs
+from worker.leasing.inflight import APART_SECONDS, LOOK_SECONDS, OVERDUE_SECONDS, Inflight, InflightJobs
 
 JOB = Job.first(Record.capture(sample_body("contact.replied"), received_at_ms=1_779_287_520_000))
 LIMIT_SECONDS = 30.0
@@ -55,7 +55,7 @@ def test_a_job_has_its_place_until_it_is_removed() -> None:
 
 
 def test_a_second_claim_of_a_job_in_flight_starts_nothing() -> None:
-    """The run continues under the claim that is good now."""
+    """A second claim of a job in flight starts nothing: the attempt continues under the new claim."""
     jobs = InflightJobs(2)
     inflight = jobs.add(claim_of("one"), now=0.0)
     again = claim_of("one", token="worker:2")
@@ -69,13 +69,47 @@ def test_one_suspect_at_a_time() -> None:
     jobs = InflightJobs(4)
     suspect, innocent = claim_of("suspect", crashes=2), claim_of("innocent")
     jobs.add(claim_of("crashed once", crashes=1), now=0.0)
-    assert jobs.suspect_wanted()
+    assert not jobs.has_suspect()
     jobs.add(suspect, now=0.0)
     jobs.add(innocent, now=0.0)
-    jobs.remove([innocent])
-    assert not jobs.suspect_wanted()
+    jobs.remove([innocent, claim_of("crashed once")])
+    assert jobs.has_suspect()
+    assert not jobs.suspect_wanted(now=1000.0)
     jobs.remove([suspect])
-    assert jobs.suspect_wanted()
+    assert not jobs.has_suspect()
+    assert jobs.suspect_wanted(now=0.0)
+
+
+def test_a_suspect_begins_alone() -> None:
+    """Nothing is to be taken beside it at first; then others are, and once it has ended they are at once."""
+    jobs = InflightJobs(4)
+    suspect = claim_of("suspect", crashes=2)
+    assert jobs.apart_seconds(now=10.0) == 0.0
+    jobs.add(suspect, now=10.0)
+    assert jobs.apart_seconds(now=10.5) == APART_SECONDS - 0.5
+    assert jobs.apart_seconds(now=10.0 + APART_SECONDS) == 0.0
+    jobs.remove([suspect])
+    assert jobs.apart_seconds(now=10.5) == 0.0
+
+
+def test_a_busy_worker_makes_room_for_a_suspect() -> None:
+    """It takes nothing until it is empty, or for some time: then a suspect may run beside what does not end."""
+    jobs = InflightJobs(4)
+    long, short = claim_of("long"), claim_of("short")
+    jobs.make_room(now=0.0)
+    assert (jobs.apart_seconds(now=0.0), jobs.suspect_wanted(now=0.0)) == (0.0, True)
+    jobs.add(long, now=0.0)
+    jobs.add(short, now=0.0)
+    assert (jobs.apart_seconds(now=0.0), jobs.suspect_wanted(now=1000.0)) == (0.0, False)
+    jobs.make_room(now=1.0)
+    jobs.make_room(now=2.0)
+    late = 1.0 + APART_SECONDS
+    assert (jobs.apart_seconds(now=late - 0.5), jobs.suspect_wanted(now=late - 0.5)) == (0.5, False)
+    assert (jobs.apart_seconds(now=late), jobs.suspect_wanted(now=late)) == (0.0, True)
+    jobs.remove([long, short])
+    assert (jobs.apart_seconds(now=1.0), jobs.suspect_wanted(now=1.0)) == (0.0, True)
+    jobs.add(short, now=late)
+    assert (jobs.apart_seconds(now=late), jobs.suspect_wanted(now=late)) == (0.0, False)
 
 
 async def test_what_does_not_end_is_overdue_at_the_second_look() -> None:
@@ -89,7 +123,7 @@ async def test_what_does_not_end_is_overdue_at_the_second_look() -> None:
 
 
 async def test_what_is_abandoned_is_counted_once_and_not_waited_for() -> None:
-    """It keeps its place until its settlement is written."""
+    """An abandoned job is counted once, and keeps its place until its settlement is written."""
     jobs, late = InflightJobs(1), LIMIT_SECONDS + OVERDUE_SECONDS
     async with running(jobs, claim_of("one")) as inflight:
         overdue_at(jobs, late)

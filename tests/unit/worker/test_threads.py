@@ -37,7 +37,7 @@ async def test_it_raises_what_the_function_raises(error: BaseException) -> None:
 
 
 async def test_a_stop_iteration_arrives_as_an_error() -> None:
-    """It could not be raised into a coroutine: the event loop would hang."""
+    """A StopIteration arrives as another error, because raising it into a coroutine would hang the event loop."""
 
     def function() -> None:
         next(iter(()))
@@ -60,7 +60,7 @@ async def test_it_sees_the_context_and_changes_only_its_own() -> None:
 
 
 async def test_a_hundred_run_at_once() -> None:
-    """There is no pool with a size of its own: `concurrency` is the only limit."""
+    """A hundred functions run at once, because no pool has a size of its own."""
     barrier = threading.Barrier(100)
     await asyncio.gather(*(Threads().run("h", barrier.wait, 10) for _ in range(100)))
 

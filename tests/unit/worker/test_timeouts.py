@@ -58,7 +58,7 @@ async def test_one_timer_serves_all_that_run() -> None:
 
 
 async def test_a_timer_that_has_fired_is_set_again() -> None:
-    """The next run gets a timer, also after a time in which nothing ran."""
+    """A run that begins after the timer has fired gets a timer, also after a time in which nothing ran."""
     limit = TimeLimit(0.01)
     assert await limited(limit, asyncio.sleep(0)) == "done"
     await asyncio.sleep(0.02)

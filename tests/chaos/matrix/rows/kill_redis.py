@@ -15,7 +15,7 @@ from tests.support.refusals import disk_is_full
 
 @asynccontextmanager
 async def killed(stage: Stage, _: random.Random) -> AsyncIterator[None]:
-    """Redis is dead."""
+    """Kill Redis, and start it again afterwards."""
     stage.valkey.kill()
     try:
         yield
@@ -25,7 +25,7 @@ async def killed(stage: Stage, _: random.Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def without_room(stage: Stage, _: random.Random) -> AsyncIterator[None]:
-    """The append-only file cannot grow: at the next write Redis ends by itself (`appendfsync always`)."""
+    """Let the append-only file not grow: at the next write Redis ends by itself (`appendfsync always`)."""
     valkey = stage.valkey.process
     assert valkey is not None
 

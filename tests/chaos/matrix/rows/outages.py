@@ -42,7 +42,7 @@ async def play(stage: Stage, chance: random.Random, fault: Fault, *, longest_sec
 
 @asynccontextmanager
 async def full(stage: Stage, _: random.Random) -> AsyncIterator[None]:
-    """Redis at maxmemory."""
+    """Set Redis to its maxmemory."""
     await stage.server.config_set("maxmemory", 1)
     try:
         yield
@@ -52,7 +52,7 @@ async def full(stage: Stage, _: random.Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def read_only(stage: Stage, _: random.Random) -> AsyncIterator[None]:
-    """Redis as a replica of a master that is gone: what a failover looks like to whoever is still connected."""
+    """Make Redis a replica of a master that is gone, as connected clients see it in a failover."""
     await stage.server.replicaof("127.0.0.1", 1)
     try:
         yield
@@ -62,7 +62,7 @@ async def read_only(stage: Stage, _: random.Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def hangs(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
-    """Redis takes connections and does not answer; meanwhile one of our processes is told to stop."""
+    """Let Redis take connections without an answer; meanwhile one of our processes is asked to stop."""
     valkey = stage.valkey.process
     assert valkey is not None
     valkey.send_signal(signal.SIGSTOP)

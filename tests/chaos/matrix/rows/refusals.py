@@ -47,7 +47,7 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
 
 @asynccontextmanager
 async def refuses(stage: Stage, chance: random.Random, told_before: Counter[tuple[int, str]]) -> AsyncIterator[None]:
-    """Redis takes no writes, for whichever reason, until everybody has noticed; all must be green soon after."""
+    """Let Redis refuse writes, for a random reason, until every process notices; all must be green soon after."""
     refusal = chance.choice(REFUSALS)(stage.valkey)
 
     async def all_red() -> bool:

@@ -13,7 +13,7 @@ _TIMES = 10
 
 
 async def strike(stage: Stage, chance: random.Random) -> Allowed:
-    """Stop whoever runs the events, ten times: each is handed on at its first attempt, and takes effect once."""
+    """Stop the worker that runs the events ten times: each is released at its first attempt, and takes effect once."""
     events = stage.events(CONCURRENCY, waits=True)
     async with asyncio.TaskGroup() as group:
         group.create_task(stage.deliver(events))

@@ -36,7 +36,7 @@ CREATE_SENDER = ["senders", "create", "--local-part", "ada"]
         (failure(409, "exists"), CREATE_SENDER, "POST /api/sender-identities", "status 409: exists"),
         (failure(500, "oh"), CREATE_CONTACT, "POST /api/contacts", "status 500: oh"),
         (json_reply([]), ["campaigns", "list"], "GET /api/campaigns", "status 200: the body is no Konvox envelope"),
-        (envelope([{"id": "clc1"}]), ["campaigns", "list"], "GET /api/campaigns", "status 200: not a Campaign"),
+        (envelope({"id": []}), ["campaigns", "get", "a"], "GET /api/campaigns/a", "status 200: not a Campaign"),
     ],
 )
 async def test_a_failure_is_one_line(shell: ApiShell, reply: Any, arguments: list[str], call: str, words: str) -> None:
@@ -50,7 +50,7 @@ async def test_a_failure_is_one_line(shell: ApiShell, reply: Any, arguments: lis
 
 
 async def test_a_call_that_is_safe_to_repeat_is_repeated(shell: ApiShell) -> None:
-    """The wait is logged on stderr, and the result is alone on stdout."""
+    """A safe call is repeated: the wait is logged on stderr, and the result is alone on stdout."""
     async with scripted(failure(429, "slowly", {"Retry-After": "0"}), envelope([CONTACT])) as konvox:
         outcome = await shell.api("contacts", "list", "--json", konvox=konvox)
     assert outcome.exit_code == 0
@@ -115,7 +115,7 @@ async def test_missing_settings_are_named_with_an_example(
 
 @pytest.mark.parametrize(("typed", "exit_code", "calls"), [("y\n", 0, 1), ("n\n", 1, 0), ("\n", 1, 0)])
 async def test_a_deletion_asks_on_a_terminal(shell: ApiShell, typed: str, exit_code: int, calls: int) -> None:
-    """The question is on stderr; only a yes deletes."""
+    """A deletion on a terminal asks on stderr, and only a yes deletes."""
     shell.monkeypatch.setattr(sys, "stdin", Terminal(typed))
     async with scripted(json_reply({"success": True})) as konvox:
         outcome = await shell.api("campaigns", "delete", "clc1", konvox=konvox)
@@ -125,7 +125,7 @@ async def test_a_deletion_asks_on_a_terminal(shell: ApiShell, typed: str, exit_c
     assert outcome.out == ("deleted clc1\n" if calls else "")
 
 
-async def test_a_deletion_can_be_told_not_to_ask(shell: ApiShell) -> None:
+async def test_a_deletion_with_yes_does_not_ask(shell: ApiShell) -> None:
     """With --yes a script is not asked, and a campaign that is not there is Konvox's 404."""
     async with scripted(envelope({"success": True}), failure(404, "not found")) as konvox:
         done = await shell.api("campaigns", "delete", "clc1", "--yes", konvox=konvox)

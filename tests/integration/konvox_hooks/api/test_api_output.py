@@ -204,10 +204,10 @@ async def test_one_record_is_shown_with_every_field(
         (None, [], ""),
     ],
 )
-async def test_the_total_is_told_apart_from_the_result(
+async def test_the_total_is_apart_from_the_result(
     shell: ApiShell, total: int | None, options: list[str], note: str
 ) -> None:
-    """The total is on stderr: below a table always, with JSON where something is left out; the page is Konvox's own."""
+    """The total is on stderr, always below a table, with JSON if records are left out; the page is Konvox's default."""
     async with scripted(envelope([CONTACT], total=total)) as konvox:
         outcome = await shell.api("contacts", "list", *options, konvox=konvox)
     assert (outcome.exit_code, outcome.err) == (0, note)
@@ -215,7 +215,7 @@ async def test_the_total_is_told_apart_from_the_result(
 
 
 async def test_a_list_without_paging_says_what_is_missing(shell: ApiShell) -> None:
-    """Where Konvox documents no way to get the rest of a list, the total says that there is one."""
+    """Where Konvox documents no paging for a list, the total says that there is more."""
     async with scripted(envelope([SENDER], total=2)) as konvox:
         outcome = await shell.api("senders", "list", konvox=konvox)
     assert outcome.err == "konvox-hooks: 1 of 2 sender identities\n"
@@ -241,3 +241,24 @@ async def test_what_konvox_says_cannot_speak_to_the_terminal(shell: ApiShell) ->
     assert len(listed.rows) == 2
     assert "\x1b" not in listed.out + refused.err
     assert refused.err.count("\n") == 1
+
+
+async def test_an_odd_record_hides_neither_the_others_nor_itself(shell: ApiShell) -> None:
+    """A list with a null name, an unknown status, a missing id and no object at all shows a line for each."""
+    odd = [CAMPAIGN, {"id": "clc2", "name": None, "status": "archived"}, {"name": "Idless"}, None, "clc5", CAMPAIGN]
+    async with scripted(envelope(odd, total=6), envelope(odd, total=6)) as konvox:
+        table = await shell.api("campaigns", "list", konvox=konvox)
+        listed = await shell.api("campaigns", "list", "--json", konvox=konvox)
+    assert (table.exit_code, listed.exit_code) == (0, 0)
+    rows = [line.split("\t") for line in table.out.splitlines()[1:]]
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("clc1", "Spring", "active"),
+        ("clc2", "", "archived"),
+        ("", "Idless", ""),
+        ("", "", ""),
+        ("clc5", "", ""),
+        ("clc1", "Spring", "active"),
+    ]
+    shown = json.loads(listed.out)
+    assert shown[1] == {"id": "clc2", "name": None, "status": "archived"}
+    assert shown[2:5] == [{"name": "Idless", "id": ""}, {"id": ""}, {"id": "", "value": "clc5"}]

@@ -44,7 +44,7 @@ async def test_a_url_can_come_from_stdin(sandbox_for: Callable[..., Awaitable[Ap
 
 
 async def test_a_signing_secret_is_shown_only_on_request(sandbox_for: Callable[..., Awaitable[ApiShell]]) -> None:
-    """Without the request the command says that there is a secret, and no list shows it."""
+    """A signing secret is shown on request only: otherwise the command says that there is one, and no list has it."""
     shell = await sandbox_for(signing_secret="the-signing-secret")
     register = ("webhooks", "register", "--url", URL, "--events", "a.b")
     hidden, listed = await shell.api(*register), await shell.api("webhooks", "list", "--json", "--show-urls")
@@ -57,7 +57,7 @@ async def test_a_signing_secret_is_shown_only_on_request(sandbox_for: Callable[.
 
 
 async def test_a_read_key_may_list_and_not_register(sandbox_for: Callable[..., Awaitable[ApiShell]]) -> None:
-    """A 403 is exit code 1, in Konvox's words."""
+    """A read key can list webhooks; a registration with it is exit code 1, in Konvox's words."""
     shell = await sandbox_for()
     shell.configure(API_KEY=READ_KEY)
     assert (await shell.api("webhooks", "list")).exit_code == 0
