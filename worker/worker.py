@@ -16,7 +16,7 @@ import arq
 import structlog
 from redis.exceptions import RedisError
 
-from broker import queue
+from broker import ids, queue
 from broker.queue import Claimed, Settlement
 from broker.redis.client import OUTAGES, as_arq
 from broker.redis.commands import Server
@@ -247,7 +247,7 @@ class HookWorker(arq.Worker):
     def _on_settled(self, settlements: Sequence[Settlement], fenced: Container[str]) -> None:
         for settlement in settlements:
             if settlement.claim.job_id in fenced:
-                logger.warning("job.fenced", job_id=settlement.claim.job_id)
+                logger.warning("job.fenced", job_id=ids.readable(settlement.claim.job_id))
             elif settlement.follow_ups or settlement.dead_letters:
                 self.jobs_retried += len(settlement.follow_ups)
                 self.jobs_failed += len(settlement.dead_letters)

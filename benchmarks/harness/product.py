@@ -11,6 +11,7 @@ from benchmarks.harness.workload import SECRET, SIGNATURE_HEADER
 from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
+from broker.keys import Keys
 from broker.ledger import read_ledger
 from broker.records import Job, Record
 from broker.redis.client import close, connect
@@ -19,7 +20,6 @@ from broker.redis.embedded import embedded_server
 from broker.redis.pipelined import PipelinedConnection
 from konvox_hooks.config.settings import SPOOL
 from receiver.spool import spooled_events
-from tests.support.store import KEYS
 
 __all__ = ["PipelinedConnection", "close", "connect", "embedded_server"]
 
@@ -79,7 +79,7 @@ async def delivered(client: Client) -> int:
 
 async def queued(client: Client) -> int:
     """How many jobs are queued or in flight."""
-    return int(await ask(client, "ZCARD", KEYS.queue))
+    return int(await ask(client, "ZCARD", Keys().queue))
 
 
 async def check_ledger(client: Client, events: int, *, retention_seconds: int = 604_800) -> None:

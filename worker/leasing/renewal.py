@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from broker import queue
+from broker import ids, queue
 from broker.queue import Claimed
 from broker.redis.client import OUTAGES
 from broker.redis.commands import BlockingServer
@@ -76,4 +76,4 @@ class LeaseRenewal:
         # A job that was settled a moment ago is "lost" as well; only one that is still running is worth a line.
         still_running = {claim.job_id for claim in self._claims()}
         for job_id in lost & still_running:
-            logger.warning("lease.lost", job_id=job_id)
+            logger.warning("lease.lost", job_id=ids.readable(job_id))
