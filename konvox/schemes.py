@@ -61,6 +61,10 @@ class Scheme(Protocol):
         """The headers to send with a body."""
         ...
 
+    def is_signed(self, headers: HeaderValues, *, header: str) -> bool:
+        """Whether there is a signature, which need not be a good one."""
+        ...
+
     def verify(
         self, body: bytes, headers: HeaderValues, *, header: str, secrets: Sequence[str], now_seconds: int
     ) -> None:
@@ -83,6 +87,9 @@ class _HmacSha256:
     def sign(self, delivery: Delivery, *, header: str, secret: str) -> Mapping[str, str]:
         return {header: sign_hmac_sha256(delivery.body, secret=secret)}
 
+    def is_signed(self, headers: HeaderValues, *, header: str) -> bool:
+        return bool(headers.getall(header, []))
+
     def verify(
         self, body: bytes, headers: HeaderValues, *, header: str, secrets: Sequence[str], now_seconds: int
     ) -> None:
@@ -93,6 +100,9 @@ class _HmacSha256:
 class _Timestamped:
     def sign(self, delivery: Delivery, *, header: str, secret: str) -> Mapping[str, str]:
         return {header: sign_timestamped(delivery.body, secret=secret, now_seconds=delivery.now_seconds)}
+
+    def is_signed(self, headers: HeaderValues, *, header: str) -> bool:
+        return bool(headers.getall(header, []))
 
     def verify(
         self, body: bytes, headers: HeaderValues, *, header: str, secrets: Sequence[str], now_seconds: int
@@ -111,6 +121,10 @@ class _StandardWebhooks:
                 body, secret=secret, message_id=message_id, now_seconds=now_seconds
             ),
         }
+
+    def is_signed(self, headers: HeaderValues, *, header: str) -> bool:
+        del header
+        return bool(headers.getall(STANDARD_SIGNATURE_HEADER, []))
 
     def verify(
         self, body: bytes, headers: HeaderValues, *, header: str, secrets: Sequence[str], now_seconds: int

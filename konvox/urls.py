@@ -6,6 +6,7 @@ Called by the API client and the sandbox for a webhook's URL; by the settings fo
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
 from konvox.errors import InvalidUrlError
@@ -51,6 +52,25 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def is_own_host(header: str | None, own: Sequence[str]) -> bool:
+    """Whether a request's `Host` names the server that it came to: loopback, or one of its own names or addresses.
+
+    A browser always sends the name that it believes to talk to. Without a header it was no browser.
+    """
+    if header is None:
+        return True
+    parts = split_url(f"//{header}")
+    name = "" if parts is None or header != parts.netloc or parts.username is not None else (parts.hostname or "")
+    name = name.removesuffix(".")
+    return bool(name) and (is_loopback(name) or name in {_canonical(host) for host in own})
+
+
+def _canonical(host: str) -> str:
+    """A name or an address as it stands in a URL's host."""
+    host = host.lower().partition("%")[0].removeprefix("[").removesuffix("]").removesuffix(".")
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def masked_url(url: str) -> str:

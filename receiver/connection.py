@@ -16,10 +16,12 @@ The life of a connection:
                                       │
                                       └──anything else──► delegated to aiohttp, for good
 
-    made, and there is no room:          503, closed
-    idle for too long:                   closed
+    made, and all others are busy:       503, closed
+    idle for too long, or for longest
+        when there is no room:           closed
     reading for too long:                408, closed
     reading what is not HTTP:            400, closed
+    reading a head that is too large:    431, closed
     answered while the listener sheds:   closed
 
 Bytes that come while it is busy are the next request's. They wait in `_raw`, and are read after the answer.
@@ -41,13 +43,15 @@ from aiohttp.streams import StreamReader
 from aiohttp.web import RequestPayloadError
 
 from broker.errors import BrokerUnavailableError
-from receiver.access_log import log_fault, log_malformed, log_not_stored, log_request, log_shed, logs_successes
+from receiver.access_log import RequestLog, logs_successes
 from receiver.challenge import CHALLENGE_HEADER
 from receiver.counters import Counters
 from receiver.errors import OverloadedError, RefusedError
 from receiver.group_commit import AdmissionResult, GroupCommit
+from receiver.heads import HEAD_END, MAX_HEAD_BYTES, HeadTooLargeError, is_head_too_large
 from receiver.paths import PLAIN_HOOK_PATH
 from receiver.responses import (
+    HEAD_TOO_LARGE,
     INTERNAL_ERROR,
     MALFORMED_REQUEST,
     NOT_STORED,
@@ -55,6 +59,7 @@ from receiver.responses import (
     REQUEST_TOO_SLOW,
     TOO_MANY_CONNECTIONS,
     Response,
+    last_words,
     stored,
 )
 from receiver.verification import AccountPolicy, Verifier
@@ -62,7 +67,8 @@ from receiver.verification import AccountPolicy, Verifier
 MAX_PLAIN_BYTES = 65_536
 """The largest request that is taken here, head and body. Those of Konvox have some hundred bytes."""
 
-_HEAD_END = b"\r\n\r\n"
+MAX_WAITING_BODY_BYTES = 8_192
+"""The largest body whose rest is waited for here. `receiver.app` first finds room for a larger one."""
 
 
 class _Delivery(NamedTuple):
@@ -77,6 +83,7 @@ class ConnectionOwner(Protocol):
     verifier: Verifier
     group_commit: GroupCommit
     counters: Counters
+    log: RequestLog
 
     @property
     def is_shedding(self) -> bool:
@@ -91,8 +98,8 @@ class ConnectionOwner(Protocol):
         """A connection is closed, or aiohttp's from now on."""
         ...
 
-    def aiohttp_protocol(self) -> asyncio.Protocol:
-        """The protocol of aiohttp, for one connection."""
+    def aiohttp_protocol(self, *, is_known: bool) -> asyncio.Protocol:
+        """The protocol of aiohttp, for one connection; `is_known`: an event has come by it."""
         ...
 
 
@@ -102,9 +109,23 @@ class Connection(BaseProtocol):
     Attributes:
         busy: whether an event waits to be durable.
         since: when the request that is being read began, or the last one was answered, by the loop's clock.
+        is_known: whether an event has come by it.
+        lingering: whether it has its last answer, and what still comes is thrown away.
     """
 
-    __slots__ = ("_delivery", "_event_id", "_http", "_logs_successes", "_owner", "_raw", "_wire", "busy", "since")
+    __slots__ = (
+        "_delivery",
+        "_event_id",
+        "_http",
+        "_logs_successes",
+        "_owner",
+        "_raw",
+        "_wire",
+        "busy",
+        "is_known",
+        "lingering",
+        "since",
+    )
 
     _wire: asyncio.Transport
 
@@ -119,12 +140,13 @@ class Connection(BaseProtocol):
         self._event_id = ""
         self._logs_successes = logs_successes()
         self.busy = False
+        self.is_known = self.lingering = False
         self.since = loop.time()
 
     @property
     def reading(self) -> bool:
         """Whether a request has come in part."""
-        return bool(self._raw) and not self.busy
+        return bool(self._raw) and not self.busy and not self.lingering
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
@@ -132,7 +154,7 @@ class Connection(BaseProtocol):
         self._wire = cast(asyncio.Transport, transport)
         if not self._owner.opened(self):
             self._owner.counters.shed += 1
-            log_shed(OverloadedError("too many connections"))
+            self._owner.log.shed(OverloadedError("too many connections"))
             self._respond(None, TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -143,6 +165,8 @@ class Connection(BaseProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
+        if self.lingering:
+            return
         if self.busy:
             self._raw += data
             if len(self._raw) > MAX_PLAIN_BYTES:
@@ -156,11 +180,16 @@ class Connection(BaseProtocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
+        if len(self._raw) > MAX_HEAD_BYTES and self._delivery is None and not self._head_bytes():
+            self._refuse_malformed(HeadTooLargeError())  # before the parser has made two copies of it
+            return
         try:
             messages, upgraded, _ = self._http.feed_data(data)
         except HttpProcessingError as error:
-            log_malformed(error)
-            self._refuse(MALFORMED_REQUEST)
+            if 0 < self._head_bytes() < len(self._raw):
+                self._delegate_to_aiohttp()  # it may be the next request that is wrong: the first has its answer there
+            else:
+                self._refuse_malformed(error)
             return
         if messages:
             candidates = None if len(messages) > 1 or upgraded else self._candidates_for(messages[0][0])
@@ -170,23 +199,34 @@ class Connection(BaseProtocol):
             self._delivery = _Delivery(*messages[0], candidates)
         if self._delivery is not None and self._delivery.body.is_eof():
             self._submit(self._delivery)
-        elif len(self._raw) > MAX_PLAIN_BYTES:
-            self._delegate_to_aiohttp()
+        elif self._delivery is not None:
+            length = self._delivery.message.headers.get("Content-Length", "0")
+            if int(length) > MAX_WAITING_BODY_BYTES:
+                self._delegate_to_aiohttp()
+
+    def _head_bytes(self) -> int:
+        """The length of the first head, or 0 if it is not whole or is too large."""
+        end = self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES)
+        return end + len(HEAD_END) if end >= 0 else 0
 
     def _candidates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
         """The accounts that a plain delivery may belong to; None if it is none, or is to be refused."""
         path = _plain_path(message)
         if path is None:
             return None
+        verifier = self._owner.verifier
         try:
-            return self._owner.verifier.check_head(path[1], message.headers)
+            candidates = verifier.check_head(path[1], message.headers)
+            if path[1] is None:
+                verifier.check_shown(None, message.headers, candidates)
         except RefusedError:
             return None
+        return candidates
 
     def _submit(self, delivery: _Delivery) -> None:
         """Verify a delivery that has come whole, and let the group commit have its event."""
         owner, headers = self._owner, delivery.message.headers
-        body = self._raw[self._raw.find(_HEAD_END) + len(_HEAD_END) :]
+        body = self._raw[self._raw.find(HEAD_END) + len(HEAD_END) :]
         if len(body) != delivery.body.total_bytes:
             self._delegate_to_aiohttp()  # the next request has begun behind it, and aiohttp must see its beginning
             return
@@ -210,17 +250,18 @@ class Connection(BaseProtocol):
         self._delivery = None
         if isinstance(result, bool):
             counters.count_stored(accepted=result)
+            self.is_known = True
             self._respond(delivery, stored(self._event_id, accepted=result))
         elif isinstance(result, OverloadedError):
             counters.shed += 1
-            log_shed(result)
+            self._owner.log.shed(result)
             self._respond(delivery, OVERLOADED)
         elif isinstance(result, BrokerUnavailableError):
             counters.unavailable += 1
-            log_not_stored(result)
+            self._owner.log.not_stored(result)
             self._respond(delivery, NOT_STORED)
         else:
-            log_fault(result)
+            self._owner.log.fault(result)
             self._respond(delivery, INTERNAL_ERROR)
 
     def _respond(self, delivery: _Delivery | None, response: Response) -> None:
@@ -231,7 +272,7 @@ class Connection(BaseProtocol):
         self._wire.write(response.to_bytes(close=close))
         now = self._loop.time()
         if response.status != 200 or self._logs_successes:
-            self._log(delivery, response.status, now - self.since)
+            self._log(delivery, response, now - self.since)
         self.since = now
         if close:
             self._wire.close()
@@ -269,6 +310,17 @@ class Connection(BaseProtocol):
         super().resume_writing()
         self._resume_transport_reading()
 
+    def _refuse_malformed(self, error: HttpProcessingError) -> None:
+        self._owner.log.malformed(error)
+        if not is_head_too_large(error):
+            self._refuse(MALFORMED_REQUEST)
+        elif self.transport is not None:
+            self._owner.counters.refused += 1
+            self._raw = b""
+            self.lingering = True
+            self.since = self._loop.time()
+            last_words(self._wire, HEAD_TOO_LARGE)
+
     def _refuse(self, response: Response) -> None:
         """Refuse what cannot be read as a request, or does not come to its end."""
         self._owner.counters.refused += 1
@@ -280,15 +332,23 @@ class Connection(BaseProtocol):
         """Let aiohttp have the connection, and all that has come by it since the last answer."""
         self._owner.closed(self)
         self.transport = None
-        aiohttp_protocol = self._owner.aiohttp_protocol()
+        aiohttp_protocol = self._owner.aiohttp_protocol(is_known=self.is_known)
         self._wire.set_protocol(aiohttp_protocol)
         aiohttp_protocol.connection_made(self._wire)
         aiohttp_protocol.data_received(self._raw)
 
-    def _log(self, delivery: _Delivery | None, status: int, seconds: float) -> None:
-        method, path = (delivery.message.method, delivery.message.path) if delivery else ("", "")
+    def _log(self, delivery: _Delivery | None, response: Response, seconds: float) -> None:
+        message = None if delivery is None else delivery.message
         peer = self._wire.get_extra_info("peername")
-        log_request(method=method, path=path, status=status, seconds=seconds, remote=peer[0] if peer else None)
+        self._owner.log.answered(
+            method="" if message is None else message.method,
+            path="" if message is None else message.path,
+            status=response.status,
+            seconds=seconds,
+            address=peer[0] if peer else None,
+            headers=None if message is None else message.headers,
+            reason=response.reason,
+        )
 
 
 def _plain_path(message: RawRequestMessage) -> re.Match[str] | None:

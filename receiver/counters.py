@@ -15,6 +15,7 @@ class Counters:
         refused: requests that were wrong in some way: a status of 400 to 499, or a connection that broke off.
         unavailable: events that neither Redis nor the spool took (503).
         shed: requests and connections that there was no room for (503).
+        evicted: connections that were ended, because they were idle for longest when there was no room for a new one.
     """
 
     accepted: int = 0
@@ -22,6 +23,7 @@ class Counters:
     refused: int = 0
     unavailable: int = 0
     shed: int = 0
+    evicted: int = 0
 
     def count_stored(self, *, accepted: bool) -> None:
         """Count an event that is durable."""

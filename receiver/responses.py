@@ -17,16 +17,15 @@ gives them to aiohttp. What a refusal says is in `RefusedError`, which carries o
 | 408 | the request or its body takes too long | `REQUEST_TOO_SLOW`, `BODY_TOO_SLOW` |
 | 413 | the body is too large, or an array too long | `body_too_large`, `too_many_events` |
 | 415 | the body is not JSON, or is compressed | `NOT_JSON`, `COMPRESSED` |
+| 431 | the head is too large: all of it, one line, or the number of its headers | `HEAD_TOO_LARGE` |
 | 500 | a fault of the receiver's own | `INTERNAL_ERROR` |
 | 503 | neither Redis nor the spool takes the event | `NOT_STORED` |
 | 503 | more comes than there is room for | `OVERLOADED`, `TOO_MANY_CONNECTIONS` |
-
-Two answers are aiohttp's own: 400 to a malformed request on a connection that aiohttp has taken over, and 500 to a
-fault of ours in a request that aiohttp handles.
 """
 
 from __future__ import annotations
 
+from asyncio import WriteTransport
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
@@ -57,6 +56,11 @@ class Response(NamedTuple):
     def body(self) -> bytes:
         """The body."""
         return orjson.dumps(self.content) if self.content else b""
+
+    @property
+    def reason(self) -> str:
+        """What a refusal says; empty for a success."""
+        return str(self.content.get("error", ""))
 
     def to_bytes(self, *, close: bool = False) -> bytes:
         """Head and body as they go over the wire (HTTP/1.1); with `close` it says that the connection ends."""
@@ -118,6 +122,7 @@ REQUEST_TOO_SLOW = _refusal(408, "the request did not arrive in time")
 BODY_TOO_SLOW = _refusal(408, "the body did not arrive in time")
 NOT_JSON = _refusal(415, "the content type must be application/json")
 COMPRESSED = _refusal(415, "the body must not be compressed (no Content-Encoding)")
+HEAD_TOO_LARGE = _refusal(431, "the head of the request is too large")
 
 INTERNAL_ERROR = Response(500, {"error": "a fault of the receiver's own"})
 
@@ -129,6 +134,20 @@ def _unavailable(reason: str) -> Response:
 NOT_STORED = _unavailable("not stored, try again")
 OVERLOADED = _unavailable("too many requests, try again")
 TOO_MANY_CONNECTIONS = _unavailable("too many connections, try again")
+
+
+def last_words(transport: WriteTransport, response: Response) -> None:
+    """Answer, and say that no more follows; the connection stays open to throw away what still comes.
+
+    If it were closed at once, a sender that is still sending would get a reset in place of the answer.
+    """
+    if transport.is_closing():
+        return
+    transport.write(response.to_bytes(close=True))
+    try:
+        transport.write_eof()
+    except NotImplementedError:  # not every transport can close one direction
+        transport.close()
 
 
 @lru_cache(maxsize=32)  # the answers of one second have few different heads

@@ -20,7 +20,7 @@ from konvox.errors import MalformedEventError, SignatureError, TooManyEventsErro
 from konvox.inferred import SIGNATURE_HEADER
 from konvox.schemes import MESSAGE_ID_HEADER, SCHEMES, HeaderValues, SchemeName
 from konvox.signatures import token_matches
-from receiver.challenge import answer_challenge
+from receiver.challenge import Answer, Holder, answer_challenge
 from receiver.errors import RefusedError
 from receiver.responses import (
     COMPRESSED,
@@ -70,6 +70,7 @@ class AccountPolicy:
         signing_secrets: any may match.
         company_ids: the `companyId`s to accept; none: all.
         max_body_bytes: the largest body.
+        public_url: the origin at which Konvox reaches it, if that is known.
     """
 
     tokens: Sequence[str] = field(default=(), repr=False)
@@ -80,6 +81,7 @@ class AccountPolicy:
     signing_secrets: Sequence[str] = field(default=(), repr=False)
     company_ids: frozenset[str] = frozenset()
     max_body_bytes: int = 1_048_576
+    public_url: str | None = None
 
     def accepts_token(self, token: str | None) -> bool:
         """Whether the token is good; without a token, whether a signature is to come in its place."""
@@ -103,6 +105,10 @@ class AccountPolicy:
         # int() refuses thousands of digits with an error of its own; such a length is too large in any case.
         if length.isdecimal() and (len(length) > _MOST_LENGTH_DIGITS or int(length) > self.max_body_bytes):
             raise self.too_large()
+
+    def is_signed(self, headers: Headers) -> bool:
+        """Whether there is a signature, which need not be a good one."""
+        return self.scheme == "off" or SCHEMES[self.scheme].is_signed(headers, header=self.signature_header)
 
     def check_body(self, body: bytes, headers: Headers, *, received_at_ms: int) -> None:
         """Check the size and the signature of a body.
@@ -200,6 +206,15 @@ class Verifier:
         # Every account is asked: stopping at the first would tell by the time taken which it was.
         return [policy for policy in self._policies if policy.accepts_token(token)]
 
+    def check_shown(self, token: str | None, headers: Headers, candidates: Sequence[AccountPolicy]) -> None:
+        """Refuse a request that shows neither a token nor a signature: not a byte of its body is held.
+
+        Raises:
+            RefusedError: 401.
+        """
+        if token is None and not any(policy.is_signed(headers) for policy in candidates):
+            raise RefusedError(bad_signature(str(SignatureError("missing"))))
+
     def read(
         self, candidates: Sequence[AccountPolicy], headers: Headers, body: bytes, *, received_at_ms: int
     ) -> Job | list[Job]:
@@ -226,14 +241,13 @@ class Verifier:
         if not self._candidates(token):
             raise RefusedError(NOT_FOUND)
 
-    def answer_challenge(self, header: str) -> str | None:
+    def answer_challenge(self, header: str, *, token: str | None, host: str | None, now_seconds: int) -> Answer | None:
         """The answer to a challenge of `register` or `doctor`, or None to a stranger's."""
-        signed = [policy for policy in self._policies if policy.scheme != "off"]
-        return answer_challenge(
-            header,
-            tokens=[token for policy in self._policies for token in policy.tokens],
-            signing_secrets=[secret for policy in signed for secret in policy.signing_secrets],
-        )
+        holders = [
+            Holder(policy.tokens, policy.signing_secrets if policy.scheme != "off" else (), policy.public_url)
+            for policy in self._policies
+        ]
+        return answer_challenge(header, holders, token=token, host=host, now_seconds=now_seconds)
 
 
 def _verified(

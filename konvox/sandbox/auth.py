@@ -1,4 +1,8 @@
-"""Check the API key of a request, which is in one of two headers, and its scope: to read, or to do anything."""
+"""Check who calls the sandbox: the API key of a request, which is in one of two headers, and its scope.
+
+A page in a browser on this machine may not call it, even with a key. Its `Origin` gives it away, or the host name that
+was made to lead here (DNS rebinding).
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,22 @@ from aiohttp.typedefs import Handler, Middleware
 
 from konvox.sandbox.config import SandboxConfig
 from konvox.sandbox.envelope import RefusedError
+from konvox.urls import is_own_host
 
 OWN_PATHS = "/sandbox/"
-"""The start of the sandbox's own paths, which Konvox does not have."""
+"""The start of the sandbox's own paths, which Konvox does not have. They need a key too."""
 
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 def auth_middleware(config: SandboxConfig) -> Middleware:
-    """Require a key for all paths but the sandbox's own."""
+    """Require a key for every path, and refuse pages of other sites."""
 
     @web.middleware
     async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Pass a request to the API on only if its key has sufficient scope."""
-        if not request.path.startswith(OWN_PATHS):
-            _check_scope(presented_key(request), config, request.method)
+        """Pass a request on only if its key has sufficient scope and no other site's page sent it."""
+        _check_site(request)
+        _check_scope(presented_key(request), config, request.method)
         return await handler(request)
 
     return check_key
@@ -35,6 +40,15 @@ def presented_key(request: web.Request) -> str | None:
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
     return request.headers.get("X-API-Key")
+
+
+def _check_site(request: web.Request) -> None:
+    host, origin = request.headers.get(hdrs.HOST), request.headers.get(hdrs.ORIGIN)
+    socket_name = request.get_extra_info("sockname")
+    if not is_own_host(host, [socket_name[0]] if socket_name else []):
+        raise RefusedError(421, "this is not the sandbox's host: call it by its address, or as localhost")
+    if origin is not None and origin != f"{request.scheme}://{host}":
+        raise RefusedError(403, "no page of another site may call the sandbox")
 
 
 def _check_scope(key: str | None, config: SandboxConfig, method: str) -> None:

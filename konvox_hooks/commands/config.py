@@ -7,7 +7,6 @@ from difflib import get_close_matches
 import click
 
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
-from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND
 from konvox_hooks.terminal.output import complain, print_json, print_table
 
 
@@ -22,8 +21,6 @@ def command(*, as_json: bool) -> None:
     for variable in unknown_variables():
         complain(_unknown_variable(variable))
     settings = load_settings()
-    if weak := settings.weak_tokens():
-        complain(f"warning: KONVOX_HOOK_TOKENS: {weak} can be guessed; make one: {RANDOM_TEXT_COMMAND}")
     values = settings.effective()
     if as_json:
         print_json([value._asdict() for value in values])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def command(*, port: int, secret_in_response: str, rate: float | None, **options
     """Run a local Konvox to try things with, until SIGTERM or Ctrl-C.
 
     It listens on 127.0.0.1 only, and forgets everything at its end unless --state names a file. To register your
-    receiver, set KONVOX_API_URL and KONVOX_API_KEY to its URL and full key. POST to /sandbox/fire makes an event
-    happen. A campaign that becomes active enrolls the contacts, with an event for each.
+    receiver, set KONVOX_API_URL and KONVOX_API_KEY to its URL and full key. POST to /sandbox/fire, with that key, makes
+    an event happen. A campaign that becomes active enrolls the contacts, with an event for each.
     """
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
@@ -104,7 +105,9 @@ def command(*, port: int, secret_in_response: str, rate: float | None, **options
 
 
 async def _serve(config: SandboxConfig, port: int) -> None:
-    serving = asyncio.ensure_future(run_sandbox(config, host=_HOST, port=port, on_ready=_announce))
+    serving = asyncio.ensure_future(
+        run_sandbox(config, host=_HOST, port=port, on_ready=partial(_announce, config.full_key))
+    )
     on_stop_signal(serving.cancel)
     try:
         with suppress(asyncio.CancelledError):
@@ -115,14 +118,14 @@ async def _serve(config: SandboxConfig, port: int) -> None:
         raise UsageError(f"cannot listen on {_HOST}:{port}: {error.strerror or error}; choose another --port") from None
 
 
-def _announce(url: str) -> None:
+def _announce(key: str, url: str) -> None:
     if not sys.stdout.isatty():
         print_json({"sandbox": url, "fire": url + FIRE_PATH, "deliveries": url + DELIVERIES_PATH})
         return
     click.echo(
         f"Your local Konvox: {url}\n\n"
         f"  KONVOX_API_URL={url}\n"
-        f'  curl -d \'{{"event": "contact.replied"}}\' {url}{FIRE_PATH}\n'
-        f"  curl {url}{DELIVERIES_PATH}\n\n"
+        f'  curl -H "X-API-Key: {key}" -d \'{{"event": "contact.replied"}}\' {url}{FIRE_PATH}\n'
+        f'  curl -H "X-API-Key: {key}" {url}{DELIVERIES_PATH}\n\n'
         "KONVOX_API_KEY is its full key: see konvox-hooks sandbox --help."
     )

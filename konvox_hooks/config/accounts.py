@@ -166,6 +166,8 @@ def _with_secret_files(table: Mapping[str, Any]) -> dict[str, Any]:
             values[field] = Path(str(value)).read_text(encoding="utf-8").strip()
         except (OSError, ValueError):
             raise UsageError(f"{key}: the file that it names cannot be read") from None
+        if not values[field]:
+            raise UsageError(f"{key}: the file that it names is empty")
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from konvox_hooks.config.network import listening_hosts
 from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.errors import UsageError
 
@@ -16,5 +17,6 @@ def own_origin(settings: Settings) -> str:
     """
     if settings.port == 0:
         raise UsageError(f"{variable_of('port')} is 0, a free port: pass the URL that the receiver logged with --url")
-    host = _ANY_ADDRESS.get(settings.host, settings.host)
+    first, *_ = listening_hosts(settings.host)
+    host = _ANY_ADDRESS.get(first, first)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

@@ -27,22 +27,21 @@ from konvox import inferred
 from konvox.schemes import SCHEMES, SchemeName
 from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
 from konvox.urls import MASK
+from konvox_hooks.config import strength
 from konvox_hooks.config.api_paths import resource_paths
+from konvox_hooks.config.network import listening_hosts, trusted_networks
 from konvox_hooks.config.sources import Source
 from konvox_hooks.config.urls import api_base_url, mask_redis_address, public_origin, redis_address
 from konvox_hooks.errors import UsageError
 
 PREFIX: Final = "KONVOX_"
 SPOOL: Final = "spool"
+CHALLENGES: Final = "challenges"
 NOT_SET: Final = "not set"
-RANDOM_TEXT_COMMAND: Final = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
-"""The command that makes a URL token, for messages."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~-]+")
-_STRONG_TOKEN_CHARACTERS: Final = 16
-"""A shorter token can be guessed. It causes a warning and is accepted, because a registered URL must keep working."""
 
 _SCHEMES: Final = tuple(SCHEMES)
 _API_KEY: Final = re.compile(r"[!-~]+")
@@ -170,9 +169,30 @@ class Settings(BaseSettings):
         examples=["my_handlers.py"],
         description="modules or .py files with handlers, comma-separated, besides installed entry points",
     )
-    host: str = Field("127.0.0.1", min_length=1, examples=["127.0.0.1"], description="public listener: address")
+    host: str = Field(
+        "127.0.0.1",
+        examples=["127.0.0.1"],
+        description="public listener: addresses, comma-separated; :: is every one, IPv4 included",
+    )
     port: Port = Field(8080, examples=["8080"], description="public listener: port; 0: any free one")
-    admin_host: str = Field("127.0.0.1", min_length=1, examples=["127.0.0.1"], description="admin listener: address")
+    idle_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        75.0,
+        examples=["75"],
+        description="how long a connection may be idle: longer than a proxy in front keeps it",
+    )
+    trusted_proxies: Words = Field(
+        default=[],
+        examples=["10.0.0.0/8"],
+        description="proxies whose X-Forwarded-For or Forwarded is believed: addresses or networks, comma-separated",
+    )
+    admin_host: str = Field(
+        "127.0.0.1", examples=["127.0.0.1"], description="admin listener: addresses, as for the public one"
+    )
+    admin_names: Words = Field(
+        default=[],
+        examples=["worker.internal"],
+        description="host names by which the admin listener may be asked besides localhost, comma-separated",
+    )
     admin_port: Port = Field(8081, examples=["8081"], description="admin listener: port; 0: any free one")
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = Field(
         "info", examples=["info"], description="debug, info, warning, error or critical"
@@ -245,15 +265,30 @@ class Settings(BaseSettings):
             raise ValueError("up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first, and not arq")
         return name
 
+    @field_validator("host", "admin_host")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        if not listening_hosts(value):
+            raise ValueError("this names no address")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted_proxies(cls, entries: list[str]) -> list[str]:
+        trusted_networks(entries)
+        return entries
+
     @field_validator("hook_tokens")
     @classmethod
     def _check_hook_tokens(cls, tokens: list[SecretStr]) -> list[SecretStr]:
         for position, token in enumerate(tokens, start=1):
-            if not _TOKEN.fullmatch(token.get_secret_value()):
+            text = token.get_secret_value()
+            if text.strip() and not _TOKEN.fullmatch(text):
                 raise ValueError(
                     f"token {position} of {len(tokens)} has characters other than A-Z a-z 0-9 . _ ~ -; make one: "
-                    + RANDOM_TEXT_COMMAND
+                    + strength.RANDOM_TEXT_COMMAND
                 )
+            strength.refuse_weak(text, f"token {position} of {len(tokens)}")
         return tokens
 
     @field_validator("signature_header")
@@ -269,6 +304,8 @@ class Settings(BaseSettings):
         # `signature` is declared, and so checked, before; it is missing here if it has a fault of its own.
         if not secrets and info.data.get("signature", "off") != "off":
             raise ValueError(f"{variable_of('signature')}={info.data['signature']} needs at least one secret")
+        for position, secret in enumerate(secrets, start=1):
+            strength.refuse_weak(secret.get_secret_value(), f"secret {position} of {len(secrets)}")
         if info.data.get("signature") == "standard-webhooks":
             for position, secret in enumerate(secrets, start=1):
                 _check_standard_secret(secret, f"secret {position} of {len(secrets)}")
@@ -279,6 +316,11 @@ class Settings(BaseSettings):
         """The folder that takes events while Redis is away."""
         return self.data_dir / SPOOL
 
+    @property
+    def challenges_dir(self) -> Path:
+        """The folder that notes which challenges of `register` and `doctor` were answered."""
+        return self.data_dir / CHALLENGES
+
     def konvox_paths(self) -> inferred.Paths:
         """The paths of the Konvox API's resources."""
         return resource_paths(self.api_paths)
@@ -286,6 +328,11 @@ class Settings(BaseSettings):
     def konvox_secret_fields(self) -> Sequence[str]:
         """The fields that may hold a new webhook's signing secret."""
         return self.api_secret_fields or inferred.SECRET_FIELDS
+
+    @property
+    def admin_hosts(self) -> Sequence[str]:
+        """The names and addresses by which a request may call the admin listener."""
+        return [*listening_hosts(self.admin_host), *self.admin_names]
 
     def require_authentication(self) -> None:
         """Refuse a configuration in which no request could be accepted. Called before a receiver starts.
@@ -296,12 +343,8 @@ class Settings(BaseSettings):
         if self.accounts_file is None and not self.hook_tokens and self.signature == "off":
             raise UsageError(
                 "neither a URL token nor a signature is configured, so nobody could deliver: "
-                f"set {variable_of('hook_tokens')} to what this prints: {RANDOM_TEXT_COMMAND}"
+                f"set {variable_of('hook_tokens')} to what this prints: {strength.RANDOM_TEXT_COMMAND}"
             )
-
-    def weak_tokens(self) -> int:
-        """How many URL tokens are so short that they can be guessed."""
-        return sum(len(token.get_secret_value()) < _STRONG_TOKEN_CHARACTERS for token in self.hook_tokens)
 
     def effective(self) -> list[EffectiveValue]:
         """Every setting with its value, secrets masked, and the value's source."""

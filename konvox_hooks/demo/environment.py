@@ -61,7 +61,8 @@ class DemoEnvironment:
     async def fire(self, event: str, data: Mapping[str, Any], *, copies: int = 1) -> list[dict[str, Any]]:
         """Make an event happen in the sandbox; returns the outcome of each delivery after the last has ended."""
         request = {"event": event, "data": data, "copies": copies, "wait": True}
-        async with self.http.post(self.sandbox_url + FIRE_PATH, json=request) as answer:
+        headers = {"X-API-Key": _FULL_KEY}
+        async with self.http.post(self.sandbox_url + FIRE_PATH, json=request, headers=headers) as answer:
             content = await answer.json()
         if answer.status >= 300:
             raise Failed(f"the sandbox did not fire {event}: {content.get('error')}")

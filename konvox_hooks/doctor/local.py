@@ -15,7 +15,8 @@ from typing import Final
 from handlers.errors import HandlerError
 from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT
 from konvox_hooks.config.load import known_variables, unknown_variables
-from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, variable_of
+from konvox_hooks.config.settings import variable_of
+from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
 from konvox_hooks.doctor.findings import Findings, Subject, fault, not_checked, ok, warning
 from konvox_hooks.registration.subscriptions import load_registry
 from konvox_hooks.shadowing import hiding_files
@@ -53,8 +54,6 @@ async def check_authentication(subject: Subject) -> Findings:
             f"prints: {RANDOM_TEXT_COMMAND}",
         )
         return
-    if weak := settings.weak_tokens():
-        yield warning(check, f"{weak} of the URL tokens can be guessed", "`konvox-hooks register --rotate`")
     if subject.accounts > 1 and not settings.company_ids and not subject.faulty("company_ids"):
         yield warning(check, f"no company_ids: {ANY_COMPANY_RISK}", COMPANIES_HINT)
     if signed and settings.hook_tokens:
@@ -62,7 +61,7 @@ async def check_authentication(subject: Subject) -> Findings:
         yield ok(check, f"{_tokens(subject)}, each request signed ({settings.signature})")
     elif signed:
         yield ok(check, f"no URL token, each request signed ({settings.signature})")
-    elif not weak:
+    else:
         yield ok(check, f"{_tokens(subject)}, no signature")
 
 

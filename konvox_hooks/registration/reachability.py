@@ -19,8 +19,8 @@ from yarl import URL
 
 from konvox.urls import is_loopback
 from konvox_hooks.config.settings import Settings, variable_of
+from konvox_hooks.config.urls import public_origin
 from konvox_hooks.errors import CommandError
-from konvox_hooks.registration.plan import hook_url
 from receiver.challenge import CHALLENGE_HEADER, Challenge, make_challenge
 from receiver.paths import HOOK_PATH
 from receiver.responses import NOT_FOUND
@@ -119,14 +119,13 @@ async def check_reach(public_url: str, settings: Settings) -> float:
     """
     if not sandbox_is_local(settings):
         await refuse_local(public_url)
+    origin = public_origin(public_url)
     if settings.hook_tokens:
-        challenge = make_challenge("token", settings.hook_tokens[0].get_secret_value())
-        url = hook_url(public_url, challenge.nonce)
+        challenge = make_challenge("token", settings.hook_tokens[0].get_secret_value(), origin)
     else:
-        challenge = make_challenge("signing secret", settings.signing_secrets[0].get_secret_value())
-        url = hook_url(public_url, None)
+        challenge = make_challenge("signing secret", settings.signing_secrets[0].get_secret_value(), origin)
     started = time.perf_counter()
-    answer = await _ask(url, challenge)
+    answer = await _ask(challenge)
     judge(answer, challenge)
     return (time.perf_counter() - started) * 1000
 
@@ -143,7 +142,8 @@ def judge(answer: Answer, challenge: Challenge) -> None:
     if answer.status == 404 and _is_our_404(answer.body):
         raise ReachError(
             "a receiver of konvox-hooks answers, and does not hold this token or signing secret",
-            "start the receiver again with the settings of this machine, or run this with those of the receiver",
+            "start the receiver again with the settings of this machine, or run this with those of the receiver; "
+            f"{variable_of('public_url')} must be the same, and the clocks not be minutes apart",
         )
     if 300 <= answer.status < 400:
         raise ReachError(f"it answers with a redirect ({status})", "set it to the origin that the redirect leads to")
@@ -178,15 +178,15 @@ def _no_address(host: str) -> ReachError:
     return ReachError(f"there is no address for {host}", f"check the name and its DNS records; {NOT_FROM_HERE}")
 
 
-async def _ask(url: str, challenge: Challenge) -> Answer:
+async def _ask(challenge: Challenge) -> Answer:
     """Send the challenge as Konvox sends an event: a POST that follows no redirect, and 10 s for the answer."""
     headers = {CHALLENGE_HEADER: challenge.header, "Content-Type": "application/json"}
     timeout = aiohttp.ClientTimeout(total=REACH_SECONDS)
-    host = urlsplit(url).hostname or ""
+    host = urlsplit(challenge.url).hostname or ""
     try:
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
-            session.post(URL(url, encoded=True), headers=headers, allow_redirects=False) as response,
+            session.post(URL(challenge.url, encoded=True), headers=headers, allow_redirects=False) as response,
         ):
             return Answer(response.status, await _beginning(response))
     except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:

@@ -19,6 +19,7 @@ from konvox.resources import Webhook
 from konvox_hooks.config.api_client import konvox_client
 from konvox_hooks.config.env_file import EnvFileError, write_variables
 from konvox_hooks.config.settings import Settings, variable_of
+from konvox_hooks.config.strength import is_weak
 from konvox_hooks.errors import Failed, UsageError
 from konvox_hooks.registration.plan import (
     RegistrationPlan,
@@ -234,6 +235,13 @@ def _keep_signing_secret(result: Result, secret: str, settings: Settings, option
     if secret in known:
         return
     value = ",".join([secret, *known])
+    if is_weak(secret):
+        complain(
+            f"{options.name_of('signing_secrets')}: Konvox answered with a signing secret that can be guessed, and the "
+            "receiver would not start with it: it is shown, and not kept. Have Konvox make a longer one"
+        )
+        result.to_keep[options.name_of("signing_secrets")] = value
+        return
     try:
         if options.write_env:
             _refuse_if_elsewhere(settings, "signing_secrets", options)

@@ -6,15 +6,19 @@ another address than loopback, put it behind something that asks for one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from broker.ledger import Ledger, read_ledger
 from broker.redis.client import OUTAGES
 from broker.redis.commands import Server
+from konvox.urls import is_own_host
+from receiver.sockets import bound_port, listen
 
 
 class AdminListener:
@@ -22,15 +26,20 @@ class AdminListener:
 
     def __init__(self, app: web.Application) -> None:
         self._runner = web.AppRunner(app, access_log=None)
+        self._servers: list[asyncio.Server] = []
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError if the address cannot be listened on."""
+    async def start(self, host: str | Sequence[str], port: int) -> int:
+        """Listen on one address or several; returns the port. Raises OSError if one cannot be listened on."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        return int(self._runner.addresses[0][1])
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - it was just set up
+        self._servers = await listen(server, [host] if isinstance(host, str) else host, port)
+        return bound_port(self._servers)
 
     async def stop(self) -> None:
         """Stop listening, and close the open connections."""
+        for listening in self._servers:
+            listening.close()
         await self._runner.cleanup()
 
 
@@ -44,7 +53,9 @@ Ready = Callable[[], Awaitable[bool]]
 """Returns whether the role does its work at the moment."""
 
 
-def admin_listener(role: str, server: Server, *, ready: Ready, readings: Readings) -> AdminListener:
+def admin_listener(
+    role: str, server: Server, *, ready: Ready, readings: Readings, names: Sequence[str] = ()
+) -> AdminListener:
     """Make the admin listener of a role.
 
     Args:
@@ -52,6 +63,7 @@ def admin_listener(role: str, server: Server, *, ready: Ready, readings: Reading
         server: Redis, for readiness and the ledger.
         ready: whether the role does its work.
         readings: the role's own counts, for `/metrics`.
+        names: the hosts that a request may name besides the listener's own address and `localhost`.
     """
 
     async def healthz(_: web.Request) -> web.Response:
@@ -80,10 +92,24 @@ def admin_listener(role: str, server: Server, *, ready: Ready, readings: Reading
         rows = "".join(f"<tr><th>{name}<td>{value}" for name, value in shown.items())
         return web.Response(text=_PAGE.format(role=role, rows=rows), content_type="text/html")
 
-    app = web.Application()
+    app = web.Application(middlewares=[_own_host_only(names)])
     for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/", page)):
         app.router.add_get(path, answer)
     return AdminListener(app)
+
+
+def _own_host_only(names: Sequence[str]) -> Middleware:
+    """Refuse a request for another host: a page in a browser, whose name was made to lead here (DNS rebinding)."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let requests for this listener through."""
+        socket_name = request.get_extra_info("sockname")
+        if is_own_host(request.headers.get("Host"), [socket_name[0] if socket_name else "", *names]):
+            return await handler(request)
+        return _json(421, {"error": "not asked for by a name of this listener: KONVOX_ADMIN_NAMES takes further ones"})
+
+    return check
 
 
 async def _ledger_counts(server: Server) -> Mapping[str, int] | None:

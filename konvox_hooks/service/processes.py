@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import click
 
+from konvox_hooks.config.network import listening_hosts
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.service.listeners import cannot_listen
 from konvox_hooks.service.supervisor import Child, Supervisor
+from receiver.sockets import bound_port, listen
 
 Command = Callable[..., Any]
 
@@ -45,7 +47,7 @@ async def run_receivers(settings: Settings, processes: int, *, parent_pid: int |
     Raises:
         UsageError: this system cannot share ports, the port is taken, or the receivers' configuration is wrong.
     """
-    async with reserved_port(settings.host, settings.port) as port:
+    async with reserved_port(listening_hosts(settings.host), settings.port) as port:
         children = _children("receiver", ["--share-port"], processes, {"KONVOX_PORT": str(port)})
         await Supervisor(children).run(parent_pid=parent_pid)
 
@@ -63,7 +65,7 @@ async def run_workers(processes: int, *, burst: bool = False, parent_pid: int | 
 
 
 @asynccontextmanager
-async def reserved_port(host: str, port: int) -> AsyncIterator[int]:
+async def reserved_port(hosts: Sequence[str], port: int) -> AsyncIterator[int]:
     """Reserve a port for our children as long as the block runs, without listening on it; yields its number.
 
     Raises:
@@ -74,23 +76,22 @@ async def reserved_port(host: str, port: int) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         try:
             # First without sharing, to find out whether another service uses the port: it would take half the events.
-            async with _bound(host, port, share=False) as free_port:
+            async with _bound(hosts, port, share=False) as free_port:
                 pass
-            await stack.enter_async_context(_bound(host, free_port, share=True))
+            await stack.enter_async_context(_bound(hosts, free_port, share=True))
         except OSError as error:
-            raise cannot_listen(host, port, error, name="receiver") from None
+            raise cannot_listen(hosts, port, error, name="receiver") from None
         yield free_port
 
 
 @asynccontextmanager
-async def _bound(host: str, port: int, *, share: bool) -> AsyncIterator[int]:
-    server = await asyncio.get_running_loop().create_server(
-        asyncio.Protocol, host, port, reuse_port=share, start_serving=False
-    )
+async def _bound(hosts: Sequence[str], port: int, *, share: bool) -> AsyncIterator[int]:
+    servers = await listen(asyncio.Protocol, hosts, port, reuse_port=share, start_serving=False)
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield bound_port(servers)
     finally:
-        server.close()
+        for server in servers:
+            server.close()
 
 
 def _children(

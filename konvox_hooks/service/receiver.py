@@ -19,7 +19,8 @@ from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import SafeAdmission
 from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT, DEFAULT_ACCOUNT, load_accounts
-from konvox_hooks.config.settings import RANDOM_TEXT_COMMAND, Settings
+from konvox_hooks.config.network import listening_hosts, trusted_networks
+from konvox_hooks.config.settings import Settings
 from konvox_hooks.history.open_store import admission_policy, preflight_of
 from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
 from konvox_hooks.service.admin import admin_listener
@@ -87,6 +88,9 @@ async def _run_until_stopped(
             admission,
             stop_seconds=settings.stop_seconds,
             most_connections=allow_connections(),
+            idle_seconds=settings.idle_seconds,
+            trusted_proxies=trusted_networks(settings.trusted_proxies),
+            nonce_dir=settings.challenges_dir,
             share_port=share_port,
         )
         await _serve(settings, server, public, failover, stop)
@@ -105,10 +109,11 @@ async def _serve(
         # Not ready while the spool is in use: an operator should look. Traffic depends on the public `/healthz` only.
         return failover.state != "spooling" and not stop.is_set()
 
-    admin = admin_listener("receiver", server, ready=ready, readings=partial(_readings, public, failover))
+    readings = partial(_readings, public, failover)
+    admin = admin_listener("receiver", server, ready=ready, readings=readings, names=settings.admin_hosts)
     async with (
-        listening(admin, settings.admin_host, settings.admin_port, name="receiver.admin"),
-        listening(public, settings.host, settings.port, name="receiver"),
+        listening(admin, listening_hosts(settings.admin_host), settings.admin_port, name="receiver.admin"),
+        listening(public, listening_hosts(settings.host), settings.port, name="receiver"),
     ):
         tune_garbage_collection()
         await stop.wait()
@@ -116,11 +121,9 @@ async def _serve(
 
 
 def _account_policies(settings: Settings) -> list[AccountPolicy]:
-    """The policy of each account, after a warning for each with a weak token or, beside others, without companies."""
+    """The policy of each account, after a warning for each that has no companies although there are others."""
     accounts = load_accounts(settings)
     for name, account in accounts.items():
-        if account.weak_tokens():
-            logger.warning("token.weak", account=name, hint=RANDOM_TEXT_COMMAND)
         if len(accounts) > 1 and not account.company_ids:
             logger.warning("companies.not_configured", account=name, risk=ANY_COMPANY_RISK, hint=COMPANIES_HINT)
     return [account_policy(account, name) for name, account in accounts.items()]
@@ -137,6 +140,7 @@ def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> Accoun
         signing_secrets=[secret.get_secret_value() for secret in settings.signing_secrets],
         company_ids=frozenset(settings.company_ids),
         max_body_bytes=settings.max_body_bytes,
+        public_url=settings.public_url,
     )
 
 
@@ -149,6 +153,7 @@ def _readings(public: PublicListener, failover: FailoverWriter) -> dict[str, flo
         "receiver_events_unavailable_total": counters.unavailable,
         "receiver_requests_refused_total": counters.refused,
         "receiver_requests_shed_total": counters.shed,
+        "receiver_connections_evicted_total": counters.evicted,
         "receiver_storage_lost": int(not failover.ready),
         "spool_events": failover.spooled_events,
         "spool_bytes": failover.spooled_bytes,

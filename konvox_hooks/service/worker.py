@@ -19,6 +19,7 @@ from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from handlers.registry import Handler
 from konvox_hooks.config.handlers import konvox_access, load_handlers
+from konvox_hooks.config.network import listening_hosts
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.history.open_store import preflight_of
 from konvox_hooks.process.signals import bound_to_parent
@@ -82,9 +83,10 @@ async def _serve(
     async def ready() -> bool:
         return checked.is_set() and worker.ready
 
-    admin = admin_listener("worker", server, ready=ready, readings=partial(_readings, worker, dispatcher))
+    readings = partial(_readings, worker, dispatcher)
+    admin = admin_listener("worker", server, ready=ready, readings=readings, names=settings.admin_hosts)
     async with (
-        listening(admin, settings.admin_host, settings.admin_port, name="worker.admin"),
+        listening(admin, listening_hosts(settings.admin_host), settings.admin_port, name="worker.admin"),
         bound_to_parent(worker.stop, parent_pid),
     ):
         # While this waits for a safe Redis, the worker is healthy and not ready.

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -15,6 +16,7 @@ import pytest
 
 from broker.audit import audit
 from konvox.samples import sample_body
+from receiver.challenge import CHALLENGE_HEADER, make_challenge
 from tests.support.events import admitted
 from tests.support.processes import OurProcess
 from tests.support.store import RedisClient
@@ -252,3 +254,25 @@ async def test_handlers_that_do_not_load_are_a_fault(redis_url: str, tmp_path: P
         assert await workers.ended() == 2
     assert "no_such_module" in workers.stderr
     assert "child.died" not in workers.stderr
+
+
+async def test_all_listen_on_each_address_and_answer_a_challenge_once(redis_url: str, tmp_path: Path) -> None:
+    """Both families reach one port of several processes, and a challenge that one has answered no other one answers."""
+    public_url = "https://hooks.example.com"
+    env = environment(redis_url, KONVOX_HOST="127.0.0.1,::1", KONVOX_PUBLIC_URL=public_url)
+    arguments = ("receiver", "--processes", "3")
+    async with await OurProcess.start(*arguments, env=env, cwd=tmp_path) as supervisor:
+        urls = await listeners(supervisor, "receiver", 6)
+        assert {url.rpartition(":")[0] for url in urls} == {"http://127.0.0.1", "http://[::1]"}
+        challenge = make_challenge("token", TOKEN, public_url)
+        foreign = make_challenge("token", TOKEN, "https://evil.example.com")
+        statuses: dict[str, list[int]] = {}
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            for name, asked in (("ours", challenge), ("foreign", foreign)):
+                path, headers = urlsplit(asked.url).path, {CHALLENGE_HEADER: asked.header}
+                statuses[name] = []
+                for url in [*urls] * 8:  # each a connection of its own, which the kernel gives to any of them
+                    async with session.post(url + path, headers=headers) as response:
+                        statuses[name].append(response.status)
+    assert sorted(statuses["ours"]) == [200] + [404] * 15
+    assert set(statuses["foreign"]) == {404}

@@ -127,10 +127,10 @@ class RunningReceiver:
 
 
 @asynccontextmanager
-async def receiving(policy: AccountPolicy, server: RedisClient) -> AsyncIterator[RunningReceiver]:
-    """The real application on a free port, with a group commit of its own."""
+async def receiving(policy: AccountPolicy, server: RedisClient, **options: Any) -> AsyncIterator[RunningReceiver]:
+    """The real application on a free port, with a group commit of its own and further options of the listener."""
     group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
-    listener = PublicListener([policy], group_commit, stop_seconds=1)
+    listener = PublicListener([policy], group_commit, stop_seconds=1, **options)
     try:
         yield RunningReceiver(await listener.start("127.0.0.1", 0), listener.counters)
     finally:

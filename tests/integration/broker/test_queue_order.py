@@ -43,7 +43,7 @@ async def test_events_are_claimed_in_the_order_in_which_they_came(server: RedisC
     jobs = [job_of(number) for number in range(1000)]
     for first in range(0, len(jobs), batch):
         await admit(server, jobs[first : first + batch], AdmissionPolicy())
-    taken = [claim.job_id for _ in range(4) for claim in await claimed_by(server, "a", 250)]
+    taken = [claim.job_id for _ in range(4) for claim in await claimed_by(server, "a", 250, lease_ms=LEASE_MS)]
     assert taken == [job.id for job in jobs]
 
 

@@ -42,14 +42,13 @@ async def test_it_serves_until_it_is_asked_to_stop(tmp_path: Path, stop: signal.
         urls = await sandbox.said(lambda line: "sandbox" in line, "line about its URL")
         assert urls.keys() == {"sandbox", "fire", "deliveries"}
         fields = {"url": str(receiver.make_url("/hooks/token-0123456789")), "events": ["contact.replied"]}
-        async with session.post(
-            f"{urls['sandbox']}/api/webhooks", json=fields, headers={"X-API-Key": FULL}
-        ) as response:
+        key = {"X-API-Key": FULL}
+        async with session.post(f"{urls['sandbox']}/api/webhooks", json=fields, headers=key) as response:
             assert response.status == 201
-        async with session.post(urls["fire"], json={"event": "contact.replied", "wait": True}) as response:
+        async with session.post(urls["fire"], json={"event": "contact.replied", "wait": True}, headers=key) as response:
             [outcome] = (await response.json())["data"]["outcomes"]
         assert [attempt["status"] for attempt in outcome["attempts"]] == [500, 200]
-        async with session.get(urls["deliveries"]) as response:
+        async with session.get(urls["deliveries"], headers=key) as response:
             assert (await response.json())["data"] == outcome["attempts"]
         sandbox.process.send_signal(stop)
         assert await sandbox.ended() == 0
@@ -78,9 +77,11 @@ async def test_it_stops_at_once_with_deliveries_under_way(tmp_path: Path) -> Non
     ):
         urls = await sandbox.said(lambda line: "sandbox" in line, "line about its URL")
         fields = {"url": str(receiver.make_url("/")), "events": ["contact.replied"]}
-        async with session.post(f"{urls['sandbox']}/api/webhooks", json=fields, headers={"X-API-Key": FULL}):
+        key = {"X-API-Key": FULL}
+        async with session.post(f"{urls['sandbox']}/api/webhooks", json=fields, headers=key):
             pass
-        waiting = asyncio.create_task(session.post(urls["fire"], json={"event": "contact.replied", "wait": True}))
+        order = {"event": "contact.replied", "wait": True}
+        waiting = asyncio.create_task(session.post(urls["fire"], json=order, headers=key))
         await asyncio.wait_for(arrived.wait(), 10)
         assert await asyncio.wait_for(sandbox.terminate(), 5) == 0
         async with await waiting as response:

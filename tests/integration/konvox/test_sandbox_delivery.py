@@ -88,7 +88,7 @@ async def subscribe(client: Client, url: str, *events: str, active: bool = True)
 
 async def fire(client: Client, **fields: Any) -> dict[str, Any]:
     """Make an event happen; returns the answer's data."""
-    response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields)
+    response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields, headers=HEADERS)
     envelope = await response.json()
     assert (response.status, envelope["error"]) == (202, None)
     data: dict[str, Any] = envelope["data"]
@@ -97,7 +97,7 @@ async def fire(client: Client, **fields: Any) -> dict[str, Any]:
 
 async def attempts_of(client: Client) -> list[dict[str, Any]]:
     """All attempts that the sandbox lists."""
-    envelope = await (await client.get("/sandbox/deliveries")).json()
+    envelope = await (await client.get("/sandbox/deliveries", headers=HEADERS)).json()
     attempts: list[dict[str, Any]] = envelope["data"]
     assert envelope["meta"] == {"total": len(attempts)}
     return attempts
@@ -325,7 +325,7 @@ async def test_a_wrong_wish_is_refused(
     """A wrong request to fire an event is answered with 400 in the envelope, and nothing is sent."""
     client = await sandbox()
     await subscribe(client, receiver.url)
-    response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields)
+    response = await client.post("/sandbox/fire", json={"event": "contact.replied"} | fields, headers=HEADERS)
     assert response.status == 400
     envelope = await response.json()
     assert message in envelope["error"]

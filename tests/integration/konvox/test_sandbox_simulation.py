@@ -69,7 +69,7 @@ class World:
         """Fire an event; returns the answer's data."""
         session = self.konvox._transport._session
         assert session is not None
-        async with session.post(f"{self.url}sandbox/fire", json=order) as response:
+        async with session.post(f"{self.url}sandbox/fire", json=order, headers={"X-API-Key": FULL}) as response:
             assert response.status == 202
             data: dict[str, Any] = (await response.json())["data"]
             return data

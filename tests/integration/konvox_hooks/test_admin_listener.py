@@ -58,6 +58,7 @@ async def admin(own_valkey: ValkeyServer) -> AsyncIterator[Admin]:
         connection,
         ready=ready,
         readings=lambda: {"receiver_events_accepted_total": receiver.counters.accepted},
+        names=["0.0.0.0", "Receiver.internal"],
     )
     async with listening(listener, "127.0.0.1", 0, name="receiver.admin") as started.port:
         yield started
@@ -139,3 +140,35 @@ async def test_a_port_that_is_taken_names_the_setting(admin: Admin) -> None:
     with pytest.raises(UsageError, match=f"127.0.0.1:{admin.port}.*KONVOX_PORT"):
         async with listening(second, "127.0.0.1", admin.port, name="receiver"):
             pass
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:8081", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8081", 200),
+        ("receiver.internal:8081", 200),
+        ("evil.example.com", 421),
+        ("evil.example.com:8081", 421),
+        ("127.0.0.1.evil.example.com", 421),
+        ("localhost.evil.example.com", 421),
+        ("localhost@evil.example.com", 421),
+        ("evil.example.com/localhost", 421),
+        ("192.0.2.1", 421),
+        ("", 421),
+    ],
+)
+async def test_only_its_own_names_are_answered(admin: Admin, path: str, host: str, status: int) -> None:
+    """A page in a browser, whose name was made to lead here, reads nothing of the admin listener."""
+    request = http_request(path, method="GET").replace(b"Host: localhost", b"Host: " + host.encode())
+    answer = await send(admin.port, request)
+    assert answer.status == status
+    assert b"accepted" not in answer.body or status == 200
+
+
+async def test_who_names_no_host_is_no_browser(admin: Admin) -> None:
+    """Health checks of HTTP/1.0 have no `Host`."""
+    assert (await send(admin.port, b"GET /healthz HTTP/1.0\r\n\r\n")).status == 200

@@ -17,6 +17,7 @@ from receiver.challenge import CHALLENGE_HEADER, make_challenge
 from tests.support.http import Answer, http_request
 from tests.support.registration import OLD_TOKEN, SECRET, TOKEN, Shell
 
+ORIGIN = "https://hooks.example.com"
 REGISTER = ("--events", "contact.replied")
 
 
@@ -50,7 +51,7 @@ async def answering(
         ({"HOOK_TOKENS": TOKEN}, {"tokens": (OLD_TOKEN, TOKEN)}),
         ({"HOOK_TOKENS": TOKEN, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": SECRET}, {}),
         (
-            {"HOOK_TOKENS": None, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": f"{SECRET},other"},
+            {"HOOK_TOKENS": None, "SIGNATURE": "hmac-sha256", "SIGNING_SECRETS": f"{SECRET},other-secret-0123456789"},
             {"tokens": (), "scheme": "hmac-sha256", "signing_secrets": ("more", SECRET)},
         ),
     ],
@@ -197,7 +198,9 @@ async def test_nothing_is_asked_where_nothing_is_registered(shell: Shell, option
 
 async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None:
     """To a challenge from somebody without the secret, every answer is exactly the one without a challenge."""
-    stranger, holder = make_challenge("token", "guessed-token-0123456789"), make_challenge("token", TOKEN)
+    stranger = make_challenge("token", "guessed-token-0123456789", ORIGIN)
+    holder = make_challenge("token", TOKEN, ORIGIN)
+    nonce, of_holder = stranger.url.rpartition("/")[2], holder.url.removeprefix(ORIGIN)
 
     async def ask(path: str, challenge: str | None, *, method: str = "POST") -> Answer:
         """Send a request, with or without this header."""
@@ -205,27 +208,28 @@ async def test_strangers_see_no_difference(redis_url: str, shell: Shell) -> None
         return await receiver.send(http_request(path, method=method, headers=headers))
 
     async with shell.receiver(redis_url) as receiver:
-        for path in ("/hooks/konvox", "/hooks/konvox/guessed", f"/hooks/konvox/{stranger.nonce}", "/", "/healthz"):
+        for path in ("/hooks/konvox", "/hooks/konvox/guessed", f"/hooks/konvox/{nonce}", "/", "/healthz"):
             plain = await ask(path, None)
-            for header in (stranger.header, "", "x" * 1000, holder.nonce, holder.header[:-1], holder.header + "0"):
+            for header in (stranger.header, "", "x" * 1000, of_holder, holder.header[:-1], holder.header + "0"):
                 assert (await ask(path, header)).without_date == plain.without_date
-        # The holder's works below the hook path only, and only as a POST.
-        for path, method in (("/", "POST"), ("/hooks/konvox/a/b", "POST"), ("/hooks/konvox/a", "GET")):
+        # The holder's works at its own URL only, only as a POST, and once.
+        for path, method in (("/", "POST"), ("/hooks/konvox/a", "POST"), ("/hooks/konvox", "POST"), (of_holder, "GET")):
             plain = await ask(path, None, method=method)
             assert (await ask(path, holder.header, method=method)).without_date == plain.without_date
-        answer = await ask("/hooks/konvox/anything", holder.header)
+        answer = await ask(of_holder, holder.header)
         assert (answer.status, holder.is_answered_by(answer.body)) == (200, True)
+        assert (await ask(of_holder, holder.header)).status == 404
 
 
 async def test_a_challenge_is_no_delivery(redis_url: str, shell: Shell) -> None:
     """A challenge is answered whatever the body is, and not counted; with a stranger's header a delivery is one."""
     async with shell.receiver(redis_url) as receiver:
         body = b'{"event": "contact.replied", "timestamp": "2026-05-20T14:32:00.000Z", "companyId": "c", "data": {}}'
-        answers = [
-            await receiver.deliver(
-                body, token=TOKEN, headers=[(CHALLENGE_HEADER, make_challenge("token", token).header)]
-            )
-            for token in (TOKEN, "guessed-token-0123456789", "guessed-token-0123456789")
-        ]
+        answers = []
+        for token in (TOKEN, "guessed-token-0123456789", "guessed-token-0123456789"):
+            challenge = make_challenge("token", token, ORIGIN)
+            path_token = challenge.url.rpartition("/")[2] if token == TOKEN else TOKEN
+            headers = [(CHALLENGE_HEADER, challenge.header)]
+            answers.append(await receiver.deliver(body, token=path_token, headers=headers))
     assert ["challenge" in answer.json for answer in answers] == [True, False, False]
     assert [answer.json.get("status") for answer in answers] == [None, "accepted", "duplicate"]

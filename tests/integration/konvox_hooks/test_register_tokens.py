@@ -178,7 +178,7 @@ async def test_an_env_file_that_cannot_be_written_stops_the_registration(shell: 
     assert await shell.known() == []
 
 
-@pytest.mark.parametrize("known", ["", "older-secret"])
+@pytest.mark.parametrize("known", ["", "older-secret-0123456789"])
 async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Shell]], known: str) -> None:
     """A signing secret is written before the present ones, so deliveries of older webhooks still verify."""
     shell = await shell_for(signing_secret=SECRET)
@@ -194,10 +194,10 @@ async def test_a_signing_secret_is_written(shell_for: Callable[..., Awaitable[Sh
 async def test_a_signing_secret_that_cannot_be_written_is_shown(shell_for: Callable[..., Awaitable[Shell]]) -> None:
     """A signing secret that cannot be written is shown, because Konvox never shows it again."""
     shell = await shell_for(signing_secret=SECRET)
-    shell.configure(SIGNING_SECRETS="older-secret")
+    shell.configure(SIGNING_SECRETS="older-secret-0123456789")
     outcome = await shell.register(*REGISTER, "--write-env")
     assert outcome.exit_code == 0
-    assert f"KONVOX_SIGNING_SECRETS={SECRET},older-secret" in outcome.out.splitlines()
+    assert f"KONVOX_SIGNING_SECRETS={SECRET},older-secret-0123456789" in outcome.out.splitlines()
     assert "comes from the environment" in outcome.err
 
 

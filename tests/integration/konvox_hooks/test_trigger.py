@@ -97,10 +97,10 @@ async def test_an_event_is_signed_if_configured(
     monkeypatch.setenv("KONVOX_HOOK_TOKENS", "")
     monkeypatch.setenv("KONVOX_SIGNATURE", "hmac-sha256")
     monkeypatch.setenv("KONVOX_SIGNATURE_HEADER", "X-Signed")
-    monkeypatch.setenv("KONVOX_SIGNING_SECRETS", f"{SECRET},another")
+    monkeypatch.setenv("KONVOX_SIGNING_SECRETS", f"{SECRET},another-secret-0123456789")
     exit_code, [[status, *_]], _ = await trigger("contact.replied")
     assert (exit_code, status) == (0, "200")
-    monkeypatch.setenv("KONVOX_SIGNING_SECRETS", "another")
+    monkeypatch.setenv("KONVOX_SIGNING_SECRETS", "another-secret-0123456789")
     exit_code, [[status, result, _]], err = await trigger("contact.replied")
     assert (exit_code, status) == (1, "401")
     assert "signature refused" in result

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from receiver.verification import AccountPolicy
+from tests.support.held import HeldCommit
 from tests.support.http import TOKEN, RunningReceiver, receiving
 from tests.support.store import RedisClient
 
@@ -31,3 +32,9 @@ async def start(server: RedisClient) -> AsyncIterator[Start]:
 async def receiver(start: Start) -> RunningReceiver:
     """A receiver that takes a token."""
     return await start(tokens=[TOKEN])
+
+
+@pytest.fixture
+def held(server: RedisClient) -> HeldCommit:
+    """A store that keeps the receiver waiting."""
+    return HeldCommit(server)

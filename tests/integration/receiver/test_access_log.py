@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 import orjson
@@ -18,8 +19,11 @@ from konvox_hooks.process.logging import configure_logging
 from receiver import access_log, listener
 from receiver.errors import OverloadedError
 from receiver.group_commit import GroupCommit, OnResult
+from receiver.peers import parse_network
+from receiver.verification import AccountPolicy
 from tests.support.events import body_of
-from tests.support.http import TOKEN, RunningReceiver, chunked, http_request
+from tests.support.http import TOKEN, RunningReceiver, chunked, http_request, read_answer, receiving
+from tests.support.store import RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -97,13 +101,13 @@ async def test_no_secret_is_logged(
 async def test_each_request_has_its_line(signed: RunningReceiver, capsys: pytest.CaptureFixture[str]) -> None:
     """A line has method, masked path, status, time and sender; a request that succeeds has one at debug only."""
     configure_logging("debug", "json")
-    for why in ("accepted", "a wrong token", "a wrong method"):
+    for why in ("accepted", "a wrong token", "a wrong signature"):
         await signed.send(REQUESTS[why])
     requests = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.answered"]
     assert [(line["level"], line["method"], line["path"], line["status"]) for line in requests] == [
         ("debug", "POST", "/hooks/konvox/***", 200),
         ("info", "POST", "/hooks/konvox/***", 404),
-        ("info", "PUT", "/hooks/konvox/***", 404),
+        ("info", "POST", "/hooks/konvox/***", 401),
     ]
     assert all(line["remote"] == "127.0.0.1" and line["duration_ms"] >= 0 for line in requests)
 
@@ -164,7 +168,57 @@ async def test_an_outage_and_an_overload_are_logged_apart(
     for request in (http_request(HOOK, BODY), in_chunks):
         assert (await receiver.send(request)).status == 503
     logged = [line for line in lines(capsys.readouterr().err) if line["event"] in {"event.not_stored", "request.shed"}]
-    assert [(line["event"], line["level"], line["reason"]) for line in logged] == [(event, "warning", reason)] * 2
+    # What a stranger may bring about is summed up; an outage is not a stranger's doing.
+    lines_of_both = 1 if event == "request.shed" else 2
+    assert [(line["event"], line["level"], line["reason"]) for line in logged] == [
+        (event, "warning", reason)
+    ] * lines_of_both
+
+
+async def test_refusals_are_summed_up(
+    server: RedisClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each reason the first refusal in a second has a line, and the others are counted in one, on both ways."""
+    monkeypatch.setattr(listener, "COUNTS_SECONDS", 3600.0)  # the sum comes at the stop
+    configure_logging("info", "json")
+    policy = AccountPolicy(tokens=[TOKEN], scheme="hmac-sha256", signing_secrets=[SECRET])
+    async with receiving(policy, server) as receiver:
+        for why in ("a wrong token", "a wrong signature", "a signature with a zero byte", "a broken chunk"):
+            for _ in range(20):
+                await receiver.send(REQUESTS[why])
+    logged = lines(capsys.readouterr().err)
+    firsts = [line["event"] for line in logged if line["event"] in {"request.answered", "request.malformed"}]
+    sums = {(line["event"], line["status"]): line["count"] for line in logged if "count" in line}
+    assert firsts.count("request.answered") <= 5
+    assert firsts.count("request.malformed") <= 2
+    assert sums["requests.refused", 404] == 19
+    assert sums["requests.refused", 401] >= 19
+    assert sums["requests.malformed", 400] >= 19
+    assert not any("exception" in line for line in logged)
+
+
+@pytest.mark.parametrize("why", ["a broken chunk", "a wrong signature", "a wrong token", "a wrong method"])
+@pytest.mark.parametrize("rest", [b"", b"zz\r\n", b"1;" + b"e" * 20_000 + b"\r\n"], ids=["none", "bad", "fat"])
+async def test_no_strangers_request_makes_a_traceback(
+    signed: RunningReceiver, capsys: pytest.CaptureFixture[str], why: str, rest: bytes
+) -> None:
+    """A refused body that breaks, or goes on for ever, is no fault of ours."""
+    configure_logging("debug", "json")
+    head, _, _ = REQUESTS[why].partition(b"\r\n\r\n")
+    chunks = head.replace(b"Content-Length", b"X-Length").replace(b"Transfer-Encoding: chunked\r\n", b"")
+    request = chunks + b"\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", signed.port)
+    writer.write(request)
+    if why in {"a wrong token", "a wrong method"}:
+        await read_answer(reader)
+    writer.write(rest)
+    writer.write_eof()
+    with suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "request.failed" not in err
 
 
 async def test_the_log_says_how_many_events_came(
@@ -182,3 +236,33 @@ async def test_the_log_says_how_many_events_came(
         logged += [line for line in lines(capsys.readouterr().err) if line["event"] == "events.received"]
     assert sum(line["accepted"] for line in logged) == 2
     assert sum(line["duplicates"] for line in logged) == 1
+
+
+@pytest.mark.parametrize("way", ["plain", "aiohttp's"])
+@pytest.mark.parametrize(("proxies", "remote"), [(["127.0.0.0/8"], "1.2.3.4"), ([], "127.0.0.1")])
+async def test_the_peer_is_whom_a_trusted_proxy_names(
+    server: RedisClient, capsys: pytest.CaptureFixture[str], way: str, proxies: list[str], remote: str
+) -> None:
+    """The log names the sender behind a trusted proxy, and believes nobody else."""
+    configure_logging("debug", "json")
+    networks = [parse_network(text) for text in proxies]
+    async with receiving(AccountPolicy(tokens=[TOKEN]), server, trusted_proxies=networks) as receiver:
+        path = HOOK if way == "plain" else "/hooks/konvox/guessed"
+        await receiver.send(http_request(path, BODY, headers=[("X-Forwarded-For", "6.6.6.6, 1.2.3.4")]))
+    [line] = [line for line in lines(capsys.readouterr().err) if line["event"] == "request.answered"]
+    assert line["remote"] == remote
+
+
+@pytest.mark.parametrize("name", ["Expect", "Upgrade", "Connection", "X-Forwarded-For", "Content-Encoding", "Cookie"])
+@pytest.mark.parametrize("path", [HOOK, "/hooks/konvox/guessed", "/healthz", "/nowhere"])
+async def test_no_header_makes_a_traceback(
+    signed: RunningReceiver, capsys: pytest.CaptureFixture[str], name: str, path: str
+) -> None:
+    """A header that is no UTF-8, or asks for what we do not do, is the sender's fault, and is never a 500."""
+    configure_logging("info", "json")
+    for value in (b"\xff\xfe", b"+100-continue", b"websocket"):
+        answer = await signed.send(http_request(path, BODY, headers=[(name, value)]))
+        assert 400 <= answer.status < 500
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "request.failed" not in err

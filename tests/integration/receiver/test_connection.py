@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from broker.admission import AdmissionPolicy, to_redis
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from receiver import app, listener
@@ -16,34 +15,12 @@ from receiver.group_commit import GroupCommit
 from receiver.listener import PublicListener
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
+from tests.support.held import HeldCommit
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
 from tests.support.store import KEYS, RedisClient
 
-Start = Callable[..., Awaitable[RunningReceiver]]
-
 HOOK = f"/hooks/konvox/{TOKEN}"
 REQUEST = http_request(HOOK, body_of(1))
-
-
-class HeldCommit:
-    """Redis behind a barrier: batches wait until they are let through."""
-
-    def __init__(self, server: RedisClient) -> None:
-        self._to_redis = to_redis(server, AdmissionPolicy())
-        self.arrived = asyncio.Event()
-        self.let_through = asyncio.Event()
-
-    async def write(self, jobs: Sequence[Job]) -> list[bool]:
-        """Write a batch, once it may."""
-        self.arrived.set()
-        await self.let_through.wait()
-        return await self._to_redis(jobs)
-
-
-@pytest.fixture
-def held(server: RedisClient) -> HeldCommit:
-    """A store that keeps the receiver waiting."""
-    return HeldCommit(server)
 
 
 @pytest.fixture
@@ -258,26 +235,3 @@ async def test_what_is_no_http_is_refused_in_json(receiver: RunningReceiver) -> 
     assert answer.header("Server") is None
     assert await reader.read() == b""
     writer.close()
-
-
-async def test_too_many_connections_are_sent_away(server: RedisClient) -> None:
-    """A connection too many gets a 503, and shortly before that, answers close theirs to make room for others."""
-    group_commit = GroupCommit(to_redis(server, AdmissionPolicy()))
-    public = PublicListener([AccountPolicy(tokens=[TOKEN])], group_commit, stop_seconds=1, most_connections=5)
-    port = await public.start("127.0.0.1", 0)
-    many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
-    refused = await read_answer(many[5][0])
-    assert (refused.status, refused.json["error"]) == (503, "too many connections, try again")
-    assert (refused.header("Retry-After"), refused.header("Connection")) == ("5", "close")
-    assert (public.counters.shed, public.counters.unavailable) == (1, 0)
-    many[0][1].write(REQUEST)
-    answer = await read_answer(many[0][0])
-    assert (answer.status, answer.header("Connection")) == (200, "close")
-    assert await many[0][0].read() == b""
-    many[1][1].write(http_request("/healthz", method="GET"))  # aiohttp's from now on, and it still counts
-    assert (await read_answer(many[1][0])).status == 200
-    many += [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-    assert (await read_answer(many[7][0])).status == 503
-    for _, writer in many:
-        writer.close()
-    await public.stop()

@@ -10,8 +10,9 @@ import pytest
 
 from konvox.signatures import sign_hmac_sha256
 from receiver import app
+from receiver.heads import MAX_HEAD_BYTES
 from tests.support.events import body_of
-from tests.support.http import TOKEN, RunningReceiver, chunked, http_request
+from tests.support.http import TOKEN, RunningReceiver, chunked, http_request, read_answer
 from tests.support.store import KEYS, RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
@@ -40,9 +41,6 @@ BAD_HTTP = {
     "a zero byte in a header": http_request(HOOK, BODY, headers=[(HEADER, GOOD + "\0")]),
     "a space before the colon": http_request(HOOK, BODY, headers=[(HEADER + " ", GOOD)]),
     "a header without a colon": http_request(HOOK, BODY).replace(b"Content-Type:", b"Content-Type"),
-    "a header of 10,000 bytes": http_request(HOOK, BODY, headers=[(HEADER, "a" * 10_000)]),
-    "a thousand headers": http_request(HOOK, BODY, headers=[(f"X-{number}", "a") for number in range(1000)]),
-    "a path of 10,000 bytes": http_request(HOOK + "a" * 10_000, BODY),
     "a path with a space": http_request(HOOK + " a", BODY),
     "a method that does not exist": http_request(HOOK, BODY, method="FETCH"),
     "no host": http_request(HOOK, BODY).replace(b"Host: localhost\r\n", b""),
@@ -53,6 +51,24 @@ BAD_HTTP = {
     "chunks that are not the last coding": http_request(HOOK, BODY, headers=[("Transfer-Encoding", "chunked, gzip")]),
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
     "noise": bytes(range(1, 256)),
+}
+
+FAT_HEAD = [(f"X-{number}", "a" * 8_000) for number in range(115)]
+HEALTH = http_request("/healthz", method="GET")
+EVENT = http_request(HOOK, BODY)
+
+FAT_HEADS = {
+    "a header of 10,000 bytes": (b"", http_request(HOOK, BODY, headers=[(HEADER, "a" * 10_000)])),
+    "a thousand headers": (b"", http_request(HOOK, BODY, headers=[(f"X-{n}", "a") for n in range(1000)])),
+    "a path of 10,000 bytes": (b"", http_request(HOOK + "a" * 10_000, BODY)),
+    "three headers of 8,000 bytes": (b"", http_request(HOOK, BODY, headers=FAT_HEAD[:3])),
+    "115 headers of 8,000 bytes": (b"", http_request(HOOK, BODY, headers=FAT_HEAD)),
+    "no end": (b"", http_request(HOOK, BODY, headers=FAT_HEAD).partition(b"\r\n\r\n")[0]),
+    "fat behind an event": (EVENT, http_request(HOOK, BODY, headers=FAT_HEAD)),
+    "fat behind what is aiohttp's": (HEALTH, http_request("/healthz", method="GET", headers=FAT_HEAD)),
+    "three headers behind what is aiohttp's": (HEALTH, http_request("/", method="GET", headers=FAT_HEAD[:3])),
+    "no end behind what is aiohttp's": (HEALTH, http_request("/", headers=FAT_HEAD).partition(b"\r\n\r\n")[0]),
+    "a long line behind what is aiohttp's": (HEALTH * 3, http_request("/" + "a" * 10_000, method="GET")),
 }
 
 BAD_SIGNATURES: dict[str, list[str | bytes]] = {
@@ -89,6 +105,35 @@ async def test_bad_http_gets_400(receiver: RunningReceiver, server: RedisClient,
     assert (await receiver.send(BAD_HTTP[why])).status == 400
     assert await server.dbsize() == 0
     assert (await receiver.deliver(body_of(2))).json["status"] == "accepted"
+
+
+@pytest.mark.parametrize("why", FAT_HEADS)
+async def test_a_fat_head_gets_431(receiver: RunningReceiver, server: RedisClient, why: str) -> None:
+    """A head over the limit is refused and its connection closed, whichever limit it is, and whatever came before."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
+    before, fat = FAT_HEADS[why]
+    writer.write(before + fat)
+    for _ in range(before.count(b" HTTP/1.1")):
+        assert (await read_answer(reader)).status < 300
+    answer = await read_answer(reader)
+    assert (answer.status, answer.json) == (431, {"error": "the head of the request is too large"})
+    assert answer.header("Connection") == "close"
+    assert await reader.read() == b""
+    writer.close()
+    assert await server.zcard(KEYS.queue) == (before.count(b"POST"))
+    assert receiver.counters.refused == 1
+    assert (await receiver.deliver(body_of(2))).json["status"] == "accepted"
+
+
+async def test_a_head_just_under_the_limit_is_taken(receiver: RunningReceiver) -> None:
+    """Proxies add headers: what fits into the limit is accepted on both ways."""
+    rest = MAX_HEAD_BYTES - len(http_request(HOOK, BODY, headers=[("Content-Type", "application/json")])) + len(BODY)
+    padding = [("X-A", "a" * 8_000), ("X-B", "b" * 4_000), ("X-C", "c" * (rest - 12_000 - 21))]
+    request = http_request(HOOK, BODY, headers=[("Content-Type", "application/json"), *padding])
+    assert len(request) - len(BODY) == MAX_HEAD_BYTES
+    assert (await receiver.send(request)).status == 200
+    health = http_request("/healthz", method="GET", headers=padding)
+    assert (await receiver.send(health)).status == 200
 
 
 @pytest.mark.parametrize("rest", [b"", b"5\r\nabc", b"zz\r\n"], ids=["nothing", "half a chunk", "a broken chunk"])

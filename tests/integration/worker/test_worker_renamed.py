@@ -15,7 +15,7 @@ from handlers.registry import Handler
 from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted, make_due, queued_ids
-from tests.support.store import KEYS, RedisClient, connect
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import handler, run_burst, running, until
 from worker.running.once import OnceBlocks, OnceGate
 
@@ -180,10 +180,9 @@ async def test_the_worker_gives_the_gate_the_former_names(server: RedisClient, r
     """An effect of the old name does not happen again when the new handler takes over the retry."""
     (job,) = await admitted(server, 1)
     blocks, effects = OnceBlocks(60_000), list[str]()
-    store = connect(redis_url)
 
     def make(job: Job, handler_: Handler) -> Context:
-        gate = OnceGate(store, blocks, job.record.id, handler_.name, ttl_ms=DONE_MS, was=handler_.was)
+        gate = OnceGate(server, blocks, job.record.id, handler_.name, ttl_ms=DONE_MS, was=handler_.was)
         return make_context(once=gate, attempt=job.attempt)
 
     async def effect(event: Event, ctx: Any) -> None:
@@ -196,12 +195,9 @@ async def test_the_worker_gives_the_gate_the_former_names(server: RedisClient, r
     async def has_waited() -> bool:
         return await queued_ids(server) == {f"{job.id}/old#2"}
 
-    try:
-        async with running(redis_url, handler(effect, name="old"), make=make, once=blocks):
-            await until(has_waited)
-        await make_due(server, await queued_ids(server))
-        await run_burst(redis_url, handler(effect, name="new", was=("old",)), make=make, once=blocks)
-    finally:
-        await store.aclose()
+    async with running(redis_url, handler(effect, name="old"), make=make, once=blocks):
+        await until(has_waited)
+    await make_due(server, await queued_ids(server))
+    await run_burst(redis_url, handler(effect, name="new", was=("old",)), make=make, once=blocks)
     assert effects == [job.record.id]
     assert (await audit(server)).delivered == 1

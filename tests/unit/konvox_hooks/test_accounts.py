@@ -46,10 +46,10 @@ def test_each_account_has_its_own_secrets_and_shares_the_rest(tmp_path: Path) ->
 
     [globex]
     signature = "hmac-sha256"
-    signing_secrets = ["globex-secret"]
+    signing_secrets = ["globex-secret-0123456789"]
     """
     shared = {"api_url": "https://app.example.com", "max_body_bytes": 1000, "api_key": "kvx_live_top"}
-    accounts = load_accounts(settings(tmp_path, toml, hook_tokens="top-token", **shared))
+    accounts = load_accounts(settings(tmp_path, toml, hook_tokens="top-token-0123456789", **shared))
     assert sorted(accounts) == ["", "acme", "globex"]
     acme, globex = accounts["acme"], accounts["globex"]
     assert acme.api_key is not None
@@ -90,7 +90,10 @@ def test_the_variables_are_no_account_if_they_let_nobody_in(tmp_path: Path) -> N
         ('[acme]\nsignature = "hmac-sha256"', "[acme] signing_secrets: "),
         ('[acme]\nport = 1\nhook_tokens = ["x"]', "[acme] port: not known here"),
         ('[acme]\nhook_tokens_file = "/does/not/exist"', "[acme] hook_tokens_file: the file that it names"),
-        ('[a]\nhook_tokens = ["s3cret"]\n[b]\nhook_tokens = ["s3cret"]', "[a] and [b] share a token"),
+        (
+            '[a]\nhook_tokens = ["s3cret-0123456789"]\n[b]\nhook_tokens = ["s3cret-0123456789"]',
+            "[a] and [b] share a token",
+        ),
     ],
 )
 def test_each_fault_names_the_account_and_shows_no_secret(tmp_path: Path, toml: str, said: str) -> None:

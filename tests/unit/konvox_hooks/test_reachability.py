@@ -114,7 +114,7 @@ async def test_a_name_that_no_dns_can_hold_is_a_fault(host: str) -> None:
 def test_what_answers_is_told_apart(status: int, body: bytes, fault: str, hint: str) -> None:
     """Each kind of answer has a hint of its own."""
     with pytest.raises(ReachError) as failed:
-        judge(Answer(status, body), make_challenge("token", "a-token-0123456789"))
+        judge(Answer(status, body), make_challenge("token", "a-token-0123456789", "https://hooks.example.com"))
     assert fault in failed.value.fault
     assert hint in failed.value.hint
     assert failed.value.exit_code == 1

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from konvox.urls import MASK
 from konvox_hooks.config.load import known_variables, load_settings, unknown_variables
-from konvox_hooks.config.settings import NOT_SET, RANDOM_TEXT_COMMAND, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.settings import NOT_SET, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
 from konvox_hooks.errors import UsageError
 
 PROJECT = Path(__file__).parents[3]
@@ -121,17 +122,6 @@ def test_good_tokens_are_taken(tokens: list[str]) -> None:
     assert [token.get_secret_value() for token in settings.hook_tokens] == tokens
 
 
-def test_short_tokens_are_taken_and_counted_as_weak() -> None:
-    """A short token is accepted, because its URL may be registered already, and counted as weak."""
-    assert load(HOOK_TOKENS=f"short,{TOKEN}").weak_tokens() == 1
-
-
-@pytest.mark.parametrize(("characters", "weak"), [(1, 1), (15, 1), (16, 0), (17, 0)])
-def test_a_token_of_sixteen_characters_is_not_weak(characters: int, weak: int) -> None:
-    """A token of 15 characters is weak, and one of 16 is not."""
-    assert load(HOOK_TOKENS="t" * characters).weak_tokens() == weak
-
-
 @pytest.mark.parametrize(
     "bad", ["with?a-question", "with#a-hash", "with/a/slash/in/it/somewhere", "with blanks in between it", "ü" * 20]
 )
@@ -193,7 +183,7 @@ def test_every_example_is_right_or_plainly_a_placeholder(name: str) -> None:
     if example.startswith("<"):
         assert name in SECRET_FIELDS
         return
-    secrets = {"SIGNING_SECRETS": "s"} if name == "signature" else {}
+    secrets = {"SIGNING_SECRETS": TOKEN} if name == "signature" else {}
     load(**{name.upper(): example}, **secrets)
 
 
@@ -201,13 +191,13 @@ def test_a_signature_needs_a_secret() -> None:
     """A signature scheme without secrets is refused; with a secret it is enough to accept requests."""
     [line] = faults(SIGNATURE="hmac-sha256")
     assert line.startswith("KONVOX_SIGNING_SECRETS: KONVOX_SIGNATURE=hmac-sha256 needs at least one secret")
-    load(SIGNATURE="hmac-sha256", SIGNING_SECRETS="s").require_authentication()
+    load(SIGNATURE="hmac-sha256", SIGNING_SECRETS=TOKEN).require_authentication()
 
 
 def test_without_a_way_in_it_says_how_to_make_one() -> None:
     """Without a token and a signature, the settings are refused with the command that makes a token."""
     with pytest.raises(UsageError, match="neither a URL token nor a signature") as caught:
-        load(SIGNING_SECRETS="unused").require_authentication()
+        load(SIGNING_SECRETS=TOKEN).require_authentication()
     assert RANDOM_TEXT_COMMAND in str(caught.value)
     assert "KONVOX_HOOK_TOKENS" in str(caught.value)
 
@@ -218,7 +208,7 @@ def test_without_a_way_in_it_says_how_to_make_one() -> None:
         ("api_key", "kvx_live_abc\n", "kvx_live_abc"),
         ("redis_url", " redis://:pw@h:1/0\n", "redis://:pw@h:1/0"),
         ("hook_tokens", f"{TOKEN}1,\n{TOKEN}2\n", [f"{TOKEN}1", f"{TOKEN}2"]),
-        ("signing_secrets", "one\ntwo\r\n", ["one", "two"]),
+        ("signing_secrets", f"{TOKEN}\n{TOKEN}2\r\n", [TOKEN, f"{TOKEN}2"]),
     ],
 )
 def test_a_secret_may_stand_in_a_file(tmp_path: Path, name: str, content: str, expected: object) -> None:
@@ -263,7 +253,7 @@ def test_a_secret_and_its_file_exclude_each_other(tmp_path: Path, clean_environm
     # Letters among the digits: a number may be a default of one of the settings.
     key=st.text("ghjk0123456789", min_size=8).map(lambda text: f"q{text}"),
     token=token_texts,
-    secret=st.text("ghjk0123456789", min_size=8).map(lambda text: f"q{text}"),
+    secret=st.text("ghjk0123456789", min_size=16).map(lambda text: f"q{text}"),
     password=st.text("ghjk0123456789", min_size=8).map(lambda text: f"q{text}"),
 )
 def test_no_secret_is_shown(key: str, token: str, secret: str, password: str) -> None:

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.records import Job
+from receiver.access_log import RequestLog
 from receiver.connection import MAX_PLAIN_BYTES, Connection
 from receiver.counters import Counters
 from receiver.group_commit import GroupCommit
+from receiver.peers import TrustedProxies
 from receiver.verification import AccountPolicy, Verifier
 from tests.support.events import body_of
 from tests.support.http import TOKEN, http_request
@@ -78,6 +80,7 @@ class ConnectionOwner:
         self.verifier = Verifier([AccountPolicy(tokens=[TOKEN])])
         self.group_commit = GroupCommit(self._write)
         self.counters = Counters()
+        self.log = RequestLog(TrustedProxies())
         self.aiohttp = AiohttpEnd()
         self.kept: list[str] = []
 
@@ -92,8 +95,9 @@ class ConnectionOwner:
     def closed(self, _: Connection) -> None:
         """It is gone."""
 
-    def aiohttp_protocol(self) -> asyncio.Protocol:
+    def aiohttp_protocol(self, *, is_known: bool) -> asyncio.Protocol:
         """The protocol that stands in for it."""
+        del is_known
         return self.aiohttp
 
 
