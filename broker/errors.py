@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class BrokerError(Exception):
     """Something is wrong with the store of the events.
@@ -65,6 +67,25 @@ class UnsafeServerError(BrokerError):
 
 class EmbeddedServerError(BrokerError):
     """The embedded Valkey could not be started."""
+
+
+class DataFolderError(BrokerError):
+    """The data folder cannot be used.
+
+    Attributes:
+        folder: its path.
+        reason: what the system said.
+    """
+
+    exit_code = 2
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        self.folder = folder
+        self.reason = error.strerror or type(error).__name__
+        super().__init__(
+            f"the data folder {folder} cannot be used ({self.reason}): give it to the user that runs konvox-hooks, or "
+            "name another one in KONVOX_DATA_DIR"
+        )
 
 
 class MalformedRecordError(BrokerError):

@@ -6,17 +6,28 @@ command or to show its help: `--help` and a mistyped command answer at once, wit
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import click
 
+from konvox_hooks.safe_text import safe_line, safe_lines
 from konvox_hooks.shadowing import HANDLERS_NEED, ONLY_COMMANDS_NEED, check_visible
 from konvox_hooks.terminal.output import PROGRAM, complain
 
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC}
+)
+"""Why the system does not let a path be used. Most of them are a data folder of somebody else."""
+
+_WRONG_USAGE = 2
+_LONGEST_TRACEBACK_CHARACTERS = 20_000
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _FORCED_EXIT = "konvox_hooks.process.forced_exit"
@@ -61,6 +72,9 @@ COMMANDS: dict[str, CommandEntry] = {
 _ERROR_MODULES = frozenset(
     f"{room}.errors" for room in ("konvox", "broker", "handlers", "worker", "receiver", "konvox_hooks")
 )
+_OUR_TEXTS = frozenset({"handlers.errors", "konvox_hooks.errors", "broker.errors", "konvox_hooks.config.env_file"})
+"""Whose messages may have several lines. The others quote Konvox, a server or an event: they are put on one line."""
+
 _LIBRARY_ERRORS = frozenset({("redis.exceptions", "ConnectionError"), ("redis.exceptions", "TimeoutError")})
 
 
@@ -122,10 +136,13 @@ def program() -> None:
 
 def main() -> None:
     """The entry point `konvox-hooks`."""
+    if sys.platform == "win32":
+        complain("it runs on Linux and macOS; on Windows use WSL 2 or Docker, see deploy/README.md")
+        sys.exit(_WRONG_USAGE)
     try:
         exit_code = run(sys.argv[1:])
     except Exception:  # noqa: BLE001 - shown with its traceback, as Python itself would
-        sys.excepthook(*sys.exc_info())
+        click.echo(_safe_traceback().encode(), err=True)
         exit_code = 1
     if _FORCED_EXIT in sys.modules:  # only commands that may run users' code import it
         sys.modules[_FORCED_EXIT].exit_process(exit_code)
@@ -137,15 +154,21 @@ def run(arguments: Sequence[str]) -> int:
     try:
         outcome = program.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(safe_lines(shown.getvalue().rstrip("\n")).encode(), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except Exception as error:
+        if path := _unusable_path(error):
+            complain(path)
+            return _WRONG_USAGE
         known = _known_error(error)
         if known is None:
             raise
-        complain(str(known))
+        quotes_others = type(known).__module__ not in _OUR_TEXTS
+        complain(safe_line(str(known)) if quotes_others else str(known))
         return getattr(known, "exit_code", 1)
     return _exit_code(outcome)
 
@@ -163,6 +186,24 @@ def _known_error(error: BaseException) -> BaseException | None:
         if kind.__module__ in _ERROR_MODULES or (kind.__module__, kind.__qualname__) in _LIBRARY_ERRORS:
             return error
     return None
+
+
+def _unusable_path(error: BaseException) -> str:
+    """What the system refused, and for which path; empty if the error is of another kind."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _REFUSALS:
+        return ""
+    return f"{safe_line(str(error.filename))} cannot be used: {error.strerror}"
+
+
+def _safe_traceback() -> str:
+    """The traceback of the present error, bounded. It is indented, because an error's text may have lines."""
+    text = "".join(traceback.format_exception(*sys.exc_info())).rstrip()
+    half = _LONGEST_TRACEBACK_CHARACTERS // 2
+    if len(text) > 2 * half:
+        text = f"{text[:half]} … {len(text) - 2 * half} characters left out … {text[-half:]}"
+    return f"{PROGRAM}: {safe_lines(text, indent='  ').lstrip()}"
 
 
 def _discard_output() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from receiver.responses import Response
 
 
@@ -43,6 +45,21 @@ class SpoolError(ReceiverError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the spool cannot be used: {reason}")
         self.reason = reason
+
+
+class SpoolFolderError(SpoolError):
+    """Nothing can be kept in the spool's folder, as a start finds out.
+
+    Attributes:
+        folder: its path.
+    """
+
+    exit_code = 2
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"{folder}: {reason}; give it to the user that runs konvox-hooks, or name another folder")
+        self.reason = reason
+        self.folder = folder
 
 
 class SpoolFullError(SpoolError):

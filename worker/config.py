@@ -22,6 +22,7 @@ class WorkerConfig:
         retention_seconds: for how long the outcomes of delivered events can be looked up.
         once_ttl_seconds: for how long `ctx.once` remembers that a block is done.
         burst: stop once nothing is left in the queue, retries included.
+        full_tracebacks: whether the log shows the frames of the worker too, where a handler failed.
     """
 
     redis_url: str
@@ -32,6 +33,7 @@ class WorkerConfig:
     retention_seconds: int = 604_800
     once_ttl_seconds: int = 604_800
     burst: bool = False
+    full_tracebacks: bool = False
 
     def connect_blocking(self) -> BlockingServer:
         """A connection for a thread of its own."""

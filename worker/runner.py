@@ -23,6 +23,7 @@ from broker.redis.commands import Server
 from worker.leasing.inflight import Inflight, InflightJobs
 from worker.leasing.settler import Settler
 from worker.running.dispatcher import Dispatcher
+from worker.running.tracebacks import users_traceback
 from worker.running.verdicts import (
     CRASH_LIMIT,
     HandlerRun,
@@ -43,6 +44,7 @@ class JobRunner:
         inflight: the jobs in flight.
         settler: is given how the jobs ended.
         on_freed: called when a place is free that no settlement has freed.
+        full_tracebacks: whether the log shows the frames of the worker too.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class JobRunner:
         settler: Settler,
         *,
         on_freed: Callable[[], None],
+        full_tracebacks: bool = False,
     ) -> None:
         self._server = server
         self._dispatcher = dispatcher
         self._inflight = inflight
         self._settler = settler
         self._on_freed = on_freed
+        self._full_tracebacks = full_tracebacks
         self._context = contextvars.copy_context()
         self._releases: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -113,11 +117,26 @@ class JobRunner:
             self._settler.add(settlement_of(inflight.claim, job, runs, now_ms=_now_ms()))
             for run in runs:
                 if run.ended in {"failed", "unfit"}:
-                    _log_failure(job, run)
+                    self._log_failure(job, run)
         except Exception:
             # A fault of ours, not of a handler. The job runs again when its lease lapses, and in the end it is poison.
             logger.exception("job.failed", job_id=ids.readable(inflight.claim.job_id))
             self._free([inflight.claim])
+
+    def _log_failure(self, job: Job, run: HandlerRun) -> None:
+        """Log a failed attempt; the first one of a handler with its traceback, which begins in the user's code."""
+        trace = {}
+        if run.traceback and job.attempt == 1:
+            trace["exception"] = run.traceback if self._full_tracebacks else users_traceback(run.traceback)
+        logger.warning(
+            "handler.failed",
+            event_id=job.record.id,
+            delivery=job.delivery,
+            handler=run.handler,
+            attempt=job.attempt,
+            error=run.error,
+            **{key: text for key, text in trace.items() if text},
+        )
 
     def _read(self, claim: Claimed) -> Job | None:
         """The job to run. None if it cannot be read, or is not to run again; then it is settled."""
@@ -147,7 +166,3 @@ class JobRunner:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _log_failure(job: Job, run: HandlerRun) -> None:
-    logger.warning("handler.failed", delivery=job.delivery, handler=run.handler, attempt=job.attempt, error=run.error)

@@ -118,7 +118,12 @@ class HookWorker(arq.Worker):
             batch_jobs=config.concurrency // 2,
         )
         self._runner = JobRunner(
-            self._server, self._dispatcher, self._inflight, self._settler, on_freed=self._wake_event.set
+            self._server,
+            self._dispatcher,
+            self._inflight,
+            self._settler,
+            on_freed=self._wake_event.set,
+            full_tracebacks=config.full_tracebacks,
         )
         self._renewal = LeaseRenewal(config.connect_blocking, lease_ms=config.lease_ms, claims=claims, once=self._once)
         limits = BlockLimits(config.lease_seconds, self._dispatcher.longest_run_seconds, config.stop_seconds)

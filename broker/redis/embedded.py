@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,15 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from broker.errors import EmbeddedServerError
+from broker.errors import DataFolderError, EmbeddedServerError
+from broker.private_files import (
+    OWNER_ONLY_UMASK,
+    close_tree,
+    is_private,
+    make_data_folder,
+    make_private_folder,
+    open_private,
+)
 from broker.redis.client import close, connect
 
 START_SECONDS = 30.0
@@ -48,7 +57,7 @@ _SETTINGS: Mapping[str, str] = {
     "maxmemory-policy": "noeviction",
     "save": "",
     "daemonize": "no",
-    "unixsocketperm": "700",
+    "unixsocketperm": "600",
 }
 
 _ALLOCATOR: Mapping[str, str] = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
@@ -58,14 +67,39 @@ frees and asks for many more. The larger cache holds 30 MiB at most."""
 
 
 def socket_path(folder: Path) -> Path:
-    """Where the server of a data folder listens: in the folder, or under a short name if that path is too long."""
-    path = folder.resolve() / "valkey.sock"
+    """Where the server of a data folder listens. Only the owner can enter the folder of the socket.
+
+    That is the data folder itself; a folder in it, if others can enter it; a folder of ours among the temporary files,
+    if the path would be too long for a socket.
+
+    Raises:
+        EmbeddedServerError: somebody else has taken the folder's place among the temporary files.
+    """
+    folder = folder.resolve()
+    inside = folder if not folder.exists() or is_private(folder) else folder / "socket"
+    path = inside / "valkey.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    name = f"konvox-hooks-{os.getuid()}-{digest}.sock"
+    digest = hashlib.sha256(os.fsencode(folder / "valkey.sock")).hexdigest()[:16]
+    name = Path(f"konvox-hooks-{os.getuid()}", f"{digest}.sock")
     temporary = Path(tempfile.gettempdir()) / name
-    return temporary if len(os.fsencode(temporary)) <= _LONGEST_SOCKET_PATH else Path("/tmp") / name  # noqa: S108 - the name is ours alone
+    if len(os.fsencode(temporary)) > _LONGEST_SOCKET_PATH:
+        temporary = Path("/tmp") / name  # noqa: S108 - `_refuse_foreign` looks whose it is
+    _refuse_foreign(temporary.parent)
+    return temporary
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder among the temporary files that others can enter, or have put there."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & OWNER_ONLY_UMASK:
+        raise EmbeddedServerError(
+            f"{folder} is to hold the socket of the embedded Valkey, and others can enter it, or made it: remove it, "
+            "or give the data folder a shorter path with KONVOX_DATA_DIR"
+        )
 
 
 def url_of(folder: Path) -> str:
@@ -102,11 +136,14 @@ async def embedded_server(folder: Path, settings: Mapping[str, str] | None = Non
         settings: lines of its configuration, beside ours or instead of them (tests).
 
     Raises:
+        DataFolderError: the folder cannot be used.
         EmbeddedServerError: the folder is in use, or the server does not start; the message ends with its log.
     """
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at start, before anything is served
+    make_data_folder(folder)
     with _folder_lock(folder) as lock:
+        close_tree(folder / "appendonlydir")
         path = socket_path(folder)
+        make_private_folder(path.parent)
         path.unlink(missing_ok=True)
         process = await _start(folder, {**_SETTINGS, **(settings or {}), "unixsocket": str(path)}, lock)
         try:
@@ -123,7 +160,10 @@ def _folder_lock(folder: Path) -> Iterator[int]:
     The server inherits the descriptor, and with it the lock. So the lock is held until we and the server are gone, also
     when we are killed and the server takes a moment longer.
     """
-    lock = os.open(folder / "valkey.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock = open_private(folder / "valkey.lock", os.O_RDWR)
+    except OSError as error:
+        raise DataFolderError(folder, error) from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +182,7 @@ async def _start(folder: Path, settings: Mapping[str, str], lock: int) -> asynci
     command = [server_binary(), *arguments]
     if sys.platform != "linux":
         command = ["sh", "-c", _GUARD, "konvox-hooks-guard", *command]
-    with (folder / "valkey.log").open("wb") as log:
+    with os.fdopen(open_private(folder / "valkey.log", os.O_WRONLY | os.O_TRUNC), "wb") as log:
         return await asyncio.create_subprocess_exec(
             *command,
             cwd=folder,
@@ -157,6 +197,7 @@ async def _start(folder: Path, settings: Mapping[str, str], lock: int) -> asynci
 
 
 _GUARD = """
+umask 077
 trap 'kill $server 2>/dev/null; wait $server; kill -KILL $reader 2>/dev/null; wait $reader; exit' TERM INT
 "$@" </dev/null &
 server=$!
@@ -175,10 +216,11 @@ after the reader, because the reader holds the folder's lock as well.
 
 
 def _die_with_parent() -> Callable[[], None]:
-    """What a child runs before exec: Linux will send it SIGTERM when we die, however we die."""
+    """What a child runs before exec: its files are for their owner only, and Linux ends it when we die."""
     prctl, set_parent_death_signal, parent = ctypes.CDLL(None).prctl, 1, os.getpid()
 
     def before_exec() -> None:
+        os.umask(OWNER_ONLY_UMASK)
         prctl(set_parent_death_signal, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)  # we died before the signal was set

@@ -32,6 +32,7 @@ from konvox.errors import (
     RateLimitedError,
     UnexpectedStatusError,
 )
+from konvox.proxies import open_session
 
 AuthScheme: TypeAlias = Literal["bearer", "x-api-key"]
 Method: TypeAlias = Literal["GET", "POST", "PATCH", "DELETE"]
@@ -134,7 +135,7 @@ class Transport:
     async def open(self) -> None:
         """Make a session, unless one was given."""
         if self._owns_session and self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._session = open_session(cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
         """Close the session, unless it was given."""

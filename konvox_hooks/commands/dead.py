@@ -288,5 +288,5 @@ def _print_letter(letter: DeadLetter) -> None:
             say(shown_line(f"{name}: {value}"))
     traceback = users_traceback(letter.traceback)
     if traceback:
-        say(f"\n{shown_block(traceback)}")
+        say(f"\n{shown_block(traceback, indent=2)}")
     say("\nits body is gone" if record is None else f"\n{shown_body(record.body)}")

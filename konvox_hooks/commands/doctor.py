@@ -44,7 +44,7 @@ def _print(findings: Sequence[Finding]) -> None:
     for finding in findings:
         state = click.style(f"{finding.state:<7}", fg=_COLOURS[finding.state])
         hint = f" -> {finding.hint}" if finding.hint else ""
-        click.echo(f"{state}  {finding.check:<{width}}  {shown_line(finding.message + hint)}")
+        click.echo(f"{state}  {shown_line(finding.check):<{width}}  {shown_line(finding.message + hint)}")
 
 
 def _conclude(findings: Sequence[Finding]) -> None:

@@ -25,7 +25,16 @@ from konvox_hooks.history.open_store import open_store, watched_store
 from konvox_hooks.history.tail import tail
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.process.signals import on_stop_signal
-from konvox_hooks.terminal.formatting import example, say, shown_body, shown_line, shown_outcome, shown_time
+from konvox_hooks.safe_text import safe_json
+from konvox_hooks.terminal.formatting import (
+    example,
+    say,
+    shown_block,
+    shown_body,
+    shown_line,
+    shown_outcome,
+    shown_time,
+)
 from konvox_hooks.terminal.output import print_json, print_table
 
 _TYPE_HELP = "Only events of this type; * stands for any characters."
@@ -77,7 +86,8 @@ def show_event(*, event_id: str, as_json: bool) -> None:
     first, *others = sorted(asyncio.run(_find(load_settings(), event_id)), key=lambda logged: logged.replayed)
     if as_json:
         request = {"headers": first.record.headers, "body": first.record.body}
-        print_json({**_as_json(first), **request, "replays": [_as_json(other) for other in others]})
+        replays = [_as_json(other, tracebacks=True) for other in others]
+        print_json({**_as_json(first, tracebacks=True), **request, "replays": replays})
     else:
         _print_event(first, others)
 
@@ -201,7 +211,7 @@ async def _export(settings: Settings, pattern: str, stream: BinaryIO) -> int:
             record: Record = logged.record
             if record.id not in written and matches(pattern, record.type):
                 written.add(record.id)
-                stream.write(record.to_line() + b"\n")
+                stream.write(safe_json(record.to_line().decode()).encode() + b"\n")
     return len(written)
 
 
@@ -217,7 +227,12 @@ async def _all(server: Server, *, oldest_first: bool = False) -> AsyncGenerator[
             yield logged
 
 
-def _as_json(logged: LoggedEvent) -> dict[str, Any]:
+def _as_json(logged: LoggedEvent, *, tracebacks: bool = False) -> dict[str, Any]:
+    hidden = set() if tracebacks else {"traceback"}
+    outcomes = {
+        name: {field: value for field, value in outcome.items() if field not in hidden}
+        for name, outcome in logged.outcomes.items()
+    }
     return {
         "id": logged.delivery,
         "event_id": logged.record.id,
@@ -225,7 +240,7 @@ def _as_json(logged: LoggedEvent) -> dict[str, Any]:
         "received_at": shown_time(logged.record.received_at_ms),
         "state": logged.state,
         "replayed": logged.replayed,
-        "handlers": {name: shown_outcome(outcome) for name, outcome in logged.outcomes.items()},
+        "handlers": {name: shown_outcome(outcome) for name, outcome in outcomes.items()},
     }
 
 
@@ -253,11 +268,22 @@ def _print_event(first: LoggedEvent, others: list[LoggedEvent]) -> None:
     for name, value in facts.items():
         say(shown_line(f"{name}: {value}"))
     for logged in (first, *others):
-        say(f"\nhandlers of {logged.delivery}{', a replay: ' if logged.replayed else ': '}{logged.state}")
-        if logged.outcomes:
-            columns = ("HANDLER", "STATE", "ATTEMPTS", "AT", "ERROR")
-            print_table(columns, [_outcome_row(name, outcome) for name, outcome in logged.outcomes.items()])
+        _print_outcomes(logged)
     say(f"\n{shown_body(record.body)}")
+
+
+def _print_outcomes(logged: LoggedEvent) -> None:
+    """The outcomes of the handlers, and the traceback of each attempt that failed last."""
+    say("")
+    say(shown_line(f"handlers of {logged.delivery}{', a replay: ' if logged.replayed else ': '}{logged.state}"))
+    if logged.outcomes:
+        columns = ("HANDLER", "STATE", "ATTEMPTS", "AT", "ERROR")
+        print_table(columns, [_outcome_row(name, outcome) for name, outcome in logged.outcomes.items()])
+    for name, outcome in logged.outcomes.items():
+        if trace := outcome.get("traceback"):
+            say("")
+            say(shown_line(f"{name} failed:"))
+            say(shown_block(str(trace), indent=2))
 
 
 def _outcome_row(handler: str, outcome: dict[str, Any]) -> tuple[object, ...]:

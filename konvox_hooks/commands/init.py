@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from konvox_hooks.config.env_file import open_to_others
 from konvox_hooks.config.settings import variable_of
 from konvox_hooks.demo.scaffold import ENV_FILE, HANDLERS_FILE, make_scaffold
 from konvox_hooks.errors import NeedsAttention
 from konvox_hooks.shadowing import hiding_files
 from konvox_hooks.terminal.formatting import example, say, shown_line
-from konvox_hooks.terminal.output import PROGRAM
+from konvox_hooks.terminal.output import PROGRAM, complain
 
 
 @click.command(epilog=example("init", "init my-hooks"))
@@ -26,6 +27,10 @@ def command(*, folder: Path) -> None:
     scaffold = make_scaffold(folder)
     for name in scaffold.made:
         say(f"made {shown_line(str(folder / name))}")
+    if mode := open_to_others(folder / ENV_FILE):
+        complain(
+            f"{shown_line(str(folder / ENV_FILE))} is open to others ({mode:04o}), and it is for secrets: chmod 600"
+        )
     if scaffold.left:
         kept = ", ".join(shown_line(str(folder / name)) for name in scaffold.left)
         raise NeedsAttention(

@@ -10,14 +10,15 @@ import click
 from handlers.registry import Registry
 from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, settings_of_account
 from konvox_hooks.config.api_client import API_SETTINGS, missing_settings
+from konvox_hooks.config.env_file import ENV_FILE
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.config.settings import Settings, example_of, variable_of
 from konvox_hooks.errors import NeedsAttention, UsageError
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.registration.plan import RegistrationPlan, masked
-from konvox_hooks.registration.register import ENV_FILE, Options, RegistrationRequest, Result, carry_out, choose_token
+from konvox_hooks.registration.register import Options, RegistrationRequest, Result, carry_out, choose_token
 from konvox_hooks.registration.subscriptions import load_registry, matched_events, wanted_events
-from konvox_hooks.terminal.formatting import example, shown_line
+from konvox_hooks.terminal.formatting import example, say, shown_line
 from konvox_hooks.terminal.output import complain, print_json
 
 
@@ -121,24 +122,24 @@ def _print(result: Result, settings: Settings, options: Options) -> None:
     plan = result.plan
     url, events = masked(plan.url), ", ".join(plan.events)
     if result.created_id is not None:
-        click.echo(shown_line(f"registered: {url} gets {', '.join(result.due)} (id {result.created_id})"))
+        say(shown_line(f"registered: {url} gets {', '.join(result.due)} (id {result.created_id})"))
         lines = [f"- {name}: delivered, not wanted" for name in plan.extra]
     elif plan.state == "registered":
-        click.echo(f"already registered: {url} gets {events}; nothing to do")
+        say(shown_line(f"already registered: {url} gets {events}; nothing to do"))
         lines = []
     elif plan.state == "differs":
-        click.echo(shown_line(f"registered differently: {url} (id {', '.join(plan.webhook_ids)})"))
+        say(shown_line(f"registered differently: {url} (id {', '.join(plan.webhook_ids)})"))
         lines = _differences(plan)
     else:
-        click.echo(f"not registered yet: {url}")
+        say(shown_line(f"not registered yet: {url}"))
         lines = _differences(plan)
     for line in lines:
-        click.echo(f"  {shown_line(line)}")
+        say(f"  {shown_line(line)}")
     if request := _api_request(result, settings, options):
-        click.echo(f"would send: {request['method']} {settings.api_url}{request['path']}")
+        say(f"would send: {request['method']} {settings.api_url}{request['path']}")
         print_json(request["body"])
     for name, value in result.to_keep.items():
-        click.echo(f'{name} = "{value}"' if options.account else f"{name}={value}")
+        say(f'{name} = "{value}"' if options.account else f"{name}={value}")
 
 
 def _differences(plan: RegistrationPlan) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -14,6 +14,7 @@ import click
 import orjson
 
 from konvox.envelope import event_id, parse_envelope
+from konvox.proxies import open_session
 from konvox.samples import sample_body
 from konvox.schemes import SCHEMES, Delivery
 from konvox_hooks.config.accounts import settings_of_account
@@ -60,7 +61,8 @@ def command(*, event: str, data: str | None, copies: int, url: str | None, accou
         raise UsageError("the event's name is empty (example: konvox-hooks trigger contact.replied)")
     target = _target(settings, url)
     body = sample_body(event, data=None if data is None else _object(data))
-    answers = asyncio.run(_send(target, body, _headers(settings, body), copies))
+    new_session = aiohttp.ClientSession if url is None else open_session  # our own receiver is behind no proxy
+    answers = asyncio.run(_send(new_session, target, body, _headers(settings, body), copies))
     print_table(("STATUS", "RESULT", "EVENT"), answers)
     refused = sum(answer.status != 200 for answer in answers)
     if refused:
@@ -103,11 +105,13 @@ def _headers(settings: Settings, body: bytes) -> dict[str, str]:
     return headers
 
 
-async def _send(target: str, body: bytes, headers: Mapping[str, str], copies: int) -> list[Answer]:
+async def _send(
+    new_session: Callable[..., aiohttp.ClientSession], target: str, body: bytes, headers: Mapping[str, str], copies: int
+) -> list[Answer]:
     """Send the copies one after the other: the first is accepted, the others are duplicates."""
     own_id = event_id(parse_envelope(body))
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+    async with new_session(timeout=timeout, headers=headers) as session:
         try:
             return [await _send_one(session, target, body, own_id) for _ in range(copies)]
         except TimeoutError:

@@ -1,7 +1,7 @@
 """Set variables in `.env` and leave the rest of it as it is. Used by `konvox-hooks register --write-env`.
 
 The new text is read back before it is written: no other value may change. The file is replaced as a whole, and is
-never half written. Only its owner can read a new file.
+never half written. Only its owner can read it afterwards, although it may have been open to others before.
 """
 
 from __future__ import annotations
@@ -16,29 +16,49 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
-from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
+from konvox_hooks.config.env_syntax import quoted, read_variables
+from konvox_hooks.config.settings import SECRET_VARIABLES
 from konvox_hooks.errors import Failed
+
+ENV_FILE: Final = Path(".env")
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,:/+=@~-]*")
 """Values without quotes, which dotenv, systemd, Docker and a shell read alike."""
 
-_NEW_FILE_MODE: Final = 0o600
+_OWNER_ONLY: Final = 0o600
 
 
 class EnvFileError(Failed):
     """The file was not written, and is as it was before. No message holds a value."""
 
 
-def write_variables(path: Path, variables: Mapping[str, str]) -> None:
-    """Set variables in a file, which need not exist.
+def open_to_others(path: Path) -> int | None:
+    """The mode of a file that others than its owner can read or write; None if it does not exist or only its owner can.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    return mode if mode & 0o077 else None
+
+
+def write_variables(path: Path, variables: Mapping[str, str]) -> int | None:
+    """Set variables in a file, which need not exist. Only its owner can read it afterwards.
+
+    Returns:
+        The mode that the file had, if others could read it before; they may know what was in it.
 
     Raises:
         EnvFileError: it cannot be read or written, or cannot hold a value.
     """
     target = path.resolve()  # a symbolic link stays one
     try:
+        mode_before = open_to_others(target)
         before = target.read_bytes().decode() if target.exists() else ""
         after = with_variables(before, variables)
         _replace(target, after.encode())
@@ -46,13 +66,14 @@ def write_variables(path: Path, variables: Mapping[str, str]) -> None:
         raise EnvFileError(f"{path} cannot be written: {error.strerror or type(error).__name__}") from None
     except UnicodeError:
         raise EnvFileError(f"{path} cannot be written: what is in it, or was to be, is not UTF-8") from None
+    return mode_before
 
 
 def with_variables(text: str, variables: Mapping[str, str]) -> str:
     """The text of an env file with the variables set: in their old place, or at the end if they are new. Pure.
 
     Raises:
-        EnvFileError: dotenv would read another value back.
+        EnvFileError: another value would be read back.
     """
     line_end = "\r\n" if "\r\n" in text else "\n"
     remaining = dict(variables)
@@ -94,21 +115,20 @@ def _replaced(binding: Binding, line: str) -> str:
 def _line(name: str, value: str) -> str:
     if _PLAIN.fullmatch(value):
         return f"{name}={value}"
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{name}='{quoted}'"
+    return f"{name}={quoted(value)}"
 
 
 def _read(text: str) -> dict[str, str | None]:
-    return dict(dotenv_values(stream=StringIO(text, newline="")))
+    return read_variables(text, SECRET_VARIABLES)
 
 
 def _replace(target: Path, content: bytes) -> None:
-    """Replace the file in one step that survives a crash; the new file keeps mode and owner of the old."""
+    """Replace the file in one step that survives a crash; the new file keeps the owner of the old."""
     old = target.stat() if target.exists() else None
     descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) if old else _NEW_FILE_MODE)
+            os.fchmod(file.fileno(), _OWNER_ONLY)
             if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                 with suppress(PermissionError):  # only root may change the owner
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)

@@ -11,7 +11,8 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from konvox_hooks.config.settings import PREFIX, SECRET_FIELDS, Settings, example_of, variable_of
+from konvox_hooks.config.service_links import fault_of_link, is_service_link
+from konvox_hooks.config.settings import PREFIX, SECRET_FIELDS, SECRET_VARIABLES, Settings, example_of, variable_of
 from konvox_hooks.config.sources import FILE_SUFFIX, Source, find, read_layers
 from konvox_hooks.errors import UsageError
 
@@ -40,7 +41,7 @@ def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[s
     Raises:
         UsageError: `.env` cannot be read.
     """
-    layers = read_layers(Settings, env_file)
+    layers = read_layers(Settings, env_file, secrets=SECRET_VARIABLES)
     values: dict[str, str] = {}
     sources: dict[str, Source] = {}
     faults: dict[str, str] = {}
@@ -52,7 +53,9 @@ def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[s
         except ValueError as error:
             faults[name] = str(error)
             continue
-        if found is not None:
+        if found is not None and (link := fault_of_link(variable_of(name), layers[0].variables)):
+            faults[name] = link
+        elif found is not None:
             values[name], sources[name] = found
     try:
         settings = Settings.model_validate(values)
@@ -69,7 +72,12 @@ def examine_settings(*, env_file: str | Path = ".env") -> tuple[Settings, dict[s
 def unknown_variables(*, env_file: str | Path = ".env") -> list[str]:
     """The KONVOX_ variables that are set and that nothing reads; most likely they are mistyped."""
     known = known_variables()
-    names = {name for layer in read_layers(Settings, env_file) for name in layer.variables}
+    names = {
+        name
+        for layer in read_layers(Settings, env_file, secrets=SECRET_VARIABLES)
+        for name, value in layer.variables.items()
+        if not is_service_link(name, value)
+    }
     return sorted(name for name in names if name.upper().startswith(PREFIX) and name not in known)
 
 

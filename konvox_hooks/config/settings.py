@@ -357,6 +357,8 @@ class Settings(BaseSettings):
 SECRET_FIELDS: Final = ("api_key", "hook_tokens", "signing_secrets", "redis_url")
 """The settings that may also come from a file, and that are masked in all output."""
 
+SECRET_VARIABLES: Final = tuple(PREFIX + name.upper() for name in SECRET_FIELDS)
+
 
 def _check_standard_secret(secret: SecretStr, which: str) -> None:
     try:

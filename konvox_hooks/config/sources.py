@@ -6,13 +6,13 @@ Called by `config.load`; `export_env_file` is called before users' handlers are 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from dotenv import dotenv_values
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
+from konvox_hooks.config.env_syntax import read_variables
 from konvox_hooks.errors import UsageError
 
 FILE_SUFFIX: Final = "_FILE"
@@ -34,18 +34,19 @@ class Found(NamedTuple):
     source: Source
 
 
-def read_layers(settings_class: type[BaseSettings], env_file: str | Path) -> list[Layer]:
+def read_layers(settings_class: type[BaseSettings], env_file: str | Path, *, secrets: Collection[str]) -> list[Layer]:
     """The environment and `.env`, in order of precedence. `.env` need not exist.
+
+    Args:
+        settings_class: says how names are compared.
+        env_file: the path of `.env`.
+        secrets: the variables that `.env` has literally.
 
     Raises:
         UsageError: `.env` exists and cannot be read.
     """
-    try:
-        dotenv = DotEnvSettingsSource(settings_class, env_file=env_file).env_vars
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"{env_file} cannot be read: {reason}") from None
-    return [Layer("environment", EnvSettingsSource(settings_class).env_vars), Layer(".env", dotenv)]
+    in_file = {name: value for name, value in _read_file(env_file, secrets).items() if value}
+    return [Layer("environment", EnvSettingsSource(settings_class).env_vars), Layer(".env", in_file)]
 
 
 def find(variable: str, layers: Sequence[Layer], *, may_be_file: bool) -> Found | None:
@@ -68,9 +69,20 @@ def find(variable: str, layers: Sequence[Layer], *, may_be_file: bool) -> Found 
 
 def export_env_file(env_file: str | Path = ".env") -> None:
     """Put the variables of `.env` that are not ours into the environment, for users' handlers. The environment wins."""
-    for name, value in dotenv_values(env_file).items():
+    for name, value in _read_file(env_file).items():
         if value is not None and not name.upper().startswith("KONVOX_"):
             os.environ.setdefault(name, value)
+
+
+def _read_file(env_file: str | Path, secrets: Collection[str] = ()) -> Mapping[str, str | None]:
+    path = Path(env_file).expanduser()
+    try:
+        if not (path.is_file() or path.is_fifo()):
+            return {}
+        return read_variables(path.read_bytes().decode("utf-8-sig"), secrets)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{env_file} cannot be read: {reason}") from None
 
 
 def _text(variables: Mapping[str, str | None], variable: str) -> str:

@@ -124,6 +124,8 @@ def _create(path: Path, content: str, mode: int) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if mode == _OWNER_ONLY:
+            os.fchmod(descriptor, mode)  # whatever the umask
         file.write(content)
     return True
 

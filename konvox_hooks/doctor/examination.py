@@ -14,6 +14,7 @@ from konvox_hooks.doctor.findings import Check, Finding, Subject, fault
 from konvox_hooks.doctor.local import (
     check_authentication,
     check_data_folder,
+    check_env_file,
     check_handlers,
     check_names,
     check_settings,
@@ -24,6 +25,7 @@ from konvox_hooks.errors import UsageError
 
 _LOCAL_CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("settings", check_settings),
+    ("secrets", check_env_file),
     ("handlers", check_handlers),
     ("names", check_names),
     ("data folder", check_data_folder),

@@ -6,14 +6,17 @@ Run by `examination`.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
+from broker.private_files import is_private
 from handlers.errors import HandlerError
 from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT
+from konvox_hooks.config.env_file import ENV_FILE, open_to_others
 from konvox_hooks.config.load import known_variables, unknown_variables
 from konvox_hooks.config.settings import variable_of
 from konvox_hooks.config.strength import RANDOM_TEXT_COMMAND
@@ -37,6 +40,16 @@ async def check_settings(subject: Subject) -> Findings:
     if not subject.faults:
         set_by_hand = sum(value.source != "default" for value in subject.settings.effective())
         yield ok("settings", f"{set_by_hand} set, the others have their defaults")
+
+
+async def check_env_file(_: Subject) -> Findings:
+    """Check that nobody else can read the secrets in `.env`."""
+    try:
+        mode = open_to_others(ENV_FILE)
+    except OSError:
+        return  # `read_settings` has said that it cannot be read
+    if mode is not None:
+        yield warning("secrets", f"{ENV_FILE} is open to others ({mode:04o})", f"chmod 600 {ENV_FILE}")
 
 
 async def check_authentication(subject: Subject) -> Findings:
@@ -110,6 +123,8 @@ async def check_data_folder(subject: Subject) -> Findings:
     except OSError as error:
         yield fault("data folder", f"{existing} cannot be written: {error.strerror or type(error).__name__}", hint)
         return
+    if existing == folder.absolute() and not is_private(existing):
+        yield warning("data folder", f"{folder} is open to others", f"chmod 700 {shlex.quote(str(folder))}")
     free_bytes = shutil.disk_usage(existing).free
     can_be = "written" if existing == folder.absolute() else "made"
     room = f"{folder} can be {can_be}, {free_bytes / _GIB:.1f} GiB are free"

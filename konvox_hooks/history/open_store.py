@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from broker.admission import AdmissionPolicy
+from broker.errors import DataFolderError
 from broker.ownership import refuse_foreign
 from broker.redis.client import OUTAGES, close, connect
 from broker.redis.commands import Server
@@ -83,6 +85,13 @@ async def watched_store(settings: Settings) -> AsyncIterator[Server]:
 
     It never starts the embedded Valkey: then `serve` could not start its own on the same data folder.
     """
+    if settings.redis_url is None:
+        try:
+            os.scandir(settings.data_dir).close()
+        except FileNotFoundError:
+            pass  # `serve` will make it
+        except OSError as error:
+            raise DataFolderError(settings.data_dir, error) from None
     async with _connected(settings, _url(settings)) as server:
         await _refuse_foreign(settings, _url(settings), server)
         yield server

@@ -1,7 +1,10 @@
 """Logs: readable on a terminal, one JSON object a line otherwise, always on stderr, never with a secret.
 
 Each command that logs calls `configure_logging` once, before it does anything else. Code that logs must not pass
-secrets; the redaction here is the second line of defence, for the day on which some code does.
+secrets; the redaction in `log_values` is the second line of defence, for the day on which some code does.
+
+What the standard library's `logging` gets becomes our lines too. In a handler, and in what it starts, each line names
+the event and the handler.
 """
 
 from __future__ import annotations
@@ -9,51 +12,44 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from receiver.paths import TOKEN_IN_TEXT
+from konvox_hooks.process.log_values import REDACTED, plain_values, text_of
+from konvox_hooks.safe_text import escaped_line, safe_json, safe_lines
+from worker.running.run_context import PRESENT_RUN
 
-REDACTED: Final = "***"
+__all__ = ["REDACTED", "configure_logging", "redact"]
 
-_SECRET_KEY: Final = re.compile(
-    r"(tokens?|secrets?|signatures?|passwords?|authorization|cookie|api[_-]?keys?|(^|[_-])(body|raw|redis[_-]?url))$",
-    re.IGNORECASE,
-)
-_SECRETS_IN_TEXT: Final = (
-    (TOKEN_IN_TEXT, r"\1" + REDACTED),
-    (re.compile(r"(\b(?:Bearer|Basic)\s+)[^\s\"',]+", re.IGNORECASE), r"\1" + REDACTED),
-    (re.compile(r"\bkvx_\w+"), "kvx_" + REDACTED),
-    (re.compile(r"(\b\w+://)[^\s/@]+@"), r"\1" + REDACTED + "@"),
-    (re.compile(r"(\b\w*password=)[^\s&\"'<>]+", re.IGNORECASE), r"\1" + REDACTED),
-)
-_DEEPEST: Final = 8
-_LARGEST_INTEGER: Final = 2**63
+_LIBRARIES: Final = ("aiohttp", "arq", "asyncio", "concurrent", "redis")
+"""The libraries below us. They log from WARNING on, at every level: arq logs the arguments of jobs at INFO, and they
+hold events."""
+
+_RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_TRACES: Final = ("exception", "stack")
 
 
 def configure_logging(level: str, log_format: Literal["auto", "json", "console"]) -> None:
-    """Set up structlog, and the standard library's logging below it.
-
-    Libraries log from WARNING on, at every level: arq logs the arguments of jobs at INFO, and they hold events.
-    """
+    """Set up structlog, and the standard library's logging with the same level: handlers may use either."""
+    number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=_processors(readable=log_format == "console" or (log_format == "auto" and sys.stderr.isatty())),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: _StandardError(),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_StructlogHandler(logging.WARNING)], level=logging.WARNING, force=True)
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(max(number, logging.WARNING))
+    logging.basicConfig(handlers=[_StructlogHandler(number)], level=number, force=True)
 
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Replace what looks like a secret by its key or within a text, and turn every value into a JSON type."""
-    return {key: _redacted(key, value, 0) for key, value in event_dict.items()}
+    """Replace what looks like a secret by its key or within a text, bound every value, and make it a JSON type."""
+    return plain_values(event_dict)
 
 
 class _StandardError:
@@ -67,34 +63,41 @@ class _StandardError:
 
 
 class _StructlogHandler(logging.Handler):
-    """Passes the libraries' log records to structlog: there is one format and one redaction."""
+    """Passes the records of `logging` to structlog: there is one format and one redaction."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record under one constant event name."""
-        structlog.get_logger().log(
-            record.levelno,
-            "library.message",
-            logger=record.name,
-            message=_message(record),
-            exc_info=record.exc_info,
-        )
+        """Log the record under a constant event name."""
+        is_library = record.name.partition(".")[0] in _LIBRARIES
+        if is_library and record.levelno < logging.WARNING:
+            return
+        extra = {name: value for name, value in vars(record).items() if name not in _RECORD_FIELDS}
+        ours = {
+            "event": "library.message" if is_library else "message.logged",
+            "logger": record.name,
+            "message": _message(record),
+            "exc_info": record.exc_info,
+        }
+        if record.stack_info:
+            ours["stack"] = record.stack_info
+        structlog.get_logger().log(record.levelno, **(extra | ours))
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError, KeyError):
-        # A library's bad log call must not stop us. `logging` itself would print the arguments here.
-        return str(record.msg)
+    except Exception:  # noqa: BLE001 - a text of users' code may fail in any way
+        # A bad log call must not stop anybody. `logging` itself would print the arguments here.
+        return text_of(record.msg)
 
 
 def _processors(*, readable: bool) -> list[Processor]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_run,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        _format_exception,
         redact,
     ]
     if readable:
@@ -105,55 +108,40 @@ def _processors(*, readable: bool) -> list[Processor]:
     return [*shared, _render_json]
 
 
-def _redacted(key: str, value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, bool | float):
-        return value
-    if _SECRET_KEY.search(key):
-        return REDACTED
-    if isinstance(value, Mapping | list | tuple | set | frozenset):
-        return _redacted_container(key, value, depth + 1)
-    return _redacted_scalar(value)
+def _add_run(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Say for which event and in which handler a line is logged."""
+    run = PRESENT_RUN.get()
+    if run is None:
+        return event_dict
+    return {"event_id": run.event_id, "event_type": run.event_type, "handler": run.handler, **event_dict}
 
 
-def _redacted_scalar(value: Any) -> str | int:
-    if isinstance(value, int) and -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
-        return value
-    if isinstance(value, int):
-        return f"{value:#x}"
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"<{len(value)} bytes>"
-    return _redacted_text(str(value))
-
-
-def _redacted_container(key: str, value: Any, depth: int) -> Any:
-    if depth > _DEEPEST:
-        return "…"
-    if isinstance(value, Mapping):
-        return {str(name): _redacted(str(name), item, depth) for name, item in value.items()}
-    return [_redacted(key, item, depth) for item in value]
-
-
-def _redacted_text(text: str) -> str:
-    for pattern, replacement in _SECRETS_IN_TEXT:
-        text = pattern.sub(replacement, text)
-    return text
+def _format_exception(logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+    """Replace an exception by its traceback. That calls users' code, which may fail."""
+    try:
+        return structlog.processors.format_exc_info(logger, method, event_dict)
+    except Exception:  # noqa: BLE001 - see the docstring
+        event_dict.pop("exc_info", None)
+        return {**event_dict, "exception": "an exception whose traceback cannot be shown"}
 
 
 def _escape_control(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Escape line breaks and terminal control codes, which may come from outside; tracebacks keep their lines."""
-    return {
-        key: _printable(value) if isinstance(value, str) and key not in {"exception", "stack"} else value
-        for key, value in event_dict.items()
-    }
+    """Escape line ends and terminal control codes, which may come from outside.
+
+    A traceback keeps its lines. They are indented, so that none of them looks like an entry of its own.
+    """
+    return {escaped_line(key): _shown(key, value) for key, value in event_dict.items()}
 
 
-def _printable(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+def _shown(key: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return safe_lines(value, indent="    ") if key in _TRACES else escaped_line(value)
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     try:
-        return orjson.dumps(event_dict).decode()
+        return safe_json(orjson.dumps(event_dict).decode())
     except TypeError:
         # orjson refuses lone surrogates, and no value may prevent a log line.
         return json.dumps(event_dict)

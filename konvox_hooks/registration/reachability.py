@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from konvox.proxies import open_session
 from konvox.urls import is_loopback
 from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.config.urls import public_origin
@@ -185,7 +186,7 @@ async def _ask(challenge: Challenge) -> Answer:
     host = urlsplit(challenge.url).hostname or ""
     try:
         async with (
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
+            open_session(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
             session.post(URL(challenge.url, encoded=True), headers=headers, allow_redirects=False) as response,
         ):
             return Answer(response.status, await _beginning(response))

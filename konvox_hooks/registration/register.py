@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import SecretStr
@@ -17,7 +16,7 @@ from konvox.client import KonvoxClient
 from konvox.errors import ConflictError
 from konvox.resources import Webhook
 from konvox_hooks.config.api_client import konvox_client
-from konvox_hooks.config.env_file import EnvFileError, write_variables
+from konvox_hooks.config.env_file import ENV_FILE, EnvFileError, write_variables
 from konvox_hooks.config.settings import Settings, variable_of
 from konvox_hooks.config.strength import is_weak
 from konvox_hooks.errors import Failed, UsageError
@@ -31,8 +30,6 @@ from konvox_hooks.registration.plan import (
 )
 from konvox_hooks.registration.reachability import check_reach, refuse_local, sandbox_is_local
 from konvox_hooks.terminal.output import complain
-
-ENV_FILE: Final = Path(".env")
 
 _TOKEN_BYTES: Final = 32
 """256 bits, so nobody guesses a token."""
@@ -254,7 +251,8 @@ def _keep_signing_secret(result: Result, secret: str, settings: Settings, option
 def _keep(result: Result, setting: str, value: str, options: Options) -> None:
     name = options.name_of(setting)
     if options.write_env:
-        write_variables(ENV_FILE, {name: value})
+        if mode := write_variables(ENV_FILE, {name: value}):
+            complain(f"{ENV_FILE} was open to others ({mode:04o}); only its owner can read it now")
         result.written.append(name)
     else:
         result.to_keep[name] = value

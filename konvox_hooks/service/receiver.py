@@ -15,6 +15,7 @@ from functools import partial
 
 import structlog
 
+from broker.private_files import make_data_folder
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
 from broker.safe_admission import SafeAdmission
@@ -73,6 +74,7 @@ async def _run_until_stopped(
 ) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
     policies = _account_policies(settings)
+    make_data_folder(settings.data_dir)
     preflight = preflight_of(settings, redis_url, server)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (

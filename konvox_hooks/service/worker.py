@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -35,7 +36,14 @@ from worker.worker import HookWorker
 logger = structlog.get_logger("konvox_hooks")
 
 
-async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False, parent_pid: int | None = None) -> None:
+async def run_worker(
+    settings: Settings,
+    redis_url: str,
+    *,
+    burst: bool = False,
+    parent_pid: int | None = None,
+    full_tracebacks: bool = False,
+) -> None:
     """Run handlers until SIGTERM or SIGINT, or in burst mode until the queue is empty.
 
     Args:
@@ -43,6 +51,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
         redis_url: where events are kept.
         burst: whether to end once the queue is empty.
         parent_pid: stop when the parent is no longer this process; None: there is no parent to watch.
+        full_tracebacks: whether the log shows the frames of the worker too, where a handler failed.
 
     Raises:
         HandlerError: a module of handlers cannot be loaded.
@@ -51,7 +60,7 @@ async def run_worker(settings: Settings, redis_url: str, *, burst: bool = False,
     """
     loaded = load_handlers(settings)
     tune_garbage_collection()
-    config = _worker_config(settings, redis_url, burst=burst)
+    config = replace(_worker_config(settings, redis_url, burst=burst), full_tracebacks=full_tracebacks)
     server = connect(redis_url, namespace=settings.namespace)
     worker: HookWorker | None = None
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from konvox_hooks.safe_text import safe_json, safe_line, safe_lines
+
 PROGRAM = "konvox-hooks"
 
 
@@ -18,7 +20,12 @@ def print_json(value: Any) -> None:
     """Write one JSON document and a newline to stdout, as UTF-8 in every locale."""
     import orjson  # noqa: PLC0415 - only listings need it, and `--help` must start fast
 
-    click.echo(orjson.dumps(value))
+    print_document(orjson.dumps(value).decode())
+
+
+def print_document(document: str) -> None:
+    """Write a JSON document and a newline to stdout, with escapes for what could control a terminal."""
+    click.echo(safe_json(document).encode())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -31,18 +38,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     if sys.stdout.isatty():
         _print_rich_table(columns, cells)
         return
-    for line in (list(columns), *cells):
+    for line in (map(_cell, columns), *cells):
         click.echo("\t".join(line).encode())
 
 
 def complain(message: str) -> None:
-    """Write a message to stderr, after the program's name. Further lines stay unchanged: they may be code to paste."""
-    click.echo(f"{PROGRAM}: {message}", err=True)
+    """Write a message to stderr, after the program's name. Further lines are not indented: they may be code to paste.
+
+    So a text from outside must be on one line (`shown_line`), or it could begin a line of its own.
+    """
+    click.echo(safe_lines(f"{PROGRAM}: {message}").encode(), err=True)
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "" if value is None else safe_line(str(value))
 
 
 def _print_rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -53,7 +62,7 @@ def _print_rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")  # a truncated id could not be copied
+        table.add_column(Text(_cell(column)), overflow="fold")  # a truncated id could not be copied
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

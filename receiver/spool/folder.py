@@ -13,6 +13,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from broker.private_files import make_private_folder, open_private
+
 DAMAGED_SUFFIX = ".damaged"  # of damaged segments, which are kept for a person
 
 _NAME = re.compile(r"(?P<key>\d+-\d+-[0-9a-f]+)\.((?P<first>\d+)\.segment|lock)")
@@ -57,20 +59,9 @@ def used_bytes(folder: Path) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder if need be, for its owner only: events are about people."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    for path in missing:
+    """Make the folder if need be, for its owner only, and bring its name to stable storage."""
+    for path in make_private_folder(folder):
         sync_folder(path.parent)
-
-
-def open_private(path: Path, flags: int) -> int:
-    """Open or make a file, for its owner only whatever the umask. Returns the descriptor."""
-    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return descriptor
 
 
 def sync_file(descriptor: int) -> None:

@@ -15,8 +15,9 @@ from typing import NamedTuple, Self
 import structlog
 
 from broker.errors import MalformedRecordError
+from broker.private_files import open_private
 from broker.records import Job
-from receiver.spool.folder import DAMAGED_SUFFIX, open_private, segment_path, sync_file, sync_folder
+from receiver.spool.folder import DAMAGED_SUFFIX, segment_path, sync_file, sync_folder
 from receiver.spool.frames import scan
 
 _BLOCK_BYTES = 4096  # so much is given up where the disk cannot be read

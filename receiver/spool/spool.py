@@ -20,7 +20,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import structlog
 
 from broker.records import Job
-from receiver.errors import SpoolError, SpoolFullError
+from receiver.errors import SpoolError, SpoolFolderError, SpoolFullError
 from receiver.spool.folder import make_folder, segments_by_key, take_lock, used_bytes
 from receiver.spool.frames import frame
 from receiver.spool.segment import Segment, SpoolBatch
@@ -87,8 +87,10 @@ class Spool:
             await self.append([])
             for path in self._folder.glob("*.spool"):
                 logger.error("spool.outdated", file=path.name, hint="only version 0.1 can drain it: see the CHANGELOG")
-        except BaseException:
+        except BaseException as error:
             await self.__aexit__()
+            if isinstance(error, SpoolError):
+                raise SpoolFolderError(self._folder, error.reason) from None
             raise
         return self
 

@@ -32,6 +32,7 @@ FLOORS = {
     ],
     "broker": [
         {"errors", "keys"},
+        {"private_files"},
         {"redis"},
         {"ids"},
         {"records"},
@@ -40,8 +41,8 @@ FLOORS = {
     ],
     "worker": [{"errors", "config"}, {"running"}, {"leasing"}, {"arq_function", "runner"}, {"worker"}],
     "receiver": [
-        {"paths", "responses", "counters", "challenge"},
-        {"errors"},
+        {"paths", "peers", "responses", "counters"},
+        {"errors", "challenge"},
         {"spool", "verification", "access_log"},
         {"failover", "group_commit"},
         {"app", "connection"},

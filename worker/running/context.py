@@ -23,6 +23,7 @@ from handlers.registry import Handler
 from konvox.api.transport import AuthScheme
 from konvox.client import KonvoxClient
 from konvox.inferred import DEFAULT_PATHS, SECRET_FIELDS, Paths
+from konvox.proxies import open_session
 from worker.errors import NoKonvoxAccessError
 from worker.running.dispatcher import ContextFactory
 from worker.running.effects import Effects
@@ -157,7 +158,7 @@ async def handler_contexts(
     """
     async with AsyncExitStack() as stack:
         timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_SECONDS)
-        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        http = await stack.enter_async_context(open_session(timeout=timeout))
         clients = {account: _client(api, http) for account, api in access.items()}
         shared = _Shared(asyncio.get_running_loop(), http, clients, once_gate)
         states = {

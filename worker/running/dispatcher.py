@@ -22,9 +22,10 @@ from konvox.events import Event, plain_event, typed_event
 from worker.errors import NeverAwaitedError
 from worker.running.effects import Effects, effects_of
 from worker.running.failures import failed_run
+from worker.running.run_context import PRESENT_RUN, PresentRun
 from worker.running.threads import Threads
 from worker.running.timeouts import LimitedRun, Run, TimeLimit
-from worker.running.unawaited import report_unawaited_coroutines, running
+from worker.running.unawaited import report_unawaited_coroutines
 from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 ContextFactory = Callable[[Job, Handler], Context]
@@ -118,9 +119,9 @@ class Dispatcher:
         started = time.perf_counter()
         limit = self._limits.get(handler.timeout_seconds) or self._new_limit(handler.timeout_seconds)
         what = handler, job
+        PRESENT_RUN.set(PresentRun(handler.name, job.delivery, job.record.id, job.record.type))
         run = LimitedRun(limit, what)
         context: Context | None = None
-        running.set((handler.name, job.delivery))
         try:
             event = views.plain() if handler.takes_plain_event else views.typed()
             if handler.when is not None and not self._asks(handler.when, event, what):
@@ -143,6 +144,8 @@ class Dispatcher:
             ended_by = _too_slow(handler, error) if run.expired and isinstance(error, TimeoutError) else error
             failed = failed_run(handler.name, ended_by, (time.perf_counter() - started) * 1000, _policy(handler))
             return failed if effects is None else await _with_never_awaited(failed, effects)
+        finally:
+            PRESENT_RUN.set(None)
         return HandlerRun(handler.name, "done", (time.perf_counter() - started) * 1000)
 
     def _asks(self, when: Callable[[Event], bool], event: Event, what: Run) -> bool:

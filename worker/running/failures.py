@@ -13,13 +13,13 @@ What an error was raised from, or while handling, does not count: `raise Failed 
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handlers import Drop, Retry
 from handlers.errors import seconds_of_header
 from konvox.errors import EventDoesNotFitError
+from worker.running.tracebacks import error_line, text_of, traceback_of
 from worker.running.verdicts import AttemptPolicy, HandlerRun
 
 _SHOWN_LEAVES = 10
@@ -32,10 +32,10 @@ def failed_run(name: str, error: BaseException, duration_ms: float, policy: Atte
     leaves = _leaves(error)
     if all(isinstance(leaf, Drop) for leaf in leaves):
         # Users may derive from it without calling its constructor, or pass something that is not text.
-        reasons = dict.fromkeys(_text(getattr(leaf, "reason", "")) for leaf in leaves)
+        reasons = dict.fromkeys(text_of(getattr(leaf, "reason", "")) for leaf in leaves)
         return HandlerRun(name, "dropped", duration_ms, "; ".join(filter(None, reasons)), policy=policy)
     if all(isinstance(leaf, EventDoesNotFitError) for leaf in leaves):
-        return HandlerRun(name, "unfit", duration_ms, "; ".join(map(_text, leaves)), policy=policy)
+        return HandlerRun(name, "unfit", duration_ms, "; ".join(map(text_of, leaves)), policy=policy)
     asking = [leaf for leaf in leaves if not isinstance(leaf, Drop)]
     asked = [seconds for leaf in asking if (seconds := _wait_seconds(leaf)) is not None]
     run = HandlerRun(
@@ -44,7 +44,7 @@ def failed_run(name: str, error: BaseException, duration_ms: float, policy: Atte
         duration_ms,
         error=_one_line(error, leaves),
         # That a handler asks for another attempt is no fault to look for.
-        traceback="" if all(isinstance(leaf, Retry) for leaf in asking) else _traceback(error),
+        traceback="" if all(isinstance(leaf, Retry) for leaf in asking) else traceback_of(error),
         policy=policy,
     )
     return run._replace(
@@ -104,7 +104,7 @@ def _header(headers: Mapping[str, str], name: str) -> str | None:
 
 def _one_line(error: BaseException, leaves: Sequence[BaseException]) -> str:
     if isinstance(error, Retry):
-        return _text(error)
+        return text_of(error)
     line = _shown(error)
     if leaves[:1] == [error]:
         return line
@@ -115,29 +115,5 @@ def _one_line(error: BaseException, leaves: Sequence[BaseException]) -> str:
 def _shown(error: BaseException) -> str:
     """Its type and text in one line, and nothing of what is in it if it is a group."""
     if isinstance(error, BaseExceptionGroup):
-        return _storable(" ".join(f"{type(error).__name__}: {error.message}".split()))
-    try:
-        # Not str(error): that may raise as well.
-        return _storable(" ".join("".join(traceback.format_exception_only(error)).split()))
-    except Exception:  # noqa: BLE001 - it looks at causes too, and they may be nested without end
-        return type(error).__name__
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        return _storable("".join(traceback.format_exception(error)))
-    except Exception:  # noqa: BLE001 - groups in groups in groups
-        return _storable("".join(traceback.format_tb(error.__traceback__)))
-
-
-def _text(value: object) -> str:
-    """The text of something whose own `__str__` may raise."""
-    try:
-        return _storable(str(value))
-    except Exception:  # noqa: BLE001 - it is a user's code
-        return f"<{type(value).__name__}>"
-
-
-def _storable(text: str) -> str:
-    """The text without lone surrogates, which an error may quote and no JSON can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
+        return f"{type(error).__name__}: {' '.join(text_of(error.message).split())}"
+    return error_line(error)

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Coroutine
-from contextvars import ContextVar
 from typing import Any
 
 import structlog
 
-from broker import ids
-
-running: ContextVar[tuple[str, str]] = ContextVar("running")
-"""The name of the handler that runs, and for which delivery. Not the job: connections may keep it for long."""
+from worker.running.run_context import PRESENT_RUN
 
 logger = structlog.get_logger("worker")
 
@@ -32,17 +28,16 @@ def report_unawaited_coroutines() -> None:
         return
 
     def report(coroutine: Coroutine[Any, Any, Any]) -> None:
-        run = running.get(None)
+        run = PRESENT_RUN.get()
         if run is None:
             before(coroutine)
             return
-        handler, delivery = run
         code = getattr(coroutine, "cr_code", None)
         logger.warning(
             "coroutine.unawaited",
-            event_id=ids.event_of(delivery),
-            delivery=delivery,
-            handler=handler,
+            event_id=run.event_id,
+            delivery=run.delivery,
+            handler=run.handler,
             coroutine=getattr(coroutine, "__qualname__", type(coroutine).__name__),
             source=f"{code.co_filename}:{code.co_firstlineno}" if code else None,
             hint="it was never awaited, and did nothing: await it, or in a plain def give it to ctx.run",

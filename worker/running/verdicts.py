@@ -16,6 +16,12 @@ from broker.dead_letters import DeadLetter, Reason, job_text
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from konvox.backoff import ceiling_seconds, full_jitter_seconds
+from worker.running.tracebacks import (
+    LONGEST_ERROR_CHARACTERS,
+    LONGEST_TRACEBACK_CHARACTERS,
+    shortened,
+    users_traceback,
+)
 
 CRASH_LIMIT = 3
 """Crashes until poison: an event that this many workers died with becomes a dead letter, and is not run again."""
@@ -26,8 +32,8 @@ _LONGEST_WAIT_SECONDS = 30 * 86_400.0
 _FIRST_SPREAD_SECONDS, _LONGEST_SPREAD_SECONDS = 15.0, 60.0
 """How much later than asked for a job comes back at most, the first time and ever. It is at first twice the wait."""
 
-_LONGEST_ERROR_CHARACTERS = 2_000
-_LONGEST_TRACEBACK_CHARACTERS = 20_000
+_LONGEST_KEPT_TRACEBACK_CHARACTERS = 8_000
+"""Of a traceback beside an outcome. Each failed delivery has one for as long as the log keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +171,8 @@ def _bury(settlement: Settlement, job: Job, run: HandlerRun, reason: Reason, now
         event_type=job.record.type,
         handler=job.handler,
         reason=reason,
-        error=run.error[:_LONGEST_ERROR_CHARACTERS],
-        traceback=run.traceback[-_LONGEST_TRACEBACK_CHARACTERS:],
+        error=run.error[:LONGEST_ERROR_CHARACTERS],
+        traceback=run.traceback[-LONGEST_TRACEBACK_CHARACTERS:],
         attempts=job.attempt,
         died_at_ms=now_ms,
         job=job.to_bytes().decode(),
@@ -178,5 +184,7 @@ def _outcome(state: str, job: Job, run: HandlerRun, now_ms: int) -> bytes:
     outcome: dict[str, Any] = {"state": state, "attempts": job.attempt, "at_ms": now_ms}
     outcome["duration_ms"] = round(run.duration_ms, 3)
     if run.error:
-        outcome["error"] = run.error[:_LONGEST_ERROR_CHARACTERS]
+        outcome["error"] = run.error[:LONGEST_ERROR_CHARACTERS]
+    if run.traceback:
+        outcome["traceback"] = shortened(users_traceback(run.traceback), _LONGEST_KEPT_TRACEBACK_CHARACTERS)
     return orjson.dumps(outcome)

@@ -18,7 +18,7 @@ from konvox_hooks.config.api_client import konvox_client
 from konvox_hooks.config.settings import Settings
 from konvox_hooks.errors import UsageError
 from konvox_hooks.process.logging import configure_logging
-from konvox_hooks.terminal.output import complain, print_table
+from konvox_hooks.terminal.output import complain, print_document, print_table
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def show_record(record: Record, *, as_json: bool, additional: Mapping[str, str] 
 
 def _print_wire(value: Any) -> None:
     # Not `print_json`: an unknown field may hold a number that orjson cannot write.
-    click.echo(to_json(value))
+    print_document(to_json(value).decode())
 
 
 async def _call(settings: Settings, account: str, invoke: Callable[[KonvoxClient], Awaitable[T]]) -> T:

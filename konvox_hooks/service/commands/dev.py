@@ -111,7 +111,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 async def _serve(settings: Settings, environment: dict[str, str]) -> None:
     receiver = Child("receiver", ["receiver"], environment)
     # The worker's admin listener takes a free port, because the receiver's has the configured one.
-    child = Child("worker", ["worker"], {**environment, "KONVOX_ADMIN_PORT": "0"})
+    child = Child("worker", ["worker", "--full-tracebacks"], {**environment, "KONVOX_ADMIN_PORT": "0"})
     worker = ReloadedWorker(child, settings.handlers)
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run())

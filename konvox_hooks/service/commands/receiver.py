@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import click
-import uvloop
 
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.history.open_store import configured_redis
+from konvox_hooks.process.event_loop import fast_event_loop
 from konvox_hooks.process.forced_exit import run_to_end
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.service.processes import process_options, run_receivers
@@ -32,6 +32,5 @@ def command(*, processes: int, parent_pid: int | None, share_port: bool) -> None
     if processes > 1:
         asyncio.run(run_receivers(settings, processes, parent_pid=parent_pid))
     else:
-        # asyncio's own loop would take a quarter of the receiver's time; uvloop is in C: see docs/performance.md.
         receiver = run_receiver(settings, redis_url, parent_pid=parent_pid, share_port=share_port)
-        run_to_end(receiver, loop_factory=uvloop.new_event_loop)
+        run_to_end(receiver, loop_factory=fast_event_loop())

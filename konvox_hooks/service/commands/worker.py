@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import click
-import uvloop
 
 from konvox_hooks.config.load import load_settings
 from konvox_hooks.history.open_store import configured_redis
+from konvox_hooks.process.event_loop import fast_event_loop
 from konvox_hooks.process.forced_exit import run_to_end
 from konvox_hooks.process.logging import configure_logging
 from konvox_hooks.service.processes import process_options, run_workers
@@ -18,7 +18,8 @@ from konvox_hooks.service.worker import run_worker
 @click.command()
 @click.option("--burst", is_flag=True, help="Stop once the queue is empty, retries included.")
 @process_options
-def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
+@click.option("--full-tracebacks", is_flag=True, hidden=True, help="Log the frames of the worker too.")
+def command(*, burst: bool, processes: int, parent_pid: int | None, full_tracebacks: bool) -> None:
     """Run your handlers on pending events, until SIGTERM or Ctrl-C.
 
     The first signal lets running handlers finish for KONVOX_STOP_SECONDS; a second one releases their events at once.
@@ -31,6 +32,5 @@ def command(*, burst: bool, processes: int, parent_pid: int | None) -> None:
     if processes > 1:
         asyncio.run(run_workers(processes, burst=burst, parent_pid=parent_pid))
     else:
-        # uvloop for the same reason as in the receiver: see docs/performance.md.
-        worker = run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid)
-        run_to_end(worker, loop_factory=uvloop.new_event_loop)
+        worker = run_worker(settings, redis_url, burst=burst, parent_pid=parent_pid, full_tracebacks=full_tracebacks)
+        run_to_end(worker, loop_factory=fast_event_loop())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+import stat
 import sys
+import tempfile
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +18,7 @@ import psutil
 import pytest
 from redis.exceptions import RedisError
 
-from broker.errors import EmbeddedServerError
+from broker.errors import DataFolderError, EmbeddedServerError
 from broker.redis import embedded
 from broker.redis.client import close
 from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction
@@ -65,6 +69,101 @@ async def test_it_is_as_safe_as_we_ask_of_others(data_dir: Path) -> None:
         assert socket_path(data_dir).stat().st_mode & 0o077 == 0
         process = await process_of(url)
     assert has_ended(process)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """An empty folder with a path that is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="k", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The mode of a folder and of everything in it."""
+    return {str(path): stat.S_IMODE(path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+async def test_only_the_owner_can_read_anything(
+    data_dir: Path, umask: int, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folder, log, append-only files and socket are for the owner only, whatever the umask."""
+    monkeypatch.setattr(embedded, "sys", type("System", (), {"platform": platform}))
+    data_dir.parent.mkdir(exist_ok=True)
+    usual = os.umask(umask)
+    try:
+        async with embedded_server(data_dir) as url:
+            await put(url, "one")
+            server = connect(url)
+            await server.execute_command("BGREWRITEAOF")
+            await close(server)
+            found = modes(data_dir)
+    finally:
+        os.umask(usual)
+    assert any("appendonlydir/" in path for path in found)
+    assert {path: oct(mode) for path, mode in found.items() if mode & 0o077} == {}
+
+
+async def test_what_was_open_to_others_is_closed(data_dir: Path) -> None:
+    """A folder of an earlier version, with files that everybody can read, is closed at the next start."""
+    async with embedded_server(data_dir) as url:
+        await put(url, "one")
+    for path in (data_dir, *data_dir.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    async with embedded_server(data_dir) as url:
+        assert await kept(url) == b"one"
+        assert not any(mode & 0o077 for mode in modes(data_dir).values())
+
+
+async def test_a_folder_that_others_use_stays_open_but_not_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The working directory is not closed to others; the socket then is in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.chmod(0o755)
+    async with embedded_server(Path()) as url:
+        assert url == url_of(tmp_path)
+        await put(url, "one")
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+        assert stat.S_IMODE(socket_path(tmp_path).parent.stat().st_mode) == 0o700
+        assert [name for name, mode in modes(tmp_path).items() if mode & 0o077] == [str(tmp_path)]
+
+
+@pytest.mark.parametrize("squatter", ["open folder", "link", "file"])
+async def test_a_short_socket_is_in_a_private_folder(
+    tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch, squatter: str
+) -> None:
+    """Where the path is too long, the socket's folder is private, and one that others made or can enter is refused."""
+    monkeypatch.setattr(tempfile, "tempdir", str(short_path))
+    folder = tmp_path / ("x" * 150)
+    async with embedded_server(folder):
+        private = socket_path(folder).parent
+        assert private.parent == short_path
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        assert len(os.fsencode(socket_path(folder))) <= 100
+    shutil.rmtree(private)
+    if squatter == "open folder":
+        private.mkdir()
+        private.chmod(0o777)
+    elif squatter == "link":
+        private.symlink_to(tmp_path)
+    else:
+        private.write_text("")
+    with pytest.raises(EmbeddedServerError, match="KONVOX_DATA_DIR"):
+        async with embedded_server(folder):
+            pass
+
+
+async def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    """A folder that cannot be made is reported with its path, and what to do."""
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "data"
+    with pytest.raises(DataFolderError, match=re.escape(str(folder)) + r".*KONVOX_DATA_DIR") as refused:
+        async with embedded_server(folder):
+            pass
+    assert refused.value.exit_code == 2
+    assert "\n" not in str(refused.value)
 
 
 async def test_data_survive_a_restart(data_dir: Path) -> None:

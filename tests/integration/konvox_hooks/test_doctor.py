@@ -147,3 +147,16 @@ async def test_a_newcomer_from_nothing_to_all_ok(tmp_path: Path) -> None:
             assert await code("doctor") == 0
             assert await serve.terminate() == 0
         assert await code("doctor") == 1
+
+
+async def test_an_env_file_that_others_can_read(shell: Shell) -> None:
+    """A `.env` that others can read is a warning with the command that closes it; one that is closed is none."""
+    path = shell.folder / ".env"
+    path.write_text("SHOP_KEY_OF_THE_TESTS=x\n")
+    path.chmod(0o644)
+    line = await one(shell, "secrets")
+    assert (line["state"], line["hint"]) == ("warning", "chmod 600 .env")
+    assert "0644" in line["message"]
+    path.chmod(0o600)
+    _, lines = await examined(shell)
+    assert "secrets" not in lines

@@ -323,7 +323,7 @@ def test_a_renamed_handler_is_replayed_by_its_former_names(no_redis: Console) ->
     replayed = no_redis("replay", "events.jsonl", "--handler", "hooks.say", "--handler", "crm.say", "--json")
     assert replayed.exit_code == 0, replayed.err
     [event] = replayed.json["events"]
-    assert [(run["handler"], run["ended"]) for run in event["handlers"]] == [("crm.tell", "done")]
+    assert [(run["handler"], run["outcome"]) for run in event["handlers"]] == [("crm.tell", "done")]
     assert "effect said" in replayed.err
 
 

@@ -113,3 +113,36 @@ def test_every_command_is_there_and_shows_an_example(capsys: pytest.CaptureFixtu
     assert shown.startswith(f"Usage: konvox-hooks {name}")
     assert "Example" in shown
     assert f"  konvox-hooks {name}" in shown
+
+
+def test_a_path_that_cannot_be_used_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path that the system refuses is named in one sentence, with exit code 2 and without a traceback."""
+    refused = ExceptionGroup("tasks", [PermissionError(13, "Permission denied", "/data/\x1b[2Jx")])
+    assert run_with(monkeypatch, refused) == 2
+    assert capsys.readouterr().err == "konvox-hooks: /data/ [2Jx cannot be used: Permission denied\n"
+
+
+def test_a_message_of_konvox_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error that quotes Konvox cannot begin a line of its own."""
+    assert run_with(monkeypatch, MalformedEventError("x\nkonvox-hooks: all is well\x9b2J")) == 1
+    assert capsys.readouterr().err == "konvox-hooks: not a Konvox event: x konvox-hooks: all is well 2J\n"
+
+
+def test_an_unexpected_error_is_a_safe_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The traceback of an unexpected error is bounded, and each of its lines is safe and indented."""
+    monkeypatch.setitem(COMMANDS, "audit", CommandEntry("stand", "Stands in.", "audit"))
+    monkeypatch.setattr(cli, "import_module", lambda _: FakeModule(RuntimeError("x\nFORGED\x1b[2J" + "y" * 1_000_000)))
+    monkeypatch.setattr("sys.argv", ["konvox-hooks", "audit"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert len(shown) < 30_000
+    assert shown.replace("\n", "").isprintable()
+    first, *others = shown.removesuffix("\n").split("\n")
+    assert first == "konvox-hooks: Traceback (most recent call last):"
+    assert all(line.startswith("  ") for line in others)
