@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from broker import keys
+from broker.keys import Keys
 from broker.records import Job
 from broker.redis.client import outages_as_unavailable
 from broker.redis.commands import Argument, Runner, Server
@@ -24,7 +24,6 @@ BATCH_BYTES = 4_194_304
 """The most bytes of bodies in one batch, unless it holds a single event."""
 
 _ADMIT: Script[list[int]] = Script("admit")
-_KEYS = (keys.QUEUE, keys.LOG, keys.LEDGER, keys.LEASES, keys.IDLE, keys.NEXT_LAPSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,9 @@ async def admit(server: Server, jobs: Sequence[Job], policy: AdmissionPolicy) ->
     if confirmation.command is None:
         return await _admit_by_reply(server, jobs, policy)
     with outages_as_unavailable():
-        arguments = _arguments(jobs, policy)
-        answers, confirmed = await _ADMIT.run_and_confirm(server, _KEYS, arguments, confirmation.command)
+        answers, confirmed = await _ADMIT.run_and_confirm(
+            server, _keys(server.our_keys), _arguments(server.our_keys, jobs, policy), confirmation.command
+        )
         confirmation.check(confirmed)
     return [answer == 1 for answer in answers]
 
@@ -64,23 +64,28 @@ async def admit(server: Server, jobs: Sequence[Job], policy: AdmissionPolicy) ->
 async def _admit_by_reply(runner: Runner, jobs: Sequence[Job], policy: AdmissionPolicy) -> list[bool]:
     """The same on a server whose answer says that a batch is durable."""
     with outages_as_unavailable():
-        answers = await _ADMIT.run(runner, _KEYS, _arguments(jobs, policy))
+        answers = await _ADMIT.run(runner, _keys(runner.our_keys), _arguments(runner.our_keys, jobs, policy))
     return [answer == 1 for answer in answers]
 
 
-def _arguments(jobs: Sequence[Job], policy: AdmissionPolicy) -> list[Argument]:
+def _keys(keys: Keys) -> Sequence[str]:
+    return keys.queue, keys.log, keys.ledger, keys.leases, keys.idle, keys.next_lapse
+
+
+def _arguments(keys: Keys, jobs: Sequence[Job], policy: AdmissionPolicy) -> list[Argument]:
     arguments: list[Argument] = [
-        keys.JOB_PREFIX,
-        keys.SEEN_PREFIX,
-        keys.DELIVERY_PREFIX,
-        keys.REPLAYS_PREFIX,
-        keys.WAKE_CHANNEL,
-        keys.PUSH_PREFIX,
+        keys.job_prefix,
+        keys.seen_prefix,
+        keys.delivery_prefix,
+        keys.replays_prefix,
+        keys.wake_channel,
+        keys.push_prefix,
         policy.dedupe_seconds * 1000,
         policy.log_retention_seconds * 1000,
     ]
     for job in jobs:
-        arguments += (job.record.id, job.id, job.to_bytes(), 0 if job.replayed else 1)
+        own = job.in_delivery(keys.delivery_id(job.delivery))
+        arguments += (own.record.id, own.id, own.to_bytes(), 0 if own.replayed else 1)
     return arguments
 
 

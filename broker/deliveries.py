@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import orjson
-
-from broker import ids, keys
-from broker.records import Job
+from broker import ids
+from broker.records import LATEST_MS, Job
 from broker.redis.commands import Server
+from broker.untrusted import found, json_object, text_of, whole_number
 
 State = Literal["pending", "delivered", "dead", "dropped"]
 
@@ -32,6 +31,7 @@ DEAD: Final = ".dead"
 DROPPED: Final = ".dropped"
 """Field: there if an operator has dropped one of its dead letters."""
 
+_NO_FIELDS: Final[Mapping[bytes, bytes]] = {}
 _COUNTS: Final = frozenset({OPEN, DEAD, DROPPED})
 
 
@@ -62,14 +62,14 @@ class Delivery:
         if self.shared is None or self.fields or self.first_queued:
             return self._own_outcomes()
         # Only where there is nothing else: anything else came after it, and counts.
-        outcomes: dict[str, Any] = orjson.loads(self.shared)
-        return outcomes
+        return _outcomes(json_object(self.shared))
 
     @property
     def open_jobs(self) -> int:
         """How many of its jobs are not settled."""
-        if OPEN in self.fields:
-            return int(self.fields[OPEN])
+        counted = whole_number(self.fields.get(OPEN))
+        if counted is not None:
+            return counted
         # A single job that took the place of the first is not counted, but it leaves an outcome.
         retrying = any(outcome.get("state") == "retrying" for outcome in self._own_outcomes().values())
         return int(self.first_queued or retrying)
@@ -77,7 +77,7 @@ class Delivery:
     @property
     def dead_letters(self) -> int:
         """How many of its dead letters wait for an operator."""
-        return int(self.fields.get(DEAD, 0))
+        return whole_number(self.fields.get(DEAD)) or 0
 
     @property
     def state(self) -> State:
@@ -98,19 +98,37 @@ class Delivery:
         ]
 
     def _own_outcomes(self) -> dict[str, Any]:
-        return {name: orjson.loads(value) for name, value in self.fields.items() if name not in _COUNTS}
+        return _outcomes({name: json_object(value) for name, value in self.fields.items() if name not in _COUNTS})
+
+
+def _outcomes(read: Mapping[str, Any]) -> dict[str, Any]:
+    """The outcomes of a delivery; of one that is none of ours, the state is `unreadable`."""
+    return {ids.readable(handler): _outcome(outcome) for handler, outcome in read.items()}
+
+
+def _outcome(read: Any) -> dict[str, Any]:
+    if isinstance(read, dict) and type(read.get("state")) is str and type(read.get("error", "")) is str:
+        numbers = read.get("attempts", 0), read.get("at_ms", 0)
+        if all(type(number) is int and 0 <= number <= LATEST_MS for number in numbers):
+            return {"attempts": 0, "at_ms": 0, **read}
+    return {"state": "unreadable", "attempts": 0, "at_ms": 0}
 
 
 async def read_deliveries(server: Server, first_jobs: Sequence[Job]) -> list[Delivery]:
     """What Redis holds about deliveries, given by their first jobs, at one moment. At most a page of them."""
     async with server.pipeline(transaction=True) as transaction:
         for job in first_jobs:
-            transaction.zscore(keys.QUEUE, job.id)
-            transaction.hget(keys.outcomes_key(job.record.received_at_ms), job.delivery)
-            transaction.hgetall(keys.delivery_key(job.delivery))
-        answers = await transaction.execute() if first_jobs else []
+            transaction.zscore(server.our_keys.queue, job.id)
+            transaction.hget(server.our_keys.outcomes_key(job.record.received_at_ms), job.delivery)
+            transaction.hgetall(server.our_keys.delivery_key(job.delivery))
+        answers = await transaction.execute(raise_on_error=False) if first_jobs else []
     parts = zip(first_jobs, answers[::3], answers[1::3], answers[2::3], strict=True)
     return [
-        Delivery(job, score is not None, shared, {name.decode(): value for name, value in fields.items()})
+        Delivery(
+            job,
+            found(score, None) is not None,
+            found(shared, None),
+            {text_of(name): value for name, value in found(fields, _NO_FIELDS).items()},
+        )
         for job, score, shared, fields in parts
     ]

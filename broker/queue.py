@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from broker import keys
+from broker import ids
+from broker.errors import MalformedRecordError
+from broker.keys import OUTCOMES_MS, Keys
 from broker.records import Job
 from broker.redis.commands import Argument, BlockingServer, Runner, Server
 from broker.redis.pipelined import PipelinedConnection
-from broker.redis.scripts import Script, run_together
+from broker.redis.scripts import Call, Script, run_together
+from broker.untrusted import text_of
 
 # A full Redis must be drained: if these were refused, nothing would ever make room.
 _CLAIM: Script[list[Any]] = Script("claim", makes_room=True)
@@ -26,11 +29,6 @@ _RECOVER: Script[int] = Script("recover", makes_room=True)
 _RELEASE: Script[int] = Script("release", makes_room=True)
 _FINISH: Script[list[list[bytes]]] = Script("finish", makes_room=True)
 
-_LEASE_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.SUSPECTS, keys.NEXT_LAPSE)
-_CLAIM_KEYS = (*_LEASE_KEYS, keys.IDLE)
-_RENEW_KEYS = (keys.QUEUE, keys.LEASES, keys.NEXT_LAPSE)
-_RECOVER_KEYS = (keys.QUEUE, keys.LEASES, keys.IDLE, keys.NEXT_LAPSE)
-_FINISH_KEYS = (keys.QUEUE, keys.LEASES, keys.CRASHES, keys.LEDGER, keys.DEAD, keys.DEAD_INDEX)
 
 SUSPECT_CRASHES = 2
 """Crashes until a job is a suspect. Most crashes are the machine's, so what crashed once runs with the others."""
@@ -124,6 +122,7 @@ class Settlement:
         follow_ups: jobs that take its place, each with its delay in ms.
         dead_letters: JSON by dead letter id.
         received_at_ms: when the event was received, if this is the first job of its delivery.
+        unreadable: whether the job is none of ours; then its event may never have been admitted.
     """
 
     claim: Claimed
@@ -132,17 +131,22 @@ class Settlement:
     follow_ups: list[tuple[Job, int]] = field(default_factory=list)
     dead_letters: dict[str, bytes] = field(default_factory=dict)
     received_at_ms: int | None = None
+    unreadable: bool = False
 
 
 async def claim(pipe: PipelinedConnection, request: ClaimRequest) -> Claims:
     """Claim due jobs."""
-    [answer] = await run_together(pipe, (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)))
+    [answer] = await run_together(pipe, _claim_call(pipe.our_keys, request))
     return _claims(request, answer)
 
 
-def _claim_arguments(request: ClaimRequest) -> Sequence[Argument]:
+def _claim_call(keys: Keys, request: ClaimRequest) -> Call:
+    return _CLAIM, (*_lease_keys(keys), keys.idle), _claim_arguments(keys, request)
+
+
+def _claim_arguments(keys: Keys, request: ClaimRequest) -> Sequence[Argument]:
     suspects = SUSPECT_CRASHES, int(request.suspect_wanted)
-    arguments = (keys.JOB_PREFIX, request.jobs, request.lease_ms, request.token, *suspects)
+    arguments = (keys.job_prefix, request.jobs, request.lease_ms, request.token, *suspects)
     if request.standing is None:
         return (*arguments, "", "", 0)
     worker, token, jobs, stands = request.standing
@@ -153,7 +157,7 @@ def _claims(request: ClaimRequest, answer: Sequence[Any]) -> Claims:
     next_due_ms, job_ids, payloads, claim_stands, suspect_waits, *seen = answer
     crashes = seen[0] if seen else [0] * len(job_ids)
     jobs = [
-        Claimed(job_id.decode(), request.token, crashes_seen, payload)
+        Claimed(text_of(job_id), request.token, crashes_seen, payload)
         for job_id, crashes_seen, payload in zip(job_ids, crashes, payloads, strict=True)
     ]
     return Claims(jobs, None if next_due_ms < 0 else next_due_ms, bool(claim_stands), bool(suspect_waits))
@@ -163,21 +167,29 @@ def pushed(message: bytes) -> list[Claimed]:
     """What an admission has leased to a worker that had a standing claim.
 
     The message is one line with the fence and the lengths in bytes of each job's id and payload; then these follow.
+
+    Raises:
+        MalformedRecordError: it is none of ours.
     """
     head, _, body = message.partition(b"\n")
-    token, *lengths = head.decode().split()
-    parts, start = [], 0
-    for length in map(int, lengths):
-        parts.append(body[start : start + length])
-        start += length
-    return [
-        Claimed(job_id.decode(), token, 0, payload) for job_id, payload in zip(parts[::2], parts[1::2], strict=True)
-    ]
+    try:
+        token, *lengths = head.decode().split()
+        parts, start = [], 0
+        for length in map(int, lengths):
+            parts.append(body[start : start + length])
+            start += length
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        jobs = [Claimed(text_of(job_id), token, 0, payload) for job_id, payload in pairs]
+    except ValueError:
+        jobs = []
+    if not jobs:
+        raise MalformedRecordError("a message on a channel of ours is no push")
+    return jobs
 
 
 async def lease(server: Server, job_id: str, *, token: str, lease_ms: int) -> bool:
     """Lease one due job by its id. False if it is gone, or somebody else's."""
-    return bool(await _LEASE.run(server, _LEASE_KEYS, (job_id, token, lease_ms)))
+    return bool(await _LEASE.run(server, _lease_keys(server.our_keys), (job_id, token, lease_ms)))
 
 
 async def settle(server: Runner, settlements: Iterable[Settlement], *, retention_ms: int) -> set[str]:
@@ -187,7 +199,7 @@ async def settle(server: Runner, settlements: Iterable[Settlement], *, retention
         The ids of the jobs whose lease had passed to somebody else; nothing was written for those.
     """
     batch = _each_once(settlements)
-    answer = await _FINISH.run(server, _FINISH_KEYS, _finish_arguments(batch, retention_ms))
+    answer = await _finish(server, _finish_arguments(server.our_keys, batch, retention_ms))
     return await _fenced(server, batch, answer, retention_ms)
 
 
@@ -202,8 +214,8 @@ async def settle_and_claim(
     batch = _each_once(settlements)
     answer, claimed = await run_together(
         pipe,
-        (_FINISH, _FINISH_KEYS, _finish_arguments(batch, retention_ms)),
-        (_CLAIM, _CLAIM_KEYS, _claim_arguments(request)),
+        (_FINISH, _finish_keys(pipe.our_keys), _finish_arguments(pipe.our_keys, batch, retention_ms)),
+        _claim_call(pipe.our_keys, request),
     )
     return await _fenced(pipe, batch, answer, retention_ms), _claims(request, claimed)
 
@@ -213,19 +225,31 @@ def _each_once(settlements: Iterable[Settlement]) -> list[Settlement]:
     return list({(settlement.claim.job_id, settlement.claim.token): settlement for settlement in settlements}.values())
 
 
-def _finish_arguments(settlements: Iterable[Settlement], retention_ms: int) -> list[Argument]:
+def _lease_keys(keys: Keys) -> Sequence[str]:
+    return keys.queue, keys.leases, keys.crashes, keys.suspects, keys.next_lapse
+
+
+def _finish_keys(keys: Keys) -> Sequence[str]:
+    return keys.queue, keys.leases, keys.crashes, keys.ledger, keys.dead, keys.dead_index
+
+
+async def _finish(server: Runner, arguments: Sequence[Argument]) -> list[list[bytes]]:
+    return await _FINISH.run(server, _finish_keys(server.our_keys), arguments)
+
+
+def _finish_arguments(keys: Keys, settlements: Iterable[Settlement], retention_ms: int) -> list[Argument]:
     groups: dict[tuple[str, int], list[Settlement]] = {}
     others: list[Argument] = []
     for settlement in settlements:
         if settlement.received_at_ms is None or settlement.follow_ups or settlement.dead_letters:
-            others += _in_full(settlement)
+            others += _in_full(keys, settlement)
         else:
-            of_one_claim = (settlement.claim.token, settlement.received_at_ms // keys.OUTCOMES_MS)
+            of_one_claim = (settlement.claim.token, settlement.received_at_ms // OUTCOMES_MS)
             groups.setdefault(of_one_claim, []).append(settlement)
     pages = [
         group[first : first + _GROUP_JOBS] for group in groups.values() for first in range(0, len(group), _GROUP_JOBS)
     ]
-    arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, len(pages)]
+    arguments: list[Argument] = [keys.job_prefix, keys.delivery_prefix, retention_ms, len(pages)]
     for page in pages:
         arguments += (page[0].claim.token, keys.outcomes_key(page[0].received_at_ms or 0), len(page))
         arguments += [settlement.claim.job_id for settlement in page]
@@ -237,21 +261,23 @@ async def _fenced(
     server: Runner, batch: Sequence[Settlement], answer: Sequence[list[bytes]], retention_ms: int
 ) -> set[str]:
     """The fenced ones of a batch, once also those are written that left a trace before and have to be given in full."""
-    fenced, with_trace = ({job_id.decode() for job_id in job_ids} for job_ids in answer)
+    fenced, with_trace = (set(map(text_of, job_ids)) for job_ids in answer)
     if with_trace:
-        arguments: list[Argument] = [keys.JOB_PREFIX, keys.DELIVERY_PREFIX, retention_ms, 0]
+        keys = server.our_keys
+        arguments: list[Argument] = [keys.job_prefix, keys.delivery_prefix, retention_ms, 0]
         for settlement in batch:
             if settlement.claim.job_id in with_trace:
-                arguments += _in_full(settlement)
-        again, _ = await _FINISH.run(server, _FINISH_KEYS, arguments)
-        fenced |= {job_id.decode() for job_id in again}
+                arguments += _in_full(keys, settlement)
+        again, _ = await _finish(server, arguments)
+        fenced |= set(map(text_of, again))
     return fenced
 
 
 def renew(server: BlockingServer, claims: Iterable[Claimed], *, lease_ms: int) -> set[str]:
     """Renew leases, from a thread of its own. Returns the ids of the jobs that are no longer ours."""
-    arguments = [lease_ms, *_pairs(claims)]
-    return {job_id.decode() for job_id in _RENEW.run_blocking(server, _RENEW_KEYS, arguments)}
+    keys, arguments = server.our_keys, [lease_ms, *_pairs(claims)]
+    lost = _RENEW.run_blocking(server, (keys.queue, keys.leases, keys.next_lapse), arguments)
+    return set(map(text_of, lost))
 
 
 async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lease_ms: int) -> int:
@@ -267,14 +293,14 @@ async def recover(server: Server, claims: Iterable[Claimed], *, worker: str, lea
         How many were released; neither an attempt nor a crash is counted for those.
     """
     arguments: list[Argument] = [worker, lease_ms, *(claimed.job_id for claimed in claims)]
-    released: int = await _RECOVER.run(server, _RECOVER_KEYS, arguments)
-    return released
+    keys = server.our_keys
+    return await _RECOVER.run(server, (keys.queue, keys.leases, keys.idle, keys.next_lapse), arguments)
 
 
 async def release(server: Server, claims: Iterable[Claimed]) -> int:
     """Release jobs at once without using an attempt. Returns how many were still ours."""
-    released: int = await _RELEASE.run(server, (keys.QUEUE, keys.LEASES), [keys.WAKE_CHANNEL, *_pairs(claims)])
-    return released
+    keys = server.our_keys
+    return await _RELEASE.run(server, (keys.queue, keys.leases), [keys.wake_channel, *_pairs(claims)])
 
 
 def _together(outcomes: Mapping[str, bytes]) -> bytes:
@@ -282,8 +308,10 @@ def _together(outcomes: Mapping[str, bytes]) -> bytes:
     return b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(handler), outcome) for handler, outcome in outcomes.items())
 
 
-def _in_full(settlement: Settlement) -> list[Argument]:
+def _in_full(keys: Keys, settlement: Settlement) -> list[Argument]:
     arguments: list[Argument] = [settlement.claim.job_id, settlement.claim.token, settlement.delivery]
+    event_id = ids.event_of(settlement.delivery)
+    arguments += (keys.seen_key(event_id), keys.replays_key(event_id)) if settlement.unreadable else ("", "")
     arguments.append(len(settlement.outcomes))
     for handler, outcome in settlement.outcomes.items():
         arguments += (handler, outcome)
@@ -298,8 +326,8 @@ def _in_full(settlement: Settlement) -> list[Argument]:
 
 def release_blocking(server: BlockingServer, claims: Iterable[Claimed]) -> int:
     """The same as `release`, from a thread of its own."""
-    names = (keys.QUEUE, keys.LEASES)
-    return _RELEASE.run_blocking(server, names, [keys.WAKE_CHANNEL, *_pairs(claims)])
+    keys = server.our_keys
+    return _RELEASE.run_blocking(server, (keys.queue, keys.leases), [keys.wake_channel, *_pairs(claims)])
 
 
 def _pairs(claims: Iterable[Claimed]) -> list[Argument]:

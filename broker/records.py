@@ -23,6 +23,14 @@ from konvox.schemes import MESSAGE_ID_HEADER
 FUNCTION_NAME = "deliver"
 """The arq function that our jobs name."""
 
+_TEXT = frozenset({str})
+
+LATEST_MS = 253_402_300_799_999
+"""The last ms of the year 9999, the last that a date can have."""
+
+_MOST_ATTEMPTS = 1_000_000
+"""More than any handler has; also a bound for what the backoff is computed from."""
+
 BATCH_POSITION_HEADER = "konvox-hooks-position"
 """Kept among an event's headers if it came in an array: its position there. Only the receiver sets it."""
 
@@ -57,15 +65,14 @@ class Record(NamedTuple):
     ) -> Self:
         """A record of a body whose envelope has been read.
 
-        Its id is minted from the body, or from the `webhook-id` among the headers. That header is kept only where it
-        was signed (Standard Webhooks).
+        Its id is minted from the body, or from the `webhook-id` among the headers, within its account. That header is
+        kept only where it was signed (Standard Webhooks).
         """
         message_id = headers.get(MESSAGE_ID_HEADER)
-        minted = (
-            event_id(envelope)
-            if message_id is None
-            else event_id_of_message(message_id, headers.get(BATCH_POSITION_HEADER))
-        )
+        if message_id is None:
+            minted = event_id(envelope, account=account)
+        else:
+            minted = event_id_of_message(message_id, headers.get(BATCH_POSITION_HEADER), account=account)
         return cls(minted, envelope.type, received_at_ms, body.decode(), headers, account)
 
     @classmethod
@@ -160,6 +167,20 @@ class Job(NamedTuple):
         """The id of its dead letter, if it becomes one."""
         return ids.dead_letter_id(self.delivery, self.handler)
 
+    def queued_as(self, job_id: str) -> Job:
+        """This job.
+
+        Raises:
+            MalformedRecordError: it is queued under the id of another.
+        """
+        if self.id != job_id:
+            raise MalformedRecordError(f"a job in Redis cannot be read: it is queued under another id than {self.id}")
+        return self
+
+    def in_delivery(self, delivery: str) -> Job:
+        """The same job of a delivery with another id."""
+        return self if delivery == self.delivery else self._replace(delivery=delivery)
+
     def for_handler(self, handler: str, *, attempt: int) -> Job:
         """The job that runs this event for one handler only."""
         return self._replace(handler=handler, attempt=attempt, waits=0, first_attempt_at_ms=None)
@@ -209,34 +230,69 @@ class Job(NamedTuple):
         """Read a job as arq keeps it.
 
         Raises:
-            MalformedRecordError: it is no job of ours.
+            MalformedRecordError: it is not ours to the last field; everybody who can write to Redis can write a job.
         """
         try:
-            return cls.from_kwargs(orjson.loads(payload)["k"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise MalformedRecordError(f"a job in Redis cannot be read: {type(error).__name__} at {error}") from None
+            fields = orjson.loads(payload)
+        except ValueError as error:
+            raise MalformedRecordError(f"a job in Redis cannot be read: not JSON: {error}") from None
+        arguments = fields.get("k") if isinstance(fields, dict) else None
+        if not isinstance(arguments, dict):
+            raise MalformedRecordError("a job in Redis cannot be read: it has no keyword arguments, as arq keeps them")
+        return cls.from_kwargs(arguments)
 
     @classmethod
     def from_kwargs(cls, k: Mapping[str, Any]) -> Self:
-        """Build a job from the keyword arguments with which arq calls the function."""
-        record = Record(
-            k["event_id"],
-            k["event_type"],
-            int(k["received_at_ms"]),
-            k["body"],
-            k["headers"],
-            k.get("account", k.get("endpoint", "")),
-        )
-        job = cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
-        return job if job.handler is None else job._replace(**_further_fields(k))
+        """Build a job from the keyword arguments with which arq calls the function.
+
+        Raises:
+            MalformedRecordError: as `from_bytes`.
+        """
+        try:
+            record = Record(
+                k["event_id"],
+                k["event_type"],
+                k["received_at_ms"],
+                k["body"],
+                k["headers"],
+                k.get("account", k.get("endpoint", "")),
+            )
+            job = cls(record, k["delivery"], k["replayed"], k["handler"], k["attempt"])
+        except KeyError as missing:
+            raise MalformedRecordError(f"a job in Redis cannot be read: it has no {missing}") from None
+        if job.handler is not None:  # what only such jobs have; an older worker leaves it out
+            job = job._replace(
+                waits=k.get("waits", 0), first_attempt_at_ms=k.get("first_attempt_at_ms"), heir=k.get("heir")
+            )
+        if wrong := _wrong_field(job):
+            raise MalformedRecordError(f"a job in Redis cannot be read: its {wrong} is not one of ours")
+        return job
 
 
-def _further_fields(k: Mapping[str, Any]) -> dict[str, Any]:
-    """What only some jobs have. An older worker leaves it out."""
-    waits, began, heir = k.get("waits", 0), k.get("first_attempt_at_ms"), k.get("heir")
-    if not isinstance(waits, int) or not isinstance(began, int | None) or not isinstance(heir, str | None):
-        raise TypeError("waits, first_attempt_at_ms or heir")
-    return {"waits": waits, "first_attempt_at_ms": began, "heir": heir}
+def _wrong_field(job: Job) -> str | None:
+    """The first field of a job that no job of ours has so; None if there is none. Exact types: `True` is no number.
+
+    One expression, because each job that is run is looked at: it costs half of what a list of rules does.
+    """
+    fields: Any = job
+    record, delivery, replayed, handler, attempt, waits, began, heir = fields
+    event_id, event_type, received_at_ms, body, headers, account = record
+    return (
+        ((type(event_id) is not str or not ids.is_event(event_id)) and "event_id")
+        or ((type(event_type) is not str or not event_type) and "event_type")
+        or ((type(received_at_ms) is not int or not 0 <= received_at_ms <= LATEST_MS) and "received_at_ms")
+        or ((type(headers) is not dict or not _TEXT.issuperset(map(type, headers.values()))) and "headers")
+        or (type(body) is not str and "body")
+        or (type(account) is not str and "account")
+        or (delivery != event_id and not (type(delivery) is str and ids.is_delivery(delivery, event_id)) and "delivery")
+        or (type(replayed) is not bool and "replayed")
+        or (handler is not None and type(handler) is not str and "handler")
+        or ((type(attempt) is not int or not 1 <= attempt <= _MOST_ATTEMPTS) and "attempt")
+        or ((type(waits) is not int or not 0 <= waits <= _MOST_ATTEMPTS) and "waits")
+        or (began is not None and (type(began) is not int or not 0 <= began <= LATEST_MS) and "first_attempt_at_ms")
+        or (heir is not None and type(heir) is not str and "heir")
+        or None
+    )
 
 
 def _body_of(fields: Mapping[str, Any]) -> bytes:

@@ -6,18 +6,20 @@ is written to such a server: the receiver's events stay in its spool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import structlog
 
 from broker.admission import AdmissionPolicy, Write, to_redis
 from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.ownership import refuse_foreign
 from broker.records import Job
 from broker.redis.client import OUTAGES, outages_as_unavailable
 from broker.redis.commands import Server
 from broker.redis.durability import Durability, ServerCheck, check_server
 from broker.redis.outage import Outage
+from broker.set_aside import set_aside
 
 logger = structlog.get_logger("broker")
 
@@ -29,25 +31,36 @@ class Preflight:
         server: Redis.
         durability: what a 200 promises.
         allow_eviction: whether a server that evicts keys is a warning rather than a fault.
+        known_by: by what this installation is known; see `broker.ownership`.
     """
 
-    def __init__(self, server: Server, durability: Durability, *, allow_eviction: bool = False) -> None:
+    def __init__(
+        self,
+        server: Server,
+        durability: Durability,
+        *,
+        allow_eviction: bool = False,
+        known_by: Collection[str] = (),
+    ) -> None:
         self._server = server
         self._durability = durability
         self._allow_eviction = allow_eviction
+        self._known_by = known_by
         self._logged: set[str] = set()
         if durability == "memory":
             logger.warning("durability.disabled", risk="a crash of Redis loses events that were answered with 200")
 
     async def check(self) -> ServerCheck:
-        """Check the server once.
+        """Check the server once, and set aside what stands at our keys and is not ours.
 
         Raises:
-            UnsafeServerError: it would lose events.
+            UnsafeServerError: it would lose events, or the store is another installation's.
             BrokerUnavailableError: it does not answer at the moment, or is a replica.
         """
         with outages_as_unavailable():
             found = await check_server(self._server, self._durability, allow_eviction=self._allow_eviction)
+            await refuse_foreign(self._server, self._known_by)
+            await set_aside(self._server)
         for sentence in found.unverified:
             if sentence not in self._logged:
                 logger.warning("redis.unverified", what=sentence)

@@ -132,24 +132,35 @@ def _end_of_gap(text: str, start: int) -> int:
     return gap.end() if gap else start
 
 
-def event_id(envelope: Envelope, identity_fields: Sequence[str] = IDENTITY_FIELDS) -> str:
+def event_id(envelope: Envelope, identity_fields: Sequence[str] = IDENTITY_FIELDS, *, account: str = "") -> str:
     """Mint the id of an event from its content: the same event has the same id wherever and whenever it is seen.
 
     The id is `evt_` and 26 characters of base32 (130 bits) of the SHA-256 over the identity fields as JSON with sorted
     keys, so that neither white space nor the order of keys matters.
+
+    Args:
+        envelope: the event.
+        identity_fields: what tells two events apart.
+        account: the account that received it. It is part of the identity: otherwise who may deliver to one account
+            could send another account's event first, and that would then be the duplicate.
     """
     fields = envelope.fields
     identity = {name: fields[name] for name in identity_fields if name in fields}
-    return _mint(_canonical_json(identity))
+    return _mint(_canonical_json(_of_account(identity, account)))
 
 
-def event_id_of_message(message_id: str, position: str | None = None) -> str:
+def event_id_of_message(message_id: str, position: str | None = None, *, account: str = "") -> str:
     """Mint the id of an event from its `webhook-id`, where the sender gives one (Standard Webhooks).
 
     That identifies the delivery. The events of an array are told apart by their position in it.
     """
-    identity = {"webhook-id": message_id}
-    return _mint(_canonical_json(identity if position is None else {**identity, "position": position}))
+    identity = {"webhook-id": message_id} if position is None else {"webhook-id": message_id, "position": position}
+    return _mint(_canonical_json(_of_account(identity, account)))
+
+
+def _of_account(identity: dict[str, Any], account: str) -> dict[str, Any]:
+    """The identity of an event within an account. The nameless account adds nothing."""
+    return {**identity, "account": account} if account else identity
 
 
 def _mint(identity: bytes) -> str:

@@ -63,6 +63,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "dead": CommandEntry("commands.dead", "List, retry and drop dead letters.", "dead list"),
     "replay": CommandEntry("commands.replay", "Run handlers again on past events.", "replay --help"),
     "audit": CommandEntry("commands.audit", "Prove that no event has disappeared.", "audit"),
+    "adopt": CommandEntry("commands.adopt", "Make a store this installation's.", "adopt"),
     "doctor": CommandEntry("commands.doctor", "Check everything, and say how to fix faults.", "doctor"),
     "config": CommandEntry("commands.config", "Show the settings in effect, secrets masked.", "config --json"),
 }

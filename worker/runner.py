@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import structlog
 
-from broker import queue
+from broker import ids, queue
 from broker.errors import MalformedRecordError
 from broker.queue import Claimed
 from broker.records import Job
@@ -120,7 +120,7 @@ class JobRunner:
                     self._log_failure(job, run)
         except Exception:
             # A fault of ours, not of a handler. The job runs again when its lease lapses, and in the end it is poison.
-            logger.exception("job.failed", job_id=inflight.claim.job_id)
+            logger.exception("job.failed", job_id=ids.readable(inflight.claim.job_id))
             self._free([inflight.claim])
 
     def _log_failure(self, job: Job, run: HandlerRun) -> None:
@@ -141,9 +141,12 @@ class JobRunner:
     def _read(self, claim: Claimed) -> Job | None:
         """The job to run. None if it cannot be read, or is not to run again; then it is settled."""
         try:
-            job = Job.from_bytes(claim.payload or b"null")
+            job = Job.from_bytes(claim.payload or b"").queued_as(claim.job_id)
         except MalformedRecordError as fault:
-            error = str(fault) if claim.payload else "the job was removed from Redis while it was queued"
+            gone = "the job was removed from Redis while it was queued"
+            error = gone if claim.payload is None else str(fault)
+            # The same line for each: no traceback of ours helps with what somebody else has written.
+            logger.warning("job.unreadable", job_id=ids.readable(claim.job_id), error=error)
             self._settler.add(unreadable_settlement(claim, error=error, now_ms=_now_ms()))
             return None
         if claim.crashes >= CRASH_LIMIT:

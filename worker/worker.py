@@ -16,12 +16,13 @@ import arq
 import structlog
 from redis.exceptions import RedisError
 
-from broker import keys, queue
+from broker import ids, queue
 from broker.queue import Claimed, Settlement
 from broker.redis.client import OUTAGES, as_arq
 from broker.redis.commands import Server
 from broker.redis.outage import Outage
 from broker.redis.pipelined import PipelinedConnection
+from broker.set_aside import set_aside_after
 from worker.arq_function import arq_function
 from worker.config import WorkerConfig
 from worker.leasing.claimer import CLAIM_JOBS, Claimer
@@ -73,8 +74,8 @@ class HookWorker(arq.Worker):
         handle_signals: bool = True,
     ) -> None:
         super().__init__(
-            functions=[arq_function(dispatcher)],
-            queue_name=keys.QUEUE,
+            functions=[arq_function(dispatcher, namespace=config.namespace)],
+            queue_name=server.our_keys.queue,
             redis_pool=as_arq(server),
             burst=config.burst,
             max_jobs=config.concurrency,
@@ -107,6 +108,7 @@ class HookWorker(arq.Worker):
             start_jobs=self._start_jobs,
         )
         self._settler = Settler(
+            self._server,
             pipe,
             retention_ms=config.retention_seconds * 1000,
             outage=self._outage,
@@ -123,10 +125,10 @@ class HookWorker(arq.Worker):
             on_freed=self._wake_event.set,
             full_tracebacks=config.full_tracebacks,
         )
-        self._renewal = LeaseRenewal(config.redis_url, lease_ms=config.lease_ms, claims=claims, once=self._once)
+        self._renewal = LeaseRenewal(config.connect_blocking, lease_ms=config.lease_ms, claims=claims, once=self._once)
         limits = BlockLimits(config.lease_seconds, self._dispatcher.longest_run_seconds, config.stop_seconds)
         self.watchdog = Watchdog(
-            config.redis_url, claims=claims, run_in=self._dispatcher.run_in, once=self._once, limits=limits
+            config.connect_blocking, claims=claims, run_in=self._dispatcher.run_in, once=self._once, limits=limits
         )
 
     @property
@@ -158,7 +160,8 @@ class HookWorker(arq.Worker):
 
     async def main(self) -> None:
         """Claim and run until stopped; in burst mode until the queue is empty. Called by arq's `async_run`."""
-        listeners = {keys.WAKE_CHANNEL: self._on_wake, keys.push_channel(self._claimer.name): self._on_push}
+        keys = self._server.our_keys
+        listeners = {keys.wake_channel: self._on_wake, keys.push_channel(self._claimer.name): self._on_push}
         listener = asyncio.create_task(listen(self._server, listeners, lost=self._on_messages_lost))
         self._renewal.start()
         self.watchdog.start()
@@ -218,7 +221,8 @@ class HookWorker(arq.Worker):
                 return apart_seconds
             next_due_ms = await self._claimer.claim(min(free, CLAIM_JOBS))
         except OUTAGES as error:
-            await self._outage.wait(error)
+            if not await set_aside_after(self._server, error):
+                await self._outage.wait(error)
             return 0.0
         self._outage.over()
         return None if next_due_ms is None else next_due_ms / 1000
@@ -248,7 +252,7 @@ class HookWorker(arq.Worker):
     def _on_settled(self, settlements: Sequence[Settlement], fenced: Container[str]) -> None:
         for settlement in settlements:
             if settlement.claim.job_id in fenced:
-                logger.warning("job.fenced", job_id=settlement.claim.job_id)
+                logger.warning("job.fenced", job_id=ids.readable(settlement.claim.job_id))
             elif settlement.follow_ups or settlement.dead_letters:
                 self.jobs_retried += len(settlement.follow_ups)
                 self.jobs_failed += len(settlement.dead_letters)

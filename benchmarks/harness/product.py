@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 
 from benchmarks.harness.figures import NotMeasuredError
 from benchmarks.harness.workload import SECRET, SIGNATURE_HEADER
-from broker import keys, queue
+from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
+from broker.keys import Keys
 from broker.ledger import read_ledger
 from broker.records import Job, Record
 from broker.redis.client import close, connect
@@ -78,7 +79,7 @@ async def delivered(client: Client) -> int:
 
 async def queued(client: Client) -> int:
     """How many jobs are queued or in flight."""
-    return int(await ask(client, "ZCARD", keys.QUEUE))
+    return int(await ask(client, "ZCARD", Keys().queue))
 
 
 async def check_ledger(client: Client, events: int, *, retention_seconds: int = 604_800) -> None:

@@ -48,8 +48,9 @@ local function push(fresh, workers)
     local worker, standing = unpack(call('HRANDFIELD', idle, 1, 'WITHVALUES'))
     call('HDEL', idle, worker)
     local places, lease_ms, token = string.match(standing, '^(%d+) (%d+) (%S+)$')
-    local count = math.min(tonumber(places), math.ceil((#fresh - pushed) / workers))
-    local until_ms = now_ms + tonumber(lease_ms)
+    -- What is no standing claim of ours has no places.
+    local count = math.min(whole(places, 0), math.ceil((#fresh - pushed) / workers))
+    local until_ms = now_ms + whole(lease_ms, 0)
     local scores, tokens, head, body = {}, {}, { token }, {}
     for n = 1, count do
       local i = fresh[pushed + n]
@@ -58,13 +59,15 @@ local function push(fresh, workers)
       head[2 * n], head[2 * n + 1] = #ARGV[i + 1], #ARGV[i + 2]
       body[2 * n - 1], body[2 * n] = ARGV[i + 1], ARGV[i + 2]
     end
-    call('HSET', leases, unpack(tokens))
-    call('ZADD', queue, unpack(scores))
+    if count > 0 then
+      call('HSET', leases, unpack(tokens))
+      call('ZADD', queue, unpack(scores))
+    end
     local message = table.concat(head, ' ') .. '\n' .. table.concat(body)
-    if call('PUBLISH', push_prefix .. worker, message) > 0 then
+    if count > 0 and call('PUBLISH', push_prefix .. worker, message) > 0 then
       note_lease(next_lapse, until_ms)
       pushed = pushed + count
-    else
+    elseif count > 0 then
       for n = 1, count do
         scores[2 * n - 1] = score_in_order(now_us, pushed + n)
         call('HDEL', leases, ARGV[fresh[pushed + n] + 1])
@@ -99,19 +102,21 @@ if accepted > 0 then
   -- What can be refused (a key that somebody made another type of) stands first, and what makes an event known last: after
   -- a failure it can be sent again. One command for all where there is one: each costs as much as all that Lua does.
   local idle_workers, log_ids, queued, jobs = call('HLEN', idle), {}, {}, {}
+  ask('HLEN', ledger, leases)
+  ask('ZCARD', queue)
   for n, i in ipairs(fresh) do
     log_ids[n] = call('XADD', log, '*', 'job', ARGV[i + 2])
     queued[2 * n - 1], queued[2 * n] = score_in_order(now_us, n), ARGV[i + 1]
     jobs[2 * n - 1], jobs[2 * n] = job_prefix .. ARGV[i + 1], ARGV[i + 2]
   end
   call('ZADD', queue, unpack(queued))
-  call('HINCRBY', ledger, 'accepted', accepted)
+  add(ledger, 'accepted', accepted)
   call('MSET', unpack(jobs))
   for n, i in ipairs(fresh) do
     if ARGV[i + 3] == '1' then
       call('SET', seen_prefix .. ARGV[i], log_ids[n], 'PX', dedupe_ms)
     else
-      call('SADD', replays_prefix .. ARGV[i], log_ids[n])
+      call_on(replays_prefix .. ARGV[i], 'SADD', log_ids[n])
       call('PEXPIRE', replays_prefix .. ARGV[i], retention_ms)
     end
   end
@@ -121,7 +126,7 @@ if accepted > 0 then
   end
 end
 if duplicates > 0 then
-  call('HINCRBY', ledger, 'duplicates', duplicates)
+  add(ledger, 'duplicates', duplicates)
 end
 if #answers == 0 then
   call('ZADD', queue, 'XX', 0, '') -- a write, and one that needs memory, of a job that there is not

@@ -94,7 +94,7 @@ local function take_waiting_suspect()
   while first do
     redis.call('ZREM', suspects, first)
     if redis.call('ZSCORE', queue, first) then
-      seen_by_taken[1] = tonumber(redis.call('HGET', crashes, first) or 0)
+      seen_by_taken[1] = whole(redis.call('HGET', crashes, first), 0)
       lease({ first })
       return
     end
@@ -113,7 +113,11 @@ local function crashes_of(job_ids)
   end
   local seen = redis.call('HMGET', crashes, unpack(job_ids))
   for i, job_id in ipairs(job_ids) do
-    seen[i] = holders[i] and redis.call('HINCRBY', crashes, job_id, 1) or tonumber(seen[i] or 0)
+    seen[i] = whole(seen[i], 0)
+    if holders[i] then
+      seen[i] = seen[i] + 1
+      redis.call('HSET', crashes, job_id, seen[i])
+    end
   end
   return seen
 end

@@ -4,6 +4,7 @@
 --       number of groups of plain jobs, for each: token, key of outcomes, number of jobs, that many job ids, and outcomes
 --       then for each other job:
 --       job id, token, delivery id,
+--       the keys by which the event is known if it was admitted, or '' twice where nobody doubts that
 --       number of outcomes, for each: handler, outcome
 --       number of follow-up jobs, for each: job id, job, delay in ms
 --       number of dead letters, for each: dead letter id, letter
@@ -22,6 +23,8 @@ local job_prefix, delivery_prefix, retention_ms, groups = ARGV[1], ARGV[2], ARGV
 local now_us = server_now_us()
 local now_ms = math.floor(now_us / 1000)
 local any_crashes = redis.call('HLEN', crashes) > 0
+ask('HLEN', leases, ledger, dead)
+ask('ZCARD', queue, dead_index)
 local position = 4
 local fenced, in_full = {}, {}
 
@@ -32,19 +35,23 @@ end
 
 local function count(name, by)
   if by ~= 0 then
-    redis.call('HINCRBY', ledger, name, by)
+    add(ledger, name, by)
   end
 end
 
 -- outcomes: flat pairs of handler and outcome; follow_ups: flat triples; letters: flat pairs.
-local function settle(job_id, token, delivery_key, outcomes, follow_ups, letters)
+local function settle(job_id, token, delivery_key, seen_key, replays_key, outcomes, follow_ups, letters)
   if redis.call('HGET', leases, job_id) ~= token then
     fenced[#fenced + 1] = job_id
     return
   end
+  -- What nobody has admitted, and somebody has queued, is counted when it becomes a dead letter.
+  if seen_key ~= '' and redis.call('EXISTS', seen_key, replays_key, delivery_key) == 0 then
+    add(ledger, 'accepted', 1)
+  end
   -- A delivery starts as one open job and no dead letter; only what differs from that is written down.
-  local state = redis.call('HMGET', delivery_key, '.open', '.dead', '.dropped')
-  local open_before, dead_before = tonumber(state[1] or 1), tonumber(state[2] or 0)
+  local state = call_on(delivery_key, 'HMGET', '.open', '.dead', '.dropped')
+  local open_before, dead_before = whole(state[1], 1), whole(state[2], 0)
   local open_now, dead_now = open_before - 1 + #follow_ups / 3, dead_before + #letters / 2
   -- Nor may it be that nothing is (no handler matched): what has left no trace is taken for lost.
   if open_now ~= open_before and (state[1] or open_now > 0 or dead_now > 0 or #outcomes == 0) then
@@ -107,7 +114,7 @@ local function settle_group(token, outcomes_key, jobs)
   if #ours == 0 then
     return
   end
-  redis.call('HSET', outcomes_key, unpack(outcomes))
+  call_on(outcomes_key, 'HSET', unpack(outcomes))
   redis.call('PEXPIRE', outcomes_key, retention_ms)
   count('delivered', #ours)
   redis.call('ZREM', queue, unpack(ours))
@@ -124,6 +131,7 @@ for _ = 1, groups do
 end
 while position < #ARGV do
   local job_id, token, delivery_key = take(), take(), delivery_prefix .. take()
+  local seen_key, replays_key = take(), take()
   local outcomes, follow_ups, letters = {}, {}, {}
   for i = 1, tonumber(take()) * 2 do
     outcomes[i] = take()
@@ -134,6 +142,6 @@ while position < #ARGV do
   for i = 1, tonumber(take()) * 2 do
     letters[i] = take()
   end
-  settle(job_id, token, delivery_key, outcomes, follow_ups, letters)
+  settle(job_id, token, delivery_key, seen_key, replays_key, outcomes, follow_ups, letters)
 end
 return { fenced, in_full }

@@ -11,7 +11,7 @@ if due_ms >= now_ms + 1 then
   return 0
 end
 if redis.call('HEXISTS', leases, job_id) == 1 then
-  redis.call('HINCRBY', crashes, job_id, 1)
+  redis.call('HSET', crashes, job_id, whole(redis.call('HGET', crashes, job_id), 0) + 1)
 end
 redis.call('ZADD', queue, digits(until_ms), job_id)
 redis.call('HSET', leases, job_id, ARGV[2])

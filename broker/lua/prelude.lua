@@ -44,6 +44,38 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
+-- A whole number in a field that somebody else may have written.
+local function whole(text, otherwise)
+  return text and #text <= 15 and string.match(text, '^%-?%d+$') and tonumber(text) or otherwise
+end
+
+-- A command on the key of a single event. Where somebody has made that another type, it is kept under another name.
+local function call_on(key, command, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) ~= 'table' or not answer.err then
+    return answer
+  end
+  if string.find(answer.err, 'WRONGTYPE', 1, true) then
+    redis.call('RENAME', key, key .. ':aside')
+  end
+  return redis.call(command, key, ...) -- or raise what it was
+end
+
+-- Add to a count. What somebody has written there, and cannot be added to, is kept under another name.
+local function add(ledger, name, by)
+  local answer = redis.pcall('HINCRBY', ledger, name, by)
+  if type(answer) == 'table' and answer.err then
+    redis.call('HSET', ledger, name .. ':aside', redis.call('HGET', ledger, name), name, by)
+  end
+end
+
+-- Ask these keys, so that one of another type is refused before anything is written: a script is not rolled back.
+local function ask(command, ...)
+  for _, key in ipairs({ ... }) do
+    redis.call(command, key)
+  end
+end
+
 -- unpack() has a limit of some thousand values; this calls a command with any number of them.
 local function call_in_chunks(command, key, values)
   for first = 1, #values, 1000 do

@@ -15,6 +15,7 @@ from redis.connection import HiredisRespSerializer
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from broker.errors import BrokerUnavailableError, refusal_in_words
+from broker.keys import DEFAULT_NAMESPACE, Keys
 from broker.redis import sentinel
 from broker.redis.commands import BlockingServer, Server
 from broker.redis.sentinel_url import is_sentinel_url, parse_sentinel_url
@@ -29,15 +30,30 @@ OUTAGES = (RedisError, OSError, TimeoutError)
 """What redis-py raises when Redis is away, hung, read-only or full. A dropped connection may be a plain OSError."""
 
 
+class _Serializer(HiredisRespSerializer):
+    """Writes commands in C: Python takes 6 times as long. Ids that are no UTF-8 go back to Redis as they came."""
+
+    def pack(self, *arguments: Any) -> list[bytes]:
+        """The command as it goes over the wire."""
+        try:
+            packed: list[bytes] = super().pack(*arguments)
+        except UnicodeEncodeError:
+            packed = super().pack(*(_as_it_came(argument) for argument in arguments))
+        return packed
+
+
+def _as_it_came(argument: Any) -> Any:
+    return argument.encode("utf-8", "surrogateescape") if isinstance(argument, str) else argument
+
+
 class TunedConnection:
     """What our connections do differently from those of redis-py. It is mixed into whichever class the pool uses."""
 
-    _serializer = HiredisRespSerializer()
+    _serializer = _Serializer()
 
     def pack_command(self, *arguments: Any) -> list[bytes]:
-        """The command as it goes over the wire. In C, as for blocking connections: Python takes 6 times as long."""
-        packed: list[bytes] = self._serializer.pack(*arguments)
-        return packed
+        """The command as it goes over the wire."""
+        return self._serializer.pack(*arguments)
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - as redis-py has it
         """Send a command. uvloop raises RuntimeError if the connection was closed a moment ago: that is an outage."""
@@ -63,6 +79,9 @@ class TunedConnection:
 class TunedBlockingConnection:
     """The same for a thread of its own."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "command_packer": _Serializer()})
+
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """The answer, treated in the same way."""
         connection: Any = super()
@@ -87,8 +106,12 @@ def _replica_reason(refusal: ResponseError) -> str | None:
     return str(refusal) if str(refusal).startswith("MASTERDOWN") else None
 
 
-def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Server:
+def connect(
+    url: str, *, namespace: str = DEFAULT_NAMESPACE, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
+) -> Server:
     """A client for `redis://`, `rediss://`, `unix://` or `redis+sentinel://` (see `broker.redis.sentinel_url`).
+
+    It carries the names of its namespace as `our_keys`. All that is given the client uses these names and no others.
 
     It connects when it is first used, and again when it must. With Sentinel each new connection goes to the present
     master. A connection is closed when it is lost, and when its server says that it is no longer the master.
@@ -110,7 +133,14 @@ def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> Se
     pool.connection_class = type("OurConnection", (TunedConnection, pool.connection_class), {})
     # redis-py's stubs type a command as "the answer, or an awaitable of it", which strict typing does not let us await.
     # The protocol says what the answers are. Only this line and the two like it below take its word for it.
-    return cast("Server", ArqRedis(pool))
+    return in_namespace(ArqRedis(pool), namespace)
+
+
+def in_namespace(redis_client: ArqRedis, namespace: str) -> Server:
+    """A client that carries the names of a namespace: one of ours, or that of a stock arq worker."""
+    server: Any = redis_client
+    server.our_keys = Keys(namespace)
+    return cast("Server", server)
 
 
 def as_arq(server: Server) -> ArqRedis:
@@ -118,7 +148,9 @@ def as_arq(server: Server) -> ArqRedis:
     return cast("ArqRedis", server)
 
 
-def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> BlockingServer:
+def connect_blocking(
+    url: str, *, namespace: str = DEFAULT_NAMESPACE, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
+) -> BlockingServer:
     """The same for a thread without an event loop (lease renewal). It repeats nothing."""
     options = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     if is_sentinel_url(url):
@@ -126,7 +158,9 @@ def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECON
     else:
         pool = redis.ConnectionPool.from_url(url, **options)
     pool.connection_class = type("OurBlockingConnection", (TunedBlockingConnection, pool.connection_class), {})
-    return cast("BlockingServer", redis.Redis.from_pool(pool))
+    server: Any = redis.Redis.from_pool(pool)
+    server.our_keys = Keys(namespace)
+    return cast("BlockingServer", server)
 
 
 async def close(server: Server) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, TypedDict
 
+from broker.keys import Keys
+
 Argument: TypeAlias = str | bytes | int | float
 """What a command can be given: redis-py sends it as text."""
 
@@ -135,6 +137,10 @@ class Subscription(Protocol):
 class Runner(Protocol):
     """Whatever runs a single command: a client, or a connection on which commands are pipelined."""
 
+    @property
+    def our_keys(self) -> Keys:
+        """The names of the namespace that it works in."""
+
     def execute_command(self, *arguments: Argument) -> Awaitable[Reply]:
         """Run a command, and return its answer."""
 
@@ -231,6 +237,10 @@ class BlockingPipeline(Protocol):
 
 class BlockingServer(Protocol):
     """A client of a Redis or Valkey, for a thread of its own."""
+
+    @property
+    def our_keys(self) -> Keys:
+        """The names of the namespace that it works in."""
 
     def execute_command(self, *arguments: Argument) -> Reply:
         """Run a command, and return its answer."""

@@ -11,15 +11,17 @@ from typing import Any, Literal
 
 from redis.exceptions import ResponseError
 
-from broker import keys
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.redis.client import COMMAND_TIMEOUT_SECONDS
 from broker.redis.commands import Server
+from broker.redis.rights import missing_rights
 
 Durability = Literal["fsync", "replicas", "memory"]
 
 OLDEST_VERSION = (7, 0)
 """The oldest Redis whose scripts may declare that they run although the memory is full. Every Valkey is newer."""
+
+_OF_CLUSTERS = ("CROSSSLOT", "MOVED", "CLUSTERDOWN", "Keys in request don't hash", "The cluster is down")
 
 _WAIT_MS = round(COMMAND_TIMEOUT_SECONDS * 1000 * 0.75)
 """Shorter than the time-out of the connection, so that the server answers before it."""
@@ -83,6 +85,8 @@ async def check_server(server: Server, durability: Durability, *, allow_eviction
         await server.connection_pool.disconnect(inuse_connections=False)
         raise BrokerUnavailableError("it is a replica, which refuses writes")
     version = refuse_old(facts)
+    await refuse_cluster(server, facts)
+    await refuse_missing_rights(server)
     try:
         eviction = await refuse_eviction(server, facts)
     except UnsafeServerError as unsafe:
@@ -91,6 +95,35 @@ async def check_server(server: Server, durability: Durability, *, allow_eviction
         eviction = f"{unsafe}. It is used all the same, because you allow it"
     confirmation = await confirmation_for(server, durability, facts)
     return ServerCheck(confirmation, tuple(sentence for sentence in (version, eviction) if sentence))
+
+
+async def refuse_cluster(server: Server, facts: Mapping[str, Any]) -> None:
+    """Refuse Redis Cluster: our scripts use keys of several slots, and a worker would hear of nothing.
+
+    Raises:
+        UnsafeServerError: it is one.
+    """
+    try:
+        if not facts.get("cluster_enabled"):
+            await server.execute_command("EXISTS", server.our_keys.queue, server.our_keys.log)  # also without INFO
+            return
+    except ResponseError as error:
+        if not str(error).startswith(_OF_CLUSTERS):
+            return
+    raise UnsafeServerError(
+        "this is Redis Cluster, which konvox-hooks does not support: no event would be delivered",
+        "Use a single Redis or Valkey, or Sentinel for high availability (docs/high-availability.md)",
+    )
+
+
+async def refuse_missing_rights(server: Server) -> None:
+    """Refuse a user that may not do all that we do.
+
+    Raises:
+        UnsafeServerError: something is forbidden; it is named, with the line that allows it.
+    """
+    if missing := await missing_rights(server):
+        raise UnsafeServerError(missing.fault, missing.hint)
 
 
 async def server_facts(server: Server) -> Mapping[str, Any]:
@@ -196,7 +229,7 @@ async def try_write(server: Server) -> None:
     Raises:
         ResponseError: it refuses writes (full, cannot save, too few replicas); or one of the other `OUTAGES`.
     """
-    await server.zadd(keys.QUEUE, {"": 0}, xx=True)
+    await server.zadd(server.our_keys.queue, {"": 0}, xx=True)
 
 
 async def _settings(server: Server) -> Mapping[str, str]:

@@ -31,9 +31,13 @@ class PipelinedConnection:
 
     Args:
         server: whose pool lends the connection; the time-out of its commands counts here as well.
+
+    Attributes:
+        our_keys: the names of the namespace that the server works in.
     """
 
     def __init__(self, server: Server) -> None:
+        self.our_keys = server.our_keys
         self._pool = server.connection_pool
         self._borrowing = asyncio.Lock()
         self._shared: _SharedConnection | None = None

@@ -36,6 +36,10 @@ ACCOUNT_FIELDS: Final = (
 SHARED_FIELDS: Final = ("api_url", "api_auth", "public_url")
 """Fields that an account takes from the environment variables unless it sets them itself."""
 
+ANY_COMPANY_RISK: Final = "whoever may deliver to it can send events in the name of any company, another account's too"
+COMPANIES_HINT: Final = "set its company_ids (KONVOX_COMPANY_IDS for the account of the variables)"
+"""What an account without `company_ids` allows beside others, and how to fix it. Said by receiver and doctor."""
+
 _HEADINGS: Final = ("accounts", "endpoints")
 """The headings that may hold the accounts' tables; the second is the former name."""
 
@@ -67,6 +71,20 @@ def load_accounts(settings: Settings) -> dict[str, Settings]:
     if settings.hook_tokens or settings.signature != "off":
         accounts[DEFAULT_ACCOUNT] = settings
     return accounts
+
+
+def known_by(settings: Settings) -> list[str]:
+    """By what this installation is known to its store: URL tokens, signing secrets and companies of all accounts.
+
+    Raises:
+        UsageError: as `load_accounts`.
+    """
+    known: list[str] = []
+    for account in load_accounts(settings).values():
+        known += [f"token {token.get_secret_value()}" for token in account.hook_tokens]
+        known += [f"secret {secret.get_secret_value()}" for secret in account.signing_secrets]
+        known += [f"company {company}" for company in account.company_ids]
+    return known
 
 
 def settings_of_account(settings: Settings, name: str | None) -> Settings:

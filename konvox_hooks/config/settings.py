@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from broker.keys import DEFAULT_NAMESPACE, NAMESPACE
 from konvox import inferred
 from konvox.schemes import SCHEMES, SchemeName
 from konvox.signatures import STANDARD_SECRET_PREFIX, standard_key
@@ -142,6 +143,11 @@ class Settings(BaseSettings):
         description="redis://, rediss://, unix:// or redis+sentinel:// (docs/high-availability.md); "
         "not set: demo, dev and serve run an embedded Valkey",
     )
+    namespace: str = Field(
+        DEFAULT_NAMESPACE,
+        examples=["konvox-staging"],
+        description="beginning of all names in Redis; installations that share a database need one each",
+    )
     durability: Literal["fsync", "replicas", "memory"] = Field(
         "fsync", examples=["fsync"], description="what a 200 promises: fsync, replicas or memory"
     )
@@ -251,6 +257,13 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(redis_address(value.get_secret_value()))
+
+    @field_validator("namespace")
+    @classmethod
+    def _check_namespace(cls, name: str) -> str:
+        if not NAMESPACE.fullmatch(name):
+            raise ValueError("up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first, and not arq")
+        return name
 
     @field_validator("host", "admin_host")
     @classmethod

@@ -73,7 +73,13 @@ def _accounts(subject: Subject) -> tuple[list[Subject], list[Finding]]:
         return [], [fault("accounts", line, "fix the file") for line in str(error).splitlines()]
     shared = {name: line for name, line in subject.faults.items() if name not in ACCOUNT_FIELDS}
     return [
-        replace(subject, settings=settings, faults=shared if name else subject.faults, account=name)
+        replace(
+            subject,
+            settings=settings,
+            faults=shared if name else subject.faults,
+            account=name,
+            accounts=len(accounts),
+        )
         for name, settings in accounts.items()
     ], []
 

@@ -59,12 +59,14 @@ class Subject:
         faults: one line for each invalid setting, by its name.
         registry: the handlers, once `check_handlers` has loaded them.
         account: the account of the settings; empty for the default account.
+        accounts: how many accounts there are.
     """
 
     settings: Settings
     faults: Mapping[str, str] = field(default_factory=dict)
     registry: Registry | None = None
     account: str = ""
+    accounts: int = 1
 
     def faulty(self, *names: str) -> str:
         """The variables of those of these settings that are invalid, as one text; empty if all are valid."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from broker.private_files import is_private
 from handlers.errors import HandlerError
+from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT
 from konvox_hooks.config.env_file import ENV_FILE, open_to_others
 from konvox_hooks.config.load import known_variables, unknown_variables
 from konvox_hooks.config.settings import variable_of
@@ -66,6 +67,8 @@ async def check_authentication(subject: Subject) -> Findings:
             f"prints: {RANDOM_TEXT_COMMAND}",
         )
         return
+    if subject.accounts > 1 and not settings.company_ids and not subject.faulty("company_ids"):
+        yield warning(check, f"no company_ids: {ANY_COMPANY_RISK}", COMPANIES_HINT)
     if signed and settings.hook_tokens:
         # A signed request needs no token, and so a registration without a token keeps working.
         yield ok(check, f"{_tokens(subject)}, each request signed ({settings.signature})")

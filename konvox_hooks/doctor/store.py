@@ -8,14 +8,27 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from broker.errors import BrokerUnavailableError, EmbeddedServerError, UnsafeServerError, hint_of
+from broker.ownership import refuse_foreign
 from broker.redis.client import OUTAGES, close, connect
 from broker.redis.commands import Server
-from broker.redis.durability import BY_REPLY, confirmation_for, refuse_eviction, refuse_old, server_facts, try_write
+from broker.redis.durability import (
+    BY_REPLY,
+    confirmation_for,
+    refuse_cluster,
+    refuse_eviction,
+    refuse_missing_rights,
+    refuse_old,
+    server_facts,
+    try_write,
+)
 from broker.redis.embedded import server_binary, url_of
 from broker.redis.sentinel import check_sentinels
 from broker.redis.sentinel_url import SentinelAddress, is_sentinel_url, parse_sentinel_url
+from broker.set_aside import wrong_keys
+from konvox_hooks.config.accounts import known_by
 from konvox_hooks.config.settings import variable_of
 from konvox_hooks.doctor.findings import Finding, Findings, Subject, fault, not_checked, ok, warning
+from konvox_hooks.errors import UsageError
 
 _PINGS: Final = 5
 _SLOW_MS: Final = 20.0
@@ -32,7 +45,7 @@ async def check_store(subject: Subject) -> Findings:
     url = settings.redis_url.get_secret_value() if settings.redis_url else url_of(settings.data_dir)
     if is_sentinel_url(url):
         yield await _sentinels(parse_sentinel_url(url))
-    server = connect(url)
+    server = connect(url, namespace=settings.namespace)
     try:
         try:
             latency_ms = await _latency_ms(server)
@@ -45,14 +58,21 @@ async def check_store(subject: Subject) -> Findings:
         yield _judge_latency("" if settings.redis_url else "the embedded one, ", latency_ms)
         facts = await server_facts(server)
         yield judge_version(facts)
+        if cluster := await _refused(refuse_cluster(server, facts)):
+            yield fault("redis cluster", cluster.fault, cluster.hint)
+            return
         if facts.get("role") == "slave":
             hint = f"name the primary in {variable_of('redis_url')}"
             yield fault("redis role", "this is a replica, which refuses writes", hint)
+        elif forbidden := await _refused(refuse_missing_rights(server)):
+            yield fault("redis rights", forbidden.fault, forbidden.hint)
         elif refused := await _refused_write(server):
             yield refused
         yield await _fault_if_refused("redis durability", _durability(server, subject, facts))
         yield await _fault_if_refused("redis eviction", _eviction(server, subject, facts))
         yield await _fault_if_refused("redis clock", _clock(server))
+        yield await _fault_if_refused("redis owner", _owner(server, subject, url))
+        yield await _fault_if_refused("redis content", _content(server))
     finally:
         await close(server)
 
@@ -96,6 +116,16 @@ async def _fault_if_refused(check: str, finding: Awaitable[Finding]) -> Finding:
 
 def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+async def _refused(check: Awaitable[None]) -> UnsafeServerError | None:
+    try:
+        await check
+    except UnsafeServerError as refused:
+        return refused
+    except OUTAGES:
+        return None  # the checks behind this one say it
+    return None
 
 
 async def _refused_write(server: Server) -> Finding | None:
@@ -177,6 +207,28 @@ async def _eviction(server: Server, subject: Subject, facts: Mapping[str, Any]) 
     if policy != "noeviction":
         return warning(check, f"it would evict keys ({policy}) as soon as it has a `maxmemory`", hint)
     return ok(check, "noeviction: pending events stay")
+
+
+async def _owner(server: Server, subject: Subject, url: str) -> Finding:
+    check, namespace = "redis owner", server.our_keys.namespace
+    if url == url_of(subject.settings.data_dir):
+        return ok(check, f"the embedded one, namespace {namespace}")
+    if wrong := subject.faulty("accounts_file", "hook_tokens", "signing_secrets", "company_ids"):
+        return not_checked(check, f"{wrong} is wrong", "see above")
+    try:
+        await refuse_foreign(server, known_by(subject.settings), note=False)
+    except UsageError:
+        return not_checked(check, "the accounts file is wrong", "see above")
+    except UnsafeServerError as error:
+        return fault(check, error.fault, error.hint)
+    return ok(check, f"this installation, namespace {namespace}")
+
+
+async def _content(server: Server) -> Finding:
+    if wrong := await wrong_keys(server):
+        message = f"of another type than ours: {', '.join(wrong)}"
+        return warning("redis content", message, "find out who writes there; receiver and worker set them aside")
+    return ok("redis content", "all keys have the types that they should have")
 
 
 async def _clock(server: Server) -> Finding:

@@ -18,11 +18,11 @@ import structlog
 from broker.private_files import make_data_folder
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
-from broker.safe_admission import Preflight, SafeAdmission
-from konvox_hooks.config.accounts import DEFAULT_ACCOUNT, load_accounts
+from broker.safe_admission import SafeAdmission
+from konvox_hooks.config.accounts import ANY_COMPANY_RISK, COMPANIES_HINT, DEFAULT_ACCOUNT, load_accounts
 from konvox_hooks.config.network import listening_hosts, trusted_networks
 from konvox_hooks.config.settings import Settings
-from konvox_hooks.history.open_store import admission_policy
+from konvox_hooks.history.open_store import admission_policy, preflight_of
 from konvox_hooks.process.signals import bound_to_parent, on_stop_signal
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.file_limit import allow_connections
@@ -56,11 +56,11 @@ async def run_receiver(
         UsageError: an account is wrong, or an address cannot be listened on.
     """
     stop = asyncio.Event()
-    server = connect(redis_url)
+    server = connect(redis_url, namespace=settings.namespace)
     try:
         on_stop_signal(_stop_then_abort(stop))
         async with bound_to_parent(stop.set, parent_pid):
-            await _run_until_stopped(settings, server, stop, share_port=share_port)
+            await _run_until_stopped(settings, redis_url, server, stop, share_port=share_port)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
@@ -70,11 +70,13 @@ async def run_receiver(
         await close(server)
 
 
-async def _run_until_stopped(settings: Settings, server: Server, stop: asyncio.Event, *, share_port: bool) -> None:
+async def _run_until_stopped(
+    settings: Settings, redis_url: str, server: Server, stop: asyncio.Event, *, share_port: bool
+) -> None:
     """Start, serve until `stop` is set, then write what is still in memory."""
-    policies = [account_policy(account, name) for name, account in load_accounts(settings).items()]
+    policies = _account_policies(settings)
     make_data_folder(settings.data_dir)
-    preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
+    preflight = preflight_of(settings, redis_url, server)
     write = SafeAdmission(server, admission_policy(settings), preflight)
     async with (
         Spool(settings.spool_dir, max_bytes=settings.spool_max_bytes) as spool,
@@ -119,6 +121,15 @@ async def _serve(
         tune_garbage_collection()
         await stop.wait()
         logger.info("receiver.stopping")
+
+
+def _account_policies(settings: Settings) -> list[AccountPolicy]:
+    """The policy of each account, after a warning for each that has no companies although there are others."""
+    accounts = load_accounts(settings)
+    for name, account in accounts.items():
+        if len(accounts) > 1 and not account.company_ids:
+            logger.warning("companies.not_configured", account=name, risk=ANY_COMPANY_RISK, hint=COMPANIES_HINT)
+    return [account_policy(account, name) for name, account in accounts.items()]
 
 
 def account_policy(settings: Settings, account: str = DEFAULT_ACCOUNT) -> AccountPolicy:

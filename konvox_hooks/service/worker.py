@@ -18,11 +18,11 @@ import structlog
 from broker.records import Job
 from broker.redis.client import close, connect
 from broker.redis.commands import Server
-from broker.safe_admission import Preflight
 from handlers.registry import Handler
 from konvox_hooks.config.handlers import konvox_access, load_handlers
 from konvox_hooks.config.network import listening_hosts
 from konvox_hooks.config.settings import Settings
+from konvox_hooks.history.open_store import preflight_of
 from konvox_hooks.process.signals import bound_to_parent
 from konvox_hooks.service.admin import admin_listener
 from konvox_hooks.service.garbage import tune_garbage_collection
@@ -61,7 +61,7 @@ async def run_worker(
     loaded = load_handlers(settings)
     tune_garbage_collection()
     config = replace(_worker_config(settings, redis_url, burst=burst), full_tracebacks=full_tracebacks)
-    server = connect(redis_url)
+    server = connect(redis_url, namespace=settings.namespace)
     worker: HookWorker | None = None
 
     def seconds_left() -> float:
@@ -99,7 +99,7 @@ async def _serve(
         bound_to_parent(worker.stop, parent_pid),
     ):
         # While this waits for a safe Redis, the worker is healthy and not ready.
-        preflight = Preflight(server, settings.durability, allow_eviction=settings.allow_eviction)
+        preflight = preflight_of(settings, worker.config.redis_url, server)
         await preflight.wait(lambda: worker.stopping)
         checked.set()
         await worker.async_run()
@@ -109,6 +109,7 @@ async def _serve(
 def _worker_config(settings: Settings, redis_url: str, *, burst: bool) -> WorkerConfig:
     return WorkerConfig(
         redis_url,
+        settings.namespace,
         concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
         stop_seconds=settings.stop_seconds,

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.records import Job
 from tests.support.events import record_of
 from tests.support.processes import OurProcess
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import until
 
 LEASE_SECONDS = 2
@@ -156,4 +155,4 @@ async def test_poison_among_others_is_convicted_alone(
     assert runs.total() - 80 - 3 * poison <= 3 * poison * 99
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead, ledger.balanced) == (80, poison, True)
-    assert not await server.exists(keys.CRASHES, keys.SUSPECTS, keys.LEASES)
+    assert not await server.exists(KEYS.crashes, KEYS.suspects, KEYS.leases)

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from broker import ids, keys
+from broker import ids
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from konvox.events import Event
 from tests.support.events import admitted, queued_ids
 from tests.support.processes import OurProcess, worker_environment
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import handler, run_burst, until
 
 EVENTS = 1_200
@@ -71,10 +71,10 @@ async def test_a_kill_while_events_die_or_are_brought_back(server: RedisClient, 
     job_ids = {job.id for job in await admitted(server, EVENTS)}
 
     async def some_are_dead() -> bool:
-        return bool(await server.hlen(keys.DEAD))
+        return bool(await server.hlen(KEYS.dead))
 
     async def some_are_back() -> bool:
-        return bool(await server.zcard(keys.QUEUE))
+        return bool(await server.zcard(KEYS.queue))
 
     await _killed_once(server, some_are_dead, "worker", env=env, folder=tmp_path)
     await _one_place_each(server, job_ids)

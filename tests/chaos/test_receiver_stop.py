@@ -11,14 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from broker import keys
 from broker.redis.client import close
 from konvox_hooks.config.settings import SPOOL
 from receiver.spool import spooled_events
 from tests.support.events import body_of, record_of
 from tests.support.http import http_request, read_answer
 from tests.support.processes import OurProcess
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -59,7 +58,7 @@ async def half_sent(port: int, number: int) -> AsyncIterator[tuple[asyncio.Strea
 
 async def queued(server: RedisClient) -> set[str]:
     """What waits in Redis."""
-    return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
+    return {job_id.decode() for job_id in await server.zrange(KEYS.queue, 0, -1)}
 
 
 async def is_closed(port: int) -> bool:

@@ -9,12 +9,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broker import keys
 from broker.redis.client import close
 from tests.support.events import body_of
 from tests.support.processes import OurProcess
 from tests.support.refusals import lacks_replicas
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -72,7 +71,7 @@ async def queued(url: str) -> set[str]:
     """What waits in Redis."""
     server: RedisClient = connect(url)
     try:
-        return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
+        return {job_id.decode() for job_id in await server.zrange(KEYS.queue, 0, -1)}
     finally:
         await close(server)
 

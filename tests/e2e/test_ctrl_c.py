@@ -17,12 +17,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from konvox.samples import sample_body
 from tests.support.events import job_of
 from tests.support.processes import OurProcess
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 
 ServerFor = Callable[[web.Application], Awaitable[TestServer]]
 
@@ -122,7 +121,7 @@ async def test_reading_what_does_not_come_ends(
         with await asyncio.to_thread(fifo.open, "wb") as stream:
             stream.writelines(sample_body("a.b", timestamp=str(n)) + b"\n" for n in range(1100))
             stream.flush()
-            await until(lambda: server.execute_command("XLEN", keys.LOG), 1024)
+            await until(lambda: server.execute_command("XLEN", KEYS.log), 1024)
             said = await interrupted(process)
     assert re.search("(accepted|Ctrl-C:) (512|1024)", said)
 

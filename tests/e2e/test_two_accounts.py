@@ -22,6 +22,7 @@ async def tell(event, ctx):
 _ACCOUNTS = """
 [acme]
 hook_tokens = ["a-token-only-acme-knows"]
+company_ids = ["clxyz123"]
 
 [globex]
 signature = "standard-webhooks"
@@ -30,7 +31,7 @@ signing_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
 
 
 async def test_handlers_see_by_which_endpoint_an_event_came(tmp_path: Path) -> None:
-    """A token leads to one account, a signature to another, and each event says which account received it."""
+    """A token leads to one account, a signature to another, and no account's event is a duplicate of another's."""
     (tmp_path / "mine.py").write_text(_HANDLER)
     (tmp_path / "accounts.toml").write_text(_ACCOUNTS)
     env = {
@@ -39,8 +40,9 @@ async def test_handlers_see_by_which_endpoint_an_event_came(tmp_path: Path) -> N
         "KONVOX_PORT": "0",
         "KONVOX_ADMIN_PORT": "0",
     }
-    acme, globex = sample_body("contact.replied"), sample_body("enrollment.created")
+    acme = globex = sample_body("contact.replied")
     async with await OurProcess.start("serve", env=env, cwd=tmp_path) as serve:
+        await serve.logged("companies.not_configured", account="globex")
         hooks = await serve.listening("receiver") + "/hooks/konvox"
         now_seconds = int((tmp_path / "mine.py").stat().st_mtime)
         signed = SCHEMES["standard-webhooks"].sign(
@@ -52,6 +54,7 @@ async def test_handlers_see_by_which_endpoint_an_event_came(tmp_path: Path) -> N
                 acme_id = (await answer.json())["id"]
             async with session.post(hooks, data=globex, headers=signed) as answer:
                 assert answer.status == 200
+                assert (await answer.json())["status"] == "accepted"
                 globex_id = (await answer.json())["id"]
             async with session.post(hooks, data=globex) as answer:
                 assert answer.status == 401

@@ -7,13 +7,13 @@ from typing import Any
 
 import orjson
 
-from broker import ids, keys, queue
+from broker import ids, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, Settlement
 from broker.records import Job, Record
 from broker.redis.pipelined import PipelinedConnection
 from konvox.samples import sample_body, sample_data
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 
 RECEIVED_AT_MS = 1_779_287_520_000
 """When the records of tests were received: 2026-05-20T14:32:00Z."""
@@ -78,7 +78,7 @@ async def make_due(server: RedisClient, job_ids: Iterable[str]) -> None:
     """Let leases lapse and delays end, without waiting."""
     scores = dict.fromkeys(job_ids, 1)
     if scores:
-        await server.zadd(keys.QUEUE, scores, xx=True)
+        await server.zadd(KEYS.queue, scores, xx=True)
 
 
 async def crash_with(server: RedisClient, job_ids: Iterable[str], *, times: int = 1) -> None:
@@ -93,7 +93,7 @@ async def crash_with(server: RedisClient, job_ids: Iterable[str], *, times: int 
 
 async def queued_ids(server: RedisClient) -> set[str]:
     """The ids of all jobs in the queue, leased ones too."""
-    return {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)}
+    return {job_id.decode() for job_id in await server.zrange(KEYS.queue, 0, -1)}
 
 
 def outcome_of(settlement: Settlement, handler: str) -> Any:

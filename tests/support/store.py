@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, Protocol, cast
 
+from broker.keys import DEFAULT_NAMESPACE, Keys
 from broker.redis import client
 from broker.redis.client import COMMAND_TIMEOUT_SECONDS
 from broker.redis.commands import (
@@ -24,6 +25,9 @@ from broker.redis.commands import (
 )
 
 Name = str | bytes
+
+KEYS = Keys()
+"""The names of the default namespace."""
 
 
 class RedisConnection(Connection, Protocol):
@@ -126,9 +130,11 @@ class BlockingRedisClient(BlockingServer, Protocol):
     def zadd(self, name: Name, scores: Mapping[str, float], *, xx: bool = False) -> int: ...
 
 
-def connect(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> RedisClient:
+def connect(
+    url: str, *, namespace: str = DEFAULT_NAMESPACE, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS
+) -> RedisClient:
     """A connection as the product makes it; see `broker.redis.client`."""
-    return cast("RedisClient", client.connect(url, timeout_seconds=timeout_seconds))
+    return cast("RedisClient", client.connect(url, namespace=namespace, timeout_seconds=timeout_seconds))
 
 
 def connect_blocking(url: str, *, timeout_seconds: float = COMMAND_TIMEOUT_SECONDS) -> BlockingRedisClient:

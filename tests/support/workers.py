@@ -48,11 +48,12 @@ def worker_of(redis_url: str, *handlers: Handler, make: ContextFactory = context
 
     `timeout_seconds` is how long it gives Redis to answer, `once` the blocks of `ctx.once` that it keeps.
     """
-    once = config.pop("once", None)
+    once, timeout_seconds = config.pop("once", None), config.pop("timeout_seconds", COMMAND_TIMEOUT_SECONDS)
+    worker_config = WorkerConfig(redis_url, **config)
     return HookWorker(
-        connect(redis_url, timeout_seconds=config.pop("timeout_seconds", COMMAND_TIMEOUT_SECONDS)),
+        connect(redis_url, namespace=worker_config.namespace, timeout_seconds=timeout_seconds),
         dispatcher_of(*handlers, make=make),
-        WorkerConfig(redis_url, **config),
+        worker_config,
         once=once,
         handle_signals=False,
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from broker import queue
+from broker.errors import MalformedRecordError
 from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
 from broker.redis.commands import Server
 from broker.redis.pipelined import PipelinedConnection
@@ -123,7 +124,11 @@ class Claimer:
 
     def on_push(self, message: bytes) -> None:
         """Start the jobs that an admission has leased to this worker."""
-        jobs = queue.pushed(message)
+        try:
+            jobs = queue.pushed(message)
+        except MalformedRecordError as fault:
+            logger.warning("push.unreadable", error=str(fault))
+            return
         stray = jobs[0].token != self._standing_token or self._is_too_late()
         self._step(Event.STRAY_PUSH if stray else Event.PUSHED, jobs)
 

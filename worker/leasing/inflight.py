@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from broker.errors import MalformedRecordError
 from broker.queue import Claimed
 from broker.records import Job
 
@@ -104,7 +105,8 @@ class InflightJobs:
         running = self._jobs.get(claim.job_id)
         if running is not None:
             # Our own lease lapsed (we were suspended, say), and we claimed the job again while it still runs here.
-            running.claim = claim
+            # What runs is what was read then; somebody may have written something else meanwhile.
+            running.claim = claim._replace(payload=running.claim.payload)
             return None
         inflight = self._jobs[claim.job_id] = Inflight(claim, now)
         self._making_room = False
@@ -135,7 +137,10 @@ class InflightJobs:
             taken_seconds = now - inflight.taken_at
             if inflight.task is None or inflight.task.done() or taken_seconds < OVERDUE_SECONDS:
                 continue
-            job = Job.from_bytes(inflight.claim.payload or b"null")
+            try:
+                job = Job.from_bytes(inflight.claim.payload or b"")
+            except MalformedRecordError:
+                continue  # no handler runs it: its task settles it as soon as it starts
             if taken_seconds < limit_seconds(job) + OVERDUE_SECONDS:
                 continue
             if inflight.overdue:

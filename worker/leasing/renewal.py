@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from broker import queue
+from broker import ids, queue
 from broker.queue import Claimed
-from broker.redis.client import OUTAGES, connect_blocking
+from broker.redis.client import OUTAGES
 from broker.redis.commands import BlockingServer
 from worker.running.once import OnceBlocks
 
@@ -23,16 +23,21 @@ class LeaseRenewal:
     """A daemon thread that renews all leases of this worker, until it is stopped.
 
     Args:
-        redis_url: the thread connects there by itself.
+        connect: makes the connection of the thread.
         lease_ms: how long a lease lasts.
         claims: the jobs in flight; called from the thread.
         once: the blocks of `ctx.once` that are running.
     """
 
     def __init__(
-        self, redis_url: str, *, lease_ms: int, claims: Callable[[], Sequence[Claimed]], once: OnceBlocks
+        self,
+        connect: Callable[[], BlockingServer],
+        *,
+        lease_ms: int,
+        claims: Callable[[], Sequence[Claimed]],
+        once: OnceBlocks,
     ) -> None:
-        self._redis_url = redis_url
+        self._connect = connect
         self._lease_ms = lease_ms
         self._claims = claims
         self._once = once
@@ -48,7 +53,7 @@ class LeaseRenewal:
         self._stop.set()
 
     def _run(self) -> None:
-        server = connect_blocking(self._redis_url)
+        server = self._connect()
         away = False
         while not self._stop.wait(self._lease_ms / 1000 / RENEWALS_PER_LEASE):
             try:
@@ -71,4 +76,4 @@ class LeaseRenewal:
         # A job that was settled a moment ago is "lost" as well; only one that is still running is worth a line.
         still_running = {claim.job_id for claim in self._claims()}
         for job_id in lost & still_running:
-            logger.warning("lease.lost", job_id=job_id)
+            logger.warning("lease.lost", job_id=ids.readable(job_id))

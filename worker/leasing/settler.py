@@ -15,8 +15,11 @@ import structlog
 from broker import queue
 from broker.queue import Claims, Settlement
 from broker.redis.client import OUTAGES
+from broker.redis.commands import Server
 from broker.redis.outage import Outage
 from broker.redis.pipelined import PipelinedConnection
+from broker.set_aside import set_aside_after
+from broker.untrusted import is_content_fault
 from worker.leasing.claimer import Claimer
 
 logger = structlog.get_logger("worker")
@@ -33,6 +36,7 @@ class Settler:
     """Gathers settlements and writes them, one batch at a time.
 
     Args:
+        server: Redis, to set aside what is not ours.
         pipe: Redis.
         retention_ms: for how long the outcomes of delivered events can be looked up.
         outage: where an outage is noted.
@@ -43,6 +47,7 @@ class Settler:
 
     def __init__(
         self,
+        server: Server,
         pipe: PipelinedConnection,
         *,
         retention_ms: int,
@@ -51,6 +56,7 @@ class Settler:
         on_settled: Callable[[Sequence[Settlement], set[str]], None],
         batch_jobs: int = BATCH_JOBS,
     ) -> None:
+        self._server = server
         self._pipe = pipe
         self._retention_ms = retention_ms
         self._outage = outage
@@ -94,15 +100,18 @@ class Settler:
                     await asyncio.sleep(0)  # what was claimed with the last batch may end at once: it joins this one
                     most = BATCH_JOBS
                 batch, self._waiting = self._waiting[:most], self._waiting[most:]
-                try:
-                    await self._write_batch(batch)
-                except Exception:
-                    # A fault of ours. The jobs run again when their leases lapse. Their places are freed all the same:
-                    # a worker with no place left would stand still and look healthy.
-                    logger.exception("settlement.failed", jobs=len(batch))
-                    self._on_settled(batch, {settlement.claim.job_id for settlement in batch})
+                await self._write_or_give_up(batch)
         finally:
             self._writer = None
+
+    async def _write_or_give_up(self, batch: Sequence[Settlement]) -> None:
+        try:
+            await self._write_batch(batch)
+        except Exception:
+            # A fault of ours. The jobs run again when their leases lapse. Their places are freed all the same: a worker
+            # with no place left would stand still and look healthy.
+            logger.exception("settlement.failed", jobs=len(batch))
+            self._on_settled(batch, {settlement.claim.job_id for settlement in batch})
 
     async def _write_batch(self, batch: Sequence[Settlement]) -> None:
         while True:
@@ -110,6 +119,9 @@ class Settler:
             try:
                 fenced, claims = await self._settle_and_claim(batch)
             except OUTAGES as error:
+                if is_content_fault(error):
+                    await self._write_despite(error, batch)
+                    return
                 # Writing a batch twice is safe: the second time its jobs are no longer ours, and nothing happens.
                 await self._outage.wait(error)
             else:
@@ -121,6 +133,22 @@ class Settler:
                 if claims is not None:
                     self._claimer.on_answer(claims)
                 return
+
+    async def _write_despite(self, fault: Exception, batch: Sequence[Settlement]) -> None:
+        """Write a batch that was refused because of what somebody else has written: no outage, and waiting is no use.
+
+        What has caused it is set aside where that is possible. Otherwise the others of the batch do not wait for it.
+
+        Raises:
+            Exception: the refusal, where it is about a single job.
+        """
+        if await set_aside_after(self._server, fault):
+            await self._write_batch(batch)
+        elif len(batch) > 1:
+            for settlement in batch:
+                await self._write_or_give_up([settlement])
+        else:
+            raise fault
 
     async def _settle_and_claim(self, batch: Sequence[Settlement]) -> tuple[set[str], Claims | None]:
         request = self._claimer.piggyback_request(len(batch))

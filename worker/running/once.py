@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from broker import keys
 from broker.redis.commands import BlockingServer, Server
 from broker.redis.scripts import Script
 from handlers import Retry
@@ -145,6 +144,7 @@ class OnceGate:
         Raises:
             Retry: another run is in the block at this moment, and may still fail.
         """
+        keys = self._server.our_keys
         name = keys.once_key(self._event_id, self._handler, key)
         former = [keys.once_key(self._event_id, handler, key) for handler in self._was]
         mine = await self._blocks.enter(self._server, name, former)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from broker import ids
-from broker.dead_letters import DeadLetter, Reason
+from broker.dead_letters import DeadLetter, Reason, job_text
 from broker.queue import Claimed, Settlement
 from broker.records import Job
 from konvox.backoff import ceiling_seconds, full_jitter_seconds
@@ -120,9 +120,10 @@ def poison_settlement(claim: Claimed, job: Job, *, now_ms: int) -> Settlement:
 
 def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlement:
     """Make a dead letter of a queued id without a job that can be read: it was removed, or is none of ours."""
-    delivery = claim.job_id.split("/")[0]
+    job_id = ids.readable(claim.job_id)
+    delivery = ids.delivery_of(job_id)
     letter = DeadLetter(
-        id=claim.job_id,
+        id=job_id,
         event_id=ids.event_of(delivery),
         event_type="",
         handler=None,
@@ -131,9 +132,9 @@ def unreadable_settlement(claim: Claimed, *, error: str, now_ms: int) -> Settlem
         traceback="",
         attempts=0,
         died_at_ms=now_ms,
-        job=(claim.payload or b"").decode(errors="replace"),
+        job=job_text(claim.payload or b""),
     )
-    return Settlement(claim, delivery, dead_letters={letter.id: letter.to_bytes()})
+    return Settlement(claim, delivery, dead_letters={letter.id: letter.to_bytes()}, unreadable=True)
 
 
 def _follow_up(run: HandlerRun, job: Job, now_ms: int) -> tuple[Job, int] | None:

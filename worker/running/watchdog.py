@@ -24,7 +24,8 @@ import structlog
 from broker import queue
 from broker.queue import Claimed
 from broker.records import Job
-from broker.redis.client import OUTAGES, connect_blocking
+from broker.redis.client import OUTAGES
+from broker.redis.commands import BlockingServer
 from handlers.registry import Handler
 from worker.running import dispatcher
 from worker.running.once import OnceBlocks
@@ -113,7 +114,7 @@ class Watchdog:
     """Watches the event loop of the thread that makes it, from `start` to `stop`.
 
     Args:
-        redis_url: the thread connects there by itself to release jobs.
+        connect: makes the connection of the thread, to release jobs.
         claims: the jobs in flight; called from the thread.
         run_in: tells what runs in a task; called from the thread.
         once: the blocks of `ctx.once` that are running.
@@ -127,7 +128,7 @@ class Watchdog:
 
     def __init__(
         self,
-        redis_url: str,
+        connect: Callable[[], BlockingServer],
         *,
         claims: Callable[[], Sequence[Claimed]],
         run_in: RunIn,
@@ -137,7 +138,7 @@ class Watchdog:
     ) -> None:
         self.blocks = 0
         self.blocked_seconds = 0.0
-        self._redis_url = redis_url
+        self._connect = connect
         self._claims = claims
         self._run_in = run_in
         self._once = once
@@ -238,7 +239,7 @@ class Watchdog:
         if not claims:
             return 0
         try:
-            with connect_blocking(self._redis_url) as server:
+            with self._connect() as server:
                 self._once.release_blocking(server)
                 return queue.release_blocking(server, claims)
         except OUTAGES:

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from broker import keys
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.redis.client import OUTAGES, close
@@ -19,7 +18,7 @@ from tests.chaos.matrix.client import SECRET, TOKEN, Client, Event
 from tests.chaos.matrix.counting import Places
 from tests.chaos.matrix.crew import Crew, receiver_up, worker_up
 from tests.support.processes import OurProcess
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 
@@ -111,7 +110,7 @@ class Stage:
 
     async def in_hand(self) -> int:
         """How many events are in flight at this moment: leased to a worker, dead ones included."""
-        return int(await self.server.hlen(keys.LEASES))
+        return int(await self.server.hlen(KEYS.leases))
 
     async def settled(self) -> Places:
         """Wait until nothing is queued or spooled, and say where everything is.
@@ -147,7 +146,7 @@ class Stage:
     async def _at_rest(self) -> bool:
         try:
             # Events move from the spool to the queue and never back: looked at in this order, none is overlooked.
-            return not self.spooled() and not await self.server.zcard(keys.QUEUE)
+            return not self.spooled() and not await self.server.zcard(KEYS.queue)
         except OUTAGES:
             return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.event_log import events
@@ -12,7 +11,7 @@ from broker.queue import settle
 from broker.records import Job
 from broker.redis.durability import BY_WAITAOF
 from tests.support.events import admitted, claimed, delivered, job_of, make_due, queued_ids, record_of, settled
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from worker.running.verdicts import AttemptPolicy, HandlerRun, settlement_of
 
 POLICY = AdmissionPolicy()
@@ -63,12 +62,12 @@ async def test_a_batch_that_was_sent_twice_counts_once(server: RedisClient, job:
     await admit(server, [job], POLICY)
     ledger = await audit(server)
     assert (ledger.accepted, ledger.pending, ledger.difference) == (1, 1, 0)
-    assert await server.xlen(keys.LOG) == 1
+    assert await server.xlen(KEYS.log) == 1
 
 
 async def end_dedupe_window(server: RedisClient, job: Job) -> None:
     """End the dedupe window of an event."""
-    assert await server.delete(keys.seen_key(job.record.id)) == 1
+    assert await server.delete(KEYS.seen_key(job.record.id)) == 1
 
 
 @pytest.mark.parametrize(
@@ -86,27 +85,27 @@ async def test_names_end_with_the_dedupe_window_and_with_the_retention(
     record = record_of(1)
     await admit(server, [Job.first(record), Job.replay(record)], policy)
     dedupe_ms, retention_ms = policy.dedupe_seconds * 1000, policy.log_retention_seconds * 1000
-    assert dedupe_ms - TEST_MS < await server.pttl(keys.seen_key(record.id)) <= dedupe_ms
-    assert retention_ms - TEST_MS < await server.pttl(keys.replays_key(record.id)) <= retention_ms
+    assert dedupe_ms - TEST_MS < await server.pttl(KEYS.seen_key(record.id)) <= dedupe_ms
+    assert retention_ms - TEST_MS < await server.pttl(KEYS.replays_key(record.id)) <= retention_ms
 
 
 async def test_a_duplicate_does_not_make_the_dedupe_window_longer(server: RedisClient) -> None:
     """The dedupe window starts when the event comes for the first time."""
     policy = AdmissionPolicy(dedupe_seconds=100)
     await admit(server, [job_of(1)], policy)
-    await server.pexpire(keys.seen_key(job_of(1).record.id), 50_000)
+    await server.pexpire(KEYS.seen_key(job_of(1).record.id), 50_000)
     await admit(server, [job_of(1)], policy)
-    assert 0 < await server.pttl(keys.seen_key(job_of(1).record.id)) <= 50_000
+    assert 0 < await server.pttl(KEYS.seen_key(job_of(1).record.id)) <= 50_000
 
 
 async def test_another_replay_keeps_the_names_of_all_replays(server: RedisClient) -> None:
     """The retention of an event's replays starts with the last of them."""
     replays = [Job.replay(record_of(1)) for _ in range(2)]
     await admit(server, replays[:1], POLICY)
-    await server.pexpire(keys.replays_key(record_of(1).id), 50_000)
+    await server.pexpire(KEYS.replays_key(record_of(1).id), 50_000)
     await admit(server, replays[1:], POLICY)
-    assert await server.pttl(keys.replays_key(record_of(1).id)) > 50_000
-    assert await server.scard(keys.replays_key(record_of(1).id)) == 2
+    assert await server.pttl(KEYS.replays_key(record_of(1).id)) > 50_000
+    assert await server.scard(KEYS.replays_key(record_of(1).id)) == 2
 
 
 async def test_after_the_dedupe_window_a_delivered_event_is_run_again(server: RedisClient) -> None:
@@ -159,20 +158,20 @@ async def test_nothing_that_is_pending_or_dead_ends_by_itself(server: RedisClien
     )
     lasting = [name async for name in server.scan_iter() if await server.pttl(name) == -1]
     ending = {name async for name in server.scan_iter()} - set(lasting)
-    assert {name.decode().rpartition(":")[0] for name in ending} == {keys.SEEN_PREFIX.rstrip(":")}
-    queued = [keys.job_key(job_id) for job_id in await queued_ids(server)]
+    assert {name.decode().rpartition(":")[0] for name in ending} == {KEYS.seen_prefix.rstrip(":")}
+    queued = [KEYS.job_key(job_id) for job_id in await queued_ids(server)]
     assert len(queued) == 3
-    kept = [keys.LOG, keys.QUEUE, keys.LEDGER, keys.LEASES, keys.DEAD, keys.DEAD_INDEX, keys.delivery_key(jobs[1].id)]
+    kept = [KEYS.log, KEYS.queue, KEYS.ledger, KEYS.leases, KEYS.dead, KEYS.dead_index, KEYS.delivery_key(jobs[1].id)]
     assert {name.decode() for name in lasting} >= {*queued, *kept}
 
 
 async def test_the_log_is_trimmed_by_age_and_the_queue_is_not(server: RedisClient) -> None:
     """An event that waits longer than the log keeps it is run all the same."""
-    await server.xadd(keys.LOG, {"job": job_of(0).to_bytes()}, id="1-1")
+    await server.xadd(KEYS.log, {"job": job_of(0).to_bytes()}, id="1-1")
     for number in range(1, 300):
-        await server.xadd(keys.LOG, {"job": job_of(number).to_bytes()}, id=f"{number + 1}-1")
+        await server.xadd(KEYS.log, {"job": job_of(number).to_bytes()}, id=f"{number + 1}-1")
     await admit(server, [job_of(500)], POLICY)
-    assert await server.xlen(keys.LOG) < 250
+    assert await server.xlen(KEYS.log) < 250
     await make_due(server, [job_of(500).id])
     assert len((await claimed(server, token="a")).jobs) == 1
 

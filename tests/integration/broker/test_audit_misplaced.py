@@ -7,21 +7,20 @@ from collections.abc import Sequence
 import pytest
 
 from broker import audit as audit_module
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.deliveries import Delivery, read_deliveries
 from broker.ledger import read_ledger
 from broker.records import Job, Record
 from tests.support.events import admitted, claimed, delivered, make_due, queued_ids, record_of, settled
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from worker.running.verdicts import HandlerRun, settlement_of
 
 
 async def test_a_job_without_a_body_is_found(server: RedisClient) -> None:
     """A queued id whose job is gone is found, which the counts alone would not show."""
     jobs = await admitted(server, 3)
-    await server.delete(keys.job_key(jobs[1].id))
+    await server.delete(KEYS.job_key(jobs[1].id))
     ledger = await audit(server)
     assert ledger.misplaced == (jobs[1].id,)
     assert ledger.difference == 0
@@ -32,7 +31,7 @@ async def test_a_job_without_a_body_is_found(server: RedisClient) -> None:
 async def test_a_lost_job_is_found(server: RedisClient) -> None:
     """A job that has disappeared from the queue makes one event missing."""
     jobs = await admitted(server, 3)
-    await server.zrem(keys.QUEUE, jobs[1].id)
+    await server.zrem(KEYS.queue, jobs[1].id)
     ledger = await audit(server)
     assert (ledger.difference, ledger.balanced) == (1, False)
 
@@ -40,7 +39,7 @@ async def test_a_lost_job_is_found(server: RedisClient) -> None:
 async def test_a_job_too_many_is_found(server: RedisClient) -> None:
     """A queued id that nobody admitted is one too many, and is found."""
     await admitted(server, 1)
-    await server.zadd(keys.QUEUE, {"stranger": 1})
+    await server.zadd(KEYS.queue, {"stranger": 1})
     ledger = await audit(server)
     assert (ledger.difference, ledger.misplaced, ledger.balanced) == (-1, ("stranger",), False)
 
@@ -53,10 +52,10 @@ async def test_half_a_dead_letter_is_found(server: RedisClient, lost: str) -> No
     await settled(server, settlement_of(claim, job, [HandlerRun("h", "unfit")], now_ms=0))
     assert (await audit(server)).balanced
     if lost == "index entry":
-        await server.zrem(keys.DEAD_INDEX, f"{job.id}/h")
+        await server.zrem(KEYS.dead_index, f"{job.id}/h")
         found: tuple[str, ...] = (f"{job.id}/h",)
     else:
-        await server.hdel(keys.DEAD, f"{job.id}/h")
+        await server.hdel(KEYS.dead, f"{job.id}/h")
         found = (job.id, f"{job.id}/h")
     assert (await audit(server)).misplaced == found
 
@@ -74,13 +73,13 @@ async def test_what_is_in_the_log_and_nowhere_else_is_found(server: RedisClient)
     ):
         await settled(server, settlement_of(claims[job.id], job, runs, now_ms=0))
     assert (await audit(server)).balanced
-    await server.zrem(keys.QUEUE, lost.id)
-    await server.delete(keys.job_key(lost.id))
-    await server.hincrby(keys.LEDGER, "delivered", 1)
+    await server.zrem(KEYS.queue, lost.id)
+    await server.delete(KEYS.job_key(lost.id))
+    await server.hincrby(KEYS.ledger, "delivered", 1)
     ledger = await audit(server)
     assert (ledger.difference, ledger.misplaced, ledger.balanced) == (0, (lost.id,), False)
-    await server.zrem(keys.QUEUE, f"{retrying.id}/h#2")
-    await server.hdel(keys.outcomes_key(done.record.received_at_ms), done.id)
+    await server.zrem(KEYS.queue, f"{retrying.id}/h#2")
+    await server.hdel(KEYS.outcomes_key(done.record.received_at_ms), done.id)
     assert set((await audit(server)).misplaced) == {lost.id, retrying.id, done.id}
 
 
@@ -94,7 +93,7 @@ async def test_what_is_missing_for_a_moment_only_is_not_reported(
     async def look(server: RedisClient, first_jobs: Sequence[Job]) -> list[Delivery]:
         nonlocal looks
         looks += 1
-        await (server.zadd(keys.QUEUE, {job.id: 1}) if looks == 3 else server.execute_command("DEL", keys.QUEUE))
+        await (server.zadd(KEYS.queue, {job.id: 1}) if looks == 3 else server.execute_command("DEL", KEYS.queue))
         return await read_deliveries(server, first_jobs)
 
     monkeypatch.setattr(audit_module, "read_deliveries", look)
@@ -107,7 +106,7 @@ async def test_a_replay_for_one_handler_is_found_in_the_queue(server: RedisClien
     job = Job.replay(record_of(1)).for_handler("h", attempt=1)
     await admit(server, [job], AdmissionPolicy())
     assert (await audit(server)).balanced
-    await server.zrem(keys.QUEUE, job.id)
+    await server.zrem(KEYS.queue, job.id)
     assert (await audit(server)).misplaced == (job.delivery,)
 
 
@@ -116,14 +115,14 @@ async def test_what_is_older_than_its_outcome_is_not_missed(server: RedisClient)
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, delivered(claim))
-    await server.delete(keys.delivery_key(job.delivery))
+    await server.delete(KEYS.delivery_key(job.delivery))
     assert (await audit(server)).misplaced == (job.delivery,)
     assert (await audit(server, retention_ms=30_000)).balanced
 
 
 async def _again(server: RedisClient, job: Job) -> Job:
     """The event comes once more, two minutes later and after its dedupe window."""
-    await server.delete(keys.seen_key(job.record.id))
+    await server.delete(KEYS.seen_key(job.record.id))
     again = Job.first(Record.capture(job.record.body.encode(), received_at_ms=job.record.received_at_ms + 120_000))
     assert await admit(server, [again], AdmissionPolicy()) == [True]
     return again
@@ -147,7 +146,7 @@ async def test_of_an_event_that_came_again_the_last_time_counts(
     again = await _again(server, job)
     (claim,) = (await claimed(server, token="c")).jobs
     if lost:
-        await server.delete(keys.QUEUE, keys.job_key(again.id))
+        await server.delete(KEYS.queue, KEYS.job_key(again.id))
     else:
         await settled(server, settlement_of(claim, again, [HandlerRun("h", "done")], now_ms=0))
     assert (await audit(server)).misplaced == ((again.delivery,) if lost else ())
@@ -164,7 +163,7 @@ async def test_many_are_audited_in_pages(server: RedisClient) -> None:
     await settled(server, *settlements)
     assert (await audit(server)).balanced
     gone = sorted({job.id for job in jobs} - {claim.job_id for claim in claims})[:600]
-    await server.delete(*map(keys.job_key, gone))
+    await server.delete(*map(KEYS.job_key, gone))
     hidden = [f"{claim.job_id}/h" for claim in claims[:600]]
-    await server.zrem(keys.DEAD_INDEX, *hidden)
+    await server.zrem(KEYS.dead_index, *hidden)
     assert sorted((await audit(server)).misplaced) == sorted([*gone, *hidden])

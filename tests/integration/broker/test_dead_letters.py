@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from broker import dead_letters, keys
+from broker import dead_letters
 from broker.audit import audit
 from broker.dead_letters import DeadLetter, find_dead_letters, list_dead_letters
 from broker.errors import MalformedRecordError
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, queued_ids, settled
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from worker.running.verdicts import HandlerRun, poison_settlement, settlement_of
 
 HANDLERS = ("mine.a", "mine.b")
@@ -54,7 +54,7 @@ async def test_a_letter_tells_all_that_is_known(server: RedisClient) -> None:
 async def test_letters_are_listed_newest_first(server: RedisClient, limit: int | None) -> None:
     """Dead letters are listed newest first, page by page, up to a limit."""
     await some_dead(server, 175)
-    ids = [letter_id.decode() for letter_id in await server.zrevrange(keys.DEAD_INDEX, 0, -1)]
+    ids = [letter_id.decode() for letter_id in await server.zrevrange(KEYS.dead_index, 0, -1)]
     assert len(ids) == 350
     assert [letter.id for letter in await listed(server, limit=limit)] == ids[:limit]
 
@@ -84,7 +84,7 @@ async def test_a_retried_letter_is_a_job_of_its_handler_alone(server: RedisClien
     await settled(server, done)
     ledger = await audit(server)
     assert (ledger.pending, ledger.dead, ledger.delivered, ledger.balanced) == (0, 1, 0, True)
-    assert await server.pttl(keys.delivery_key(job.delivery)) == -1
+    assert await server.pttl(KEYS.delivery_key(job.delivery)) == -1
 
 
 async def test_a_retried_letter_wakes_the_idle_workers(server: RedisClient) -> None:
@@ -92,10 +92,10 @@ async def test_a_retried_letter_wakes_the_idle_workers(server: RedisClient) -> N
     await some_dead(server, 1)
     letters = await listed(server)
     async with server.pubsub() as subscription:
-        await subscription.subscribe(keys.WAKE_CHANNEL)
+        await subscription.subscribe(KEYS.wake_channel)
         await dead_letters.retry(server, letters)
         await dead_letters.retry(server, letters)
-        await server.publish(keys.WAKE_CHANNEL, "the end")
+        await server.publish(KEYS.wake_channel, "the end")
         messages = [await subscription.get_message(timeout=5) for _ in range(3)]
     assert [message and message["data"] for message in messages] == [1, b"2", b"the end"]
 
@@ -109,7 +109,7 @@ async def test_an_event_whose_letters_all_succeed_is_delivered(server: RedisClie
         await settled(server, settlement_of(claim, again, [HandlerRun(again.handler or "", "done")], now_ms=0))
     ledger = await audit(server)
     assert (ledger.delivered, ledger.dead, ledger.dead_letters, ledger.balanced) == (1, 0, 0, True)
-    assert 0 < await server.pttl(keys.delivery_key(job.delivery)) <= RETENTION_MS
+    assert 0 < await server.pttl(KEYS.delivery_key(job.delivery)) <= RETENTION_MS
 
 
 async def test_two_operators_retry_once(server: RedisClient) -> None:
@@ -130,11 +130,11 @@ async def test_dropping_is_counted(server: RedisClient) -> None:
     assert await dead_letters.drop(server, [first], retention_ms=RETENTION_MS) == 1
     ledger = await audit(server)
     assert (ledger.dead, ledger.dropped, ledger.balanced) == (1, 0, True)
-    assert await server.pttl(keys.delivery_key(job.delivery)) == -1
+    assert await server.pttl(KEYS.delivery_key(job.delivery)) == -1
     assert await dead_letters.drop(server, [second], retention_ms=RETENTION_MS) == 1
     ledger = await audit(server)
     assert (ledger.dead, ledger.dropped, ledger.dead_letters, ledger.balanced) == (1, 1, 0, True)
-    assert 0 < await server.pttl(keys.delivery_key(job.delivery)) <= RETENTION_MS
+    assert 0 < await server.pttl(KEYS.delivery_key(job.delivery)) <= RETENTION_MS
     assert await queued_ids(server) == set()
 
 

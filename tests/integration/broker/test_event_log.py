@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from broker import dead_letters, keys
+from broker import dead_letters
 from broker.admission import AdmissionPolicy, admit
 from broker.dead_letters import list_dead_letters
 from broker.event_log import LoggedEvent, events, find_events
 from broker.records import Job
 from tests.support.events import RETENTION_MS, admitted, claimed, job_of, make_due, queued_ids, record_of, settled
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from worker.running.verdicts import AttemptPolicy, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 
 FAILED = HandlerRun("h", "failed", error="boom", policy=AttemptPolicy(2, 0, 0))
@@ -116,7 +116,7 @@ async def test_an_event_is_found_after_its_dedupe_window(server: RedisClient) ->
     wanted = record_of(123)
     replay = Job.replay(wanted)
     await admit(server, [replay], AdmissionPolicy())
-    await server.delete(keys.seen_key(wanted.id))
+    await server.delete(KEYS.seen_key(wanted.id))
     assert [event.delivery for event in await find_events(server, wanted.id)] == [wanted.id, replay.id]
     assert [event.delivery for event in await find_events(server, replay.id)] == [replay.id]
 
@@ -125,7 +125,7 @@ async def test_what_is_unknown_or_trimmed_is_not_found(server: RedisClient) -> N
     """An event that is unknown, or trimmed from the log, is not found."""
     (job,) = await admitted(server, 1)
     assert await find_events(server, "evt_unknown") == []
-    await server.xtrim(keys.LOG, maxlen=0, approximate=False)
+    await server.xtrim(KEYS.log, maxlen=0, approximate=False)
     assert await find_events(server, job.record.id) == []
 
 

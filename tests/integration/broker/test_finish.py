@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from broker import keys, queue
+from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
 from broker.event_log import events, find_events
-from broker.ledger import read_ledger
 from broker.queue import Claimed, ClaimRequest, Settlement
 from broker.records import Job
 from broker.redis.pipelined import PipelinedConnection
@@ -28,11 +27,11 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from worker.running.verdicts import HandlerRun, settlement_of
 
 DONE, SKIPPED, UNFIT = HandlerRun("mine.a", "done", 1.5), HandlerRun("mine.b", "skipped"), HandlerRun("mine.a", "unfit")
-OUTCOMES = keys.outcomes_key(RECEIVED_AT_MS)
+OUTCOMES = KEYS.outcomes_key(RECEIVED_AT_MS)
 
 
 def ended(claim: Claimed, *runs: HandlerRun) -> Settlement:
@@ -45,7 +44,7 @@ async def test_deliveries_of_one_minute_share_a_key(server: RedisClient) -> None
     jobs = await admitted(server, 3)
     await settled(server, *(ended(claim, DONE, SKIPPED) for claim in (await claimed(server, token="a")).jobs))
     assert 0 < await server.pttl(OUTCOMES) <= RETENTION_MS
-    assert not await server.exists(*(keys.delivery_key(job.id) for job in jobs))
+    assert not await server.exists(*(KEYS.delivery_key(job.id) for job in jobs))
     for job in jobs:
         (event,) = await find_events(server, job.record.id)
         assert event.state == "delivered"
@@ -67,7 +66,7 @@ async def test_a_delivery_that_left_a_trace_is_settled_by_its_own(server: RedisC
     ledger = await audit(server)
     assert (ledger.accepted, ledger.delivered, ledger.dead, ledger.balanced) == (3, 3, 0, True)
     assert await server.hlen(OUTCOMES) == 2
-    assert 0 < await server.pttl(keys.delivery_key(jobs[0].id)) <= RETENTION_MS
+    assert 0 < await server.pttl(KEYS.delivery_key(jobs[0].id)) <= RETENTION_MS
     (event,) = await find_events(server, jobs[0].record.id)
     assert (event.state, event.outcomes["mine.a"]["state"]) == ("delivered", "done")
 
@@ -88,7 +87,7 @@ async def test_crashes_are_forgotten_with_the_jobs(server: RedisClient) -> None:
     (claim,) = (await claimed(server, token="a")).jobs
     assert claim.crashes == 1
     await settled(server, ended(claim, DONE))
-    assert not await server.exists(keys.CRASHES, keys.LEASES, keys.QUEUE)
+    assert not await server.exists(KEYS.crashes, KEYS.leases, KEYS.queue)
     assert (await audit(server)).delivered == 1
 
 
@@ -97,35 +96,48 @@ async def test_an_event_that_came_again_shows_nothing_of_the_time_before(server:
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, ended(claim, DONE))
-    await server.delete(keys.seen_key(job.record.id))
+    await server.delete(KEYS.seen_key(job.record.id))
     await admitted(server, 1)
     (event,) = [event async for event in events(server, limit=1)]
     assert (event.state, event.outcomes) == ("pending", {})
 
 
 @pytest.mark.parametrize("broken", ["in full", "together"])
-async def test_a_script_that_fails_midway_loses_nothing(server: RedisClient, broken: str) -> None:
-    """A script that fails midway has settled some jobs, counted once; the others are leased, and settled next time."""
+async def test_a_key_of_another_type_stops_no_settlement(server: RedisClient, broken: str) -> None:
+    """What somebody has written to the key of an event is kept under another name, and all jobs are settled once."""
     jobs = await admitted(server, 6)
     claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
     in_full = [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[3:]]
     batch = [*(ended(claims[job.id], DONE) for job in jobs[:3]), *in_full]
-    key = OUTCOMES if broken == "together" else keys.delivery_key(jobs[4].delivery)
+    key = OUTCOMES if broken == "together" else KEYS.delivery_key(jobs[4].delivery)
     await server.set(key, "not a hash")
-    with pytest.raises(ResponseError):
-        await settled(server, *batch)
-    ledger = await read_ledger(server)  # the audit would stumble over that key as well
-    assert (ledger.delivered, ledger.pending, ledger.balanced) == (
-        (0, 6, True) if broken == "together" else (4, 2, True)
-    )
-    assert await server.hlen(keys.LEASES) == ledger.pending
-
-    await server.delete(key)
-    already = await settled(server, *batch)
-    assert len(already) == ledger.delivered
+    assert await settled(server, *batch) == set()
+    assert len(await settled(server, *batch)) == 6
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (6, 0, True)
-    assert not await server.exists(keys.LEASES, *(keys.job_key(job.id) for job in jobs))
+    assert not await server.exists(KEYS.leases, *(KEYS.job_key(job.id) for job in jobs))
+    assert await server.get(f"{key}:aside") == b"not a hash"
+
+
+@pytest.mark.parametrize("key", [KEYS.queue, KEYS.crashes, KEYS.ledger, KEYS.dead, KEYS.dead_index])
+async def test_a_settlement_that_is_refused_has_changed_nothing(server: RedisClient, key: str) -> None:
+    """The keys of all events are asked before anything is written: after a refusal the batch is settled as a whole."""
+    jobs = await admitted(server, 4)
+    claims = {claim.job_id: claim for claim in (await claimed(server, token="a")).jobs}
+    batch = [ended(claims[job.id], DONE) for job in jobs[:2]]
+    batch += [Settlement(claims[job.id], job.delivery, {"h": b"{}"}) for job in jobs[2:]]
+    if await server.exists(key):
+        await server.execute_command("RENAME", key, "kept")
+    await server.set(key, "another type")
+    with pytest.raises(ResponseError):
+        await settled(server, *batch)
+    await server.delete(key)
+    if await server.exists("kept"):
+        await server.execute_command("RENAME", "kept", key)
+    assert await server.hlen(KEYS.leases) == 4
+    assert await settled(server, *batch) == set()
+    ledger = await audit(server)
+    assert (ledger.delivered, ledger.pending, ledger.balanced) == (4, 0, True)
 
 
 async def test_a_job_that_is_fenced_at_the_second_try_is_reported_as_fenced(
@@ -134,14 +146,14 @@ async def test_a_job_that_is_fenced_at_the_second_try_is_reported_as_fenced(
     """A delivery that left a trace is written in full by a second call; its lease may be lost between the two."""
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
-    await server.hset(keys.delivery_key(job.id), "other", "{}")
+    await server.hset(KEYS.delivery_key(job.id), "other", "{}")
     original, calls = Script.run, 0
 
     async def run(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
-            await server.hset(keys.LEASES, job.id, "thief")
+            await server.hset(KEYS.leases, job.id, "thief")
         return await original(*arguments)
 
     monkeypatch.setattr(Script, "run", run)

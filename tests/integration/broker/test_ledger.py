@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from broker import dead_letters, ids, keys, queue
+from broker import dead_letters, ids, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.event_log import events
@@ -27,7 +27,7 @@ from tests.support.events import (
     record_of,
     settled,
 )
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from worker.running.verdicts import AttemptPolicy, HandlerRun, poison_settlement, settlement_of, unreadable_settlement
 
 HANDLERS = ("a", "b", "c")
@@ -55,7 +55,7 @@ class Store:
 
     async def end_window(self, number: int) -> None:
         """The dedupe window of an event ends."""
-        await self.server.delete(keys.seen_key(record_of(number).id))
+        await self.server.delete(KEYS.seen_key(record_of(number).id))
 
     async def claim(self, count: int) -> None:
         """A worker takes some jobs."""
@@ -176,6 +176,6 @@ async def test_a_lost_dead_letter_is_missing(server: RedisClient) -> None:
     (job,) = await admitted(server, 1)
     (claim,) = (await claimed(server, token="a")).jobs
     await settled(server, settlement_of(claim, job, [HandlerRun("h", "unfit")], now_ms=0))
-    await server.delete(keys.DEAD, keys.DEAD_INDEX)
+    await server.delete(KEYS.dead, KEYS.dead_index)
     ledger = await audit(server)
     assert (ledger.difference, ledger.balanced) == (1, False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker import keys, queue
+from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.queue import Claimed, ClaimRequest, Claims, StandingClaim
 from broker.records import Job
 from broker.redis.commands import Subscription
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, admitted, delivered, job_of, settled
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 
 
 async def stand(server: RedisClient, worker: str, *, jobs: int, stands: bool = False, count: int = 100) -> Claims:
@@ -37,7 +37,7 @@ class Ears:
     async def pushed_to(self, worker: str) -> list[Claimed]:
         """The next message, which is for this worker."""
         channel, message = await self.next()
-        assert channel == keys.push_channel(worker)
+        assert channel == KEYS.push_channel(worker)
         return queue.pushed(message)
 
 
@@ -45,8 +45,8 @@ class Ears:
 async def listening(server: RedisClient, *workers: str) -> AsyncIterator[Ears]:
     """Listen as these workers do."""
     async with server.pubsub() as subscription:
-        channels = [keys.push_channel(worker) for worker in workers]
-        await subscription.subscribe(keys.WAKE_CHANNEL, *channels)
+        channels = [KEYS.push_channel(worker) for worker in workers]
+        await subscription.subscribe(KEYS.wake_channel, *channels)
         for _ in range(len(workers) + 1):
             message = await subscription.get_message(timeout=5)
             assert message is not None
@@ -62,11 +62,11 @@ async def test_what_comes_is_leased_and_pushed_to_an_idle_worker(server: RedisCl
         taken = await ears.pushed_to("idle")
         assert [Job.from_bytes(claim.payload or b"") for claim in taken] == jobs
         assert {claim.token for claim in taken} == {"idle:standing-0"}
-        assert not await server.exists(keys.IDLE)
+        assert not await server.exists(KEYS.idle)
         assert (await stand(server, "other", jobs=0)).jobs == []
         assert await settled(server, *map(delivered, taken)) == set()
         await admitted_one_more(server)
-        assert (await ears.next())[0] == keys.WAKE_CHANNEL
+        assert (await ears.next())[0] == KEYS.wake_channel
 
 
 async def admitted_one_more(server: RedisClient) -> None:
@@ -80,7 +80,7 @@ async def test_what_there_is_no_place_for_stays_in_the_queue(server: RedisClient
         await stand(server, "idle", jobs=2)
         jobs = await admitted(server, 3)
         assert [claim.job_id for claim in await ears.pushed_to("idle")] == [job.id for job in jobs[:2]]
-        assert (await ears.next())[0] == keys.WAKE_CHANNEL
+        assert (await ears.next())[0] == KEYS.wake_channel
         assert [claim.job_id for claim in (await stand(server, "other", jobs=0)).jobs] == [jobs[2].id]
 
 
@@ -101,8 +101,8 @@ async def test_nothing_is_pushed_to_a_worker_that_is_gone(server: RedisClient) -
     async with listening(server) as ears:
         await stand(server, "gone", jobs=10)
         (job,) = await admitted(server, 1)
-        assert (await ears.next())[0] == keys.WAKE_CHANNEL
-    assert not await server.exists(keys.IDLE, keys.LEASES)
+        assert (await ears.next())[0] == KEYS.wake_channel
+    assert not await server.exists(KEYS.idle, KEYS.leases)
     claims = await stand(server, "other", jobs=0)
     assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == [(job.id, 0)]
 
@@ -114,7 +114,7 @@ async def test_a_duplicate_is_pushed_to_nobody(server: RedisClient) -> None:
         await settled(server, *map(delivered, (await stand(server, "idle", jobs=10)).jobs))
         assert (await stand(server, "idle", jobs=10)).claim_stands
         assert await admit(server, [job_of(99)], AdmissionPolicy()) == [False]
-        assert await server.hkeys(keys.IDLE) == [b"idle"]
+        assert await server.hkeys(KEYS.idle) == [b"idle"]
 
 
 async def test_a_claim_stands_until_there_is_something_to_claim(server: RedisClient) -> None:
@@ -126,12 +126,12 @@ async def test_a_claim_stands_until_there_is_something_to_claim(server: RedisCli
     assert (await server.info("replication"))["master_repl_offset"] == offset
     assert (await server.info("persistence"))["rdb_changes_since_last_save"] == changes
     job = job_of(1)
-    await server.set(keys.job_key(job.id), job.to_bytes())
-    await server.zadd(keys.QUEUE, {job.id: 1})
+    await server.set(KEYS.job_key(job.id), job.to_bytes())
+    await server.zadd(KEYS.queue, {job.id: 1})
     claims = await stand(server, "idle", jobs=10, stands=True)
     assert [claim.job_id for claim in claims.jobs] == [job.id]
     assert not claims.claim_stands
-    assert not await server.exists(keys.IDLE)
+    assert not await server.exists(KEYS.idle)
 
 
 async def test_a_worker_to_which_events_were_pushed_claims_no_others(server: RedisClient) -> None:
@@ -151,6 +151,6 @@ async def test_what_was_pushed_unheard_is_recovered(server: RedisClient) -> None
         (job,) = await admitted(server, 1)
         await stand(server, "idle", jobs=1)
         assert await queue.recover(server, [], worker="idle", lease_ms=LEASE_MS) == 1
-    assert not await server.exists(keys.IDLE)
+    assert not await server.exists(KEYS.idle)
     claims = await stand(server, "other", jobs=0)
     assert [(claim.job_id, claim.crashes) for claim in claims.jobs] == [(job.id, 0)]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker import keys, queue
+from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.queue import Claimed, Settlement
@@ -23,14 +23,14 @@ from tests.support.events import (
     queued_ids,
     settled,
 )
-from tests.support.store import RedisClient, connect, connect_blocking
+from tests.support.store import KEYS, RedisClient, connect, connect_blocking
 
 
 async def test_a_claim_takes_the_oldest_first(server: RedisClient) -> None:
     """A claim takes the jobs that are due longest, with their payload, up to the number that was asked for."""
     jobs = await admitted(server, 5)
     for place, job in enumerate(reversed(jobs)):
-        await server.zadd(keys.QUEUE, {job.id: place + 1})
+        await server.zadd(KEYS.queue, {job.id: place + 1})
     claims = await claimed(server, token="a", count=3)
     assert [claim.job_id for claim in claims.jobs] == [job.id for job in jobs[:1:-1]]
     assert [Job.from_bytes(claim.payload or b"") for claim in claims.jobs] == jobs[:1:-1]
@@ -47,7 +47,7 @@ async def test_a_claimed_job_is_nobody_elses(server: RedisClient) -> None:
     assert claims.jobs == []
     assert claims.next_due_ms == pytest.approx(LEASE_MS, abs=5_000)
     seconds, microseconds = await server.time()
-    score = await server.zscore(keys.QUEUE, job.id)
+    score = await server.zscore(KEYS.queue, job.id)
     assert score == pytest.approx(seconds * 1000 + microseconds / 1000 + LEASE_MS, abs=5_000)
 
 
@@ -81,14 +81,14 @@ async def test_a_lapsed_lease_goes_to_the_next_claimer(server: RedisClient) -> N
     )
     assert await settled(server, wrong) == {job.id}
     assert await queued_ids(server) == {job.id}
-    assert not await server.exists(keys.delivery_key(job.delivery), keys.DEAD, keys.DEAD_INDEX)
+    assert not await server.exists(KEYS.delivery_key(job.delivery), KEYS.dead, KEYS.dead_index)
     assert (await audit(server)).pending == 1
 
     assert await settled(server, delivered(second)) == set()
     assert await settled(server, delivered(second)) == {job.id}
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (1, 0, True)
-    assert not await server.exists(keys.LEASES, keys.CRASHES, keys.job_key(job.id))
+    assert not await server.exists(KEYS.leases, KEYS.crashes, KEYS.job_key(job.id))
 
 
 async def test_a_batch_settles_what_is_ours_beside_what_is_not(server: RedisClient) -> None:
@@ -110,13 +110,13 @@ async def test_only_the_holder_renews(server: RedisClient, redis_url: str) -> No
     (thief,) = (await claimed(server, token="b")).jobs
     await settled(server, delivered(settled_one))
     await make_due(server, [ours.job_id])
-    before = await server.zscore(keys.QUEUE, stolen.job_id)
+    before = await server.zscore(KEYS.queue, stolen.job_id)
 
     with connect_blocking(redis_url) as blocking:
         lost = await asyncio.to_thread(queue.renew, blocking, claims, lease_ms=LEASE_MS)
     assert lost == {stolen.job_id, settled_one.job_id}
     assert (await claimed(server, token="c")).jobs == []
-    assert await server.zscore(keys.QUEUE, stolen.job_id) == before
+    assert await server.zscore(KEYS.queue, stolen.job_id) == before
     assert await queued_ids(server) == {stolen.job_id, ours.job_id}
     assert await settled(server, delivered(thief), delivered(ours)) == set()
 
@@ -162,7 +162,7 @@ async def test_crashes_are_counted(server: RedisClient) -> None:
         await make_due(server, [job.id])
     (claim,) = (await claimed(server, token="last")).jobs
     await settled(server, delivered(claim))
-    assert not await server.exists(keys.CRASHES, keys.LEASES)
+    assert not await server.exists(KEYS.crashes, KEYS.leases)
 
 
 async def test_at_most_one_suspect_is_claimed_at_a_time(server: RedisClient) -> None:
@@ -200,15 +200,15 @@ async def test_a_suspect_that_was_removed_is_not_brought_back(server: RedisClien
     """A suspect that an operator has removed from the queue stays removed."""
     await crash_with(server, [job.id for job in await admitted(server, 2)], times=2)
     await claimed(server, token="a", suspect_wanted=False)
-    gone, left = (job_id.decode() for job_id in await server.zrange(keys.SUSPECTS, 0, -1))
-    await server.zrem(keys.QUEUE, gone)
+    gone, left = (job_id.decode() for job_id in await server.zrange(KEYS.suspects, 0, -1))
+    await server.zrem(KEYS.queue, gone)
     assert [claim.job_id for claim in (await claimed(server, token="b")).jobs] == [left]
 
 
 async def test_a_job_that_was_removed_is_claimed_without_payload(server: RedisClient) -> None:
     """A queued id without a job is claimed without a payload, and does not block the queue."""
     jobs = await admitted(server, 2)
-    await server.delete(keys.job_key(jobs[0].id))
+    await server.delete(KEYS.job_key(jobs[0].id))
     claims = await claimed(server, token="a")
     payloads = {claim.job_id: claim.payload for claim in claims.jobs}
     assert payloads == {jobs[0].id: None, jobs[1].id: jobs[1].to_bytes()}
@@ -227,13 +227,13 @@ async def test_a_stock_worker_leases_by_id(server: RedisClient) -> None:
     assert await settled(server, delivered(Claimed(job.id, "a", 0, None))) == {job.id}
     await make_due(server, [job.id])
     assert await queue.lease(server, job.id, token="d", lease_ms=LEASE_MS)
-    assert await server.hget(keys.CRASHES, job.id) == b"2"
+    assert await server.hget(KEYS.crashes, job.id) == b"2"
 
 
 async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: RedisClient, redis_url: str) -> None:
     """Two connections claim 10,000 jobs in claims of any size: none is claimed twice, and none is left."""
     total = 10_000
-    await server.zadd(keys.QUEUE, {f"evt_{number}": number + 1 for number in range(total)})
+    await server.zadd(KEYS.queue, {f"evt_{number}": number + 1 for number in range(total)})
 
     async def take_all(name: str, connection: RedisClient) -> list[str]:
         taken: list[str] = []
@@ -253,7 +253,7 @@ async def test_two_race_for_the_same_ids_and_each_has_one_holder(server: RedisCl
     assert right
     assert len(left) + len(right) == total
     assert len({*left, *right}) == total
-    holders = await server.hgetall(keys.LEASES)
+    holders = await server.hgetall(KEYS.leases)
     assert {name.decode() for name, token in holders.items() if token.startswith(b"left:")} == set(left)
 
 
@@ -284,7 +284,7 @@ async def test_a_large_claim_and_a_large_batch_fit(server: RedisClient) -> None:
     settlements[0].outcomes.update(outcomes)
     assert await settled(server, *settlements) == set()
     assert (await audit(server)).delivered == 2_000
-    assert await server.hlen(keys.delivery_key(claims[0].job_id)) == 1_000
+    assert await server.hlen(KEYS.delivery_key(claims[0].job_id)) == 1_000
 
 
 async def test_one_job_alone_is_tried_again(server: RedisClient) -> None:

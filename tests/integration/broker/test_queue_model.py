@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from broker import dead_letters, keys, queue
+from broker import dead_letters, queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.dead_letters import DeadLetter
@@ -34,7 +34,7 @@ from broker.redis.commands import Message
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, RETENTION_MS, job_of, record_of
 from tests.support.queue_model import ModelClaim, QueuedJob, QueueModel
-from tests.support.store import connect, connect_blocking
+from tests.support.store import KEYS, connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from worker.running.verdicts import CRASH_LIMIT, AttemptPolicy, HandlerRun, poison_settlement, settlement_of
 
@@ -79,13 +79,13 @@ class QueueMachine(RuleBasedStateMachine):
         """Give what is due its number in Redis as well, and keep away the moment of what is not."""
         scores = {job_id: score_of(job) for job_id, job in self.model.jobs.items()}
         if scores:
-            self.blocking.zadd(keys.QUEUE, scores, xx=True)
+            self.blocking.zadd(KEYS.queue, scores, xx=True)
         if self.model.lapsed():
-            self.blocking.set(keys.NEXT_LAPSE, 1)
+            self.blocking.set(KEYS.next_lapse, 1)
 
     def listen(self) -> None:
         """The left worker has standing claims, and hears what is pushed to it."""
-        self.ears.subscribe(keys.push_channel("left"))
+        self.ears.subscribe(KEYS.push_channel("left"))
         assert self.next_message()["type"] == "subscribe"
 
     def next_message(self) -> Message:
@@ -131,7 +131,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.come_in([job], hears=True)
         else:
             self.model.seen.discard(record.id)
-            self.blocking.delete(keys.seen_key(record.id))
+            self.blocking.delete(KEYS.seen_key(record.id))
 
     @rule(
         worker=workers,
@@ -190,7 +190,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.do(queue.lease(self.server, job_id, token=token, lease_ms=LEASE_MS)) == expected
         self.keep_time()
         if expected:
-            self.claims[worker].append(Claimed(job_id, token, 0, self.blocking.get(keys.job_key(job_id))))
+            self.claims[worker].append(Claimed(job_id, token, 0, self.blocking.get(KEYS.job_key(job_id))))
 
     @precondition(lambda self: any(self.claims.values()))
     @rule(worker=workers, how=st.sampled_from(["renews", "recovers", "dies", "stops", "is stopped from a thread"]))
@@ -280,12 +280,12 @@ class QueueMachine(RuleBasedStateMachine):
     def they_agree(self) -> None:
         """On what is queued, who holds it, how often it has crashed, what is dead, and all counts."""
         pipeline = self.blocking.pipeline(transaction=True)
-        pipeline.zrange(keys.QUEUE, 0, -1)
-        pipeline.hgetall(keys.LEASES)
-        pipeline.hgetall(keys.CRASHES)
-        pipeline.hkeys(keys.DEAD)
-        pipeline.zrange(keys.SUSPECTS, 0, -1)
-        pipeline.exists(keys.NEXT_LAPSE)
+        pipeline.zrange(KEYS.queue, 0, -1)
+        pipeline.hgetall(KEYS.leases)
+        pipeline.hgetall(KEYS.crashes)
+        pipeline.hkeys(KEYS.dead)
+        pipeline.zrange(KEYS.suspects, 0, -1)
+        pipeline.exists(KEYS.next_lapse)
         queued, leases, crashes, letters, suspects, lapse_noted = pipeline.execute()
         jobs = self.model.jobs
         assert {job_id.decode() for job_id in queued} == set(jobs)
@@ -330,7 +330,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.claims["left"].clear()
         self.they_agree()
         assert self.model.ledger()["pending"] == 0
-        assert not self.blocking.exists(keys.QUEUE, keys.LEASES, keys.CRASHES, keys.SUSPECTS)
+        assert not self.blocking.exists(KEYS.queue, KEYS.leases, KEYS.crashes, KEYS.suspects)
 
 
 def score_of(job: QueuedJob) -> int:

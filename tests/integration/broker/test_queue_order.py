@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from broker import keys, queue
+from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.dead_letters import list_dead_letters, retry
 from broker.queue import Claimed, ClaimRequest, Settlement, StandingClaim
 from broker.records import Job
 from broker.redis.pipelined import PipelinedConnection
 from tests.support.events import LEASE_MS, admitted, claimed, delivered, ids_of, job_of, settled
-from tests.support.store import RedisClient, connect_blocking
+from tests.support.store import KEYS, RedisClient, connect_blocking
 from tests.support.workers import until
 from worker.running.verdicts import poison_settlement
 
@@ -31,7 +31,7 @@ async def lapse(server: RedisClient) -> None:
 
     async def lapsed() -> bool:
         seconds, microseconds = await server.time()
-        scores = [await server.zscore(keys.QUEUE, job_id.decode()) for job_id in await server.hkeys(keys.LEASES)]
+        scores = [await server.zscore(KEYS.queue, job_id.decode()) for job_id in await server.hkeys(KEYS.leases)]
         return all((score or 0) < seconds * 1000 + microseconds / 1000 for score in scores)
 
     await until(lapsed)
@@ -74,7 +74,7 @@ async def test_events_that_nobody_heard_of_keep_their_order(server: RedisClient)
     await queue.claim(PipelinedConnection(server), ClaimRequest(3, LEASE_MS, "gone:1", True, standing))
     jobs = [job_of(number) for number in range(40)]
     await admit(server, jobs, AdmissionPolicy())
-    assert not await server.exists(keys.LEASES)
+    assert not await server.exists(KEYS.leases)
     assert [claim.job_id for claim in await claimed_by(server, "a", 40)] == [job.id for job in jobs]
 
 
@@ -105,7 +105,7 @@ async def test_what_was_pushed_to_a_worker_that_died_comes_first_too(server: Red
     """A push begins a lease, as a claim does."""
     with connect_blocking(redis_url) as blocking:
         ears = blocking.pubsub()
-        ears.subscribe(keys.push_channel("dead"))
+        ears.subscribe(KEYS.push_channel("dead"))
         standing = StandingClaim("dead", "dead:standing-1", 3, stands=False)
         await queue.claim(PipelinedConnection(server), ClaimRequest(3, SHORT_LEASE_MS, "dead:1", True, standing))
         await admitted(server, 3)
@@ -172,7 +172,7 @@ async def test_a_lapsed_lease_that_was_put_first_can_still_be_renewed(server: Re
 
     async def is_due() -> bool:
         seconds, microseconds = await server.time()
-        return (await server.zscore(keys.QUEUE, kept) or 0) < seconds * 1000 + microseconds / 1000
+        return (await server.zscore(KEYS.queue, kept) or 0) < seconds * 1000 + microseconds / 1000
 
     await until(is_due)
     taken = await claimed_by(server, "b", 2)
@@ -184,11 +184,11 @@ async def test_the_note_of_the_next_lapse_may_be_anything(server: RedisClient, n
     """Whatever somebody has written there, or removed: claims go on, and lapsed leases are found."""
     await admitted(server, 3)
     await claimed_by(server, "dead", 2)
-    await server.execute_command("DEL", keys.NEXT_LAPSE)
+    await server.execute_command("DEL", KEYS.next_lapse)
     if isinstance(noted, bytes):
-        await server.execute_command("SET", keys.NEXT_LAPSE, noted)
+        await server.execute_command("SET", KEYS.next_lapse, noted)
     elif noted == "a list":
-        await server.rpush(keys.NEXT_LAPSE, b"x")
+        await server.rpush(KEYS.next_lapse, b"x")
     assert len(await claimed_by(server, "also dead", 1)) == 1
     await admit(server, [job_of(number) for number in range(3, 53)], AdmissionPolicy())
     await lapse(server)

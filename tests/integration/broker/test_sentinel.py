@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.redis.client import OUTAGES, close
 from broker.redis.durability import Confirmation
@@ -20,7 +19,7 @@ from broker.redis.sentinel import check_sentinels
 from broker.redis.sentinel_url import parse_sentinel_url
 from tests.support.events import job_of
 from tests.support.sentinel import MASTER, SentinelSet
-from tests.support.store import BlockingRedisClient, RedisClient, connect, connect_blocking
+from tests.support.store import KEYS, BlockingRedisClient, RedisClient, connect, connect_blocking
 from tests.support.workers import until
 from worker.leasing.notifications import end, listen
 
@@ -52,7 +51,7 @@ async def test_a_master_that_has_become_a_replica_is_left(
 ) -> None:
     """All kinds of connections leave a master that has become a replica, although it keeps them open."""
     woken, subscribed = asyncio.Event(), asyncio.Event()
-    listener = asyncio.create_task(listen(client, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=subscribed.set))
+    listener = asyncio.create_task(listen(client, {KEYS.wake_channel: lambda _: woken.set()}, lost=subscribed.set))
     await subscribed.wait()
     old = redis_set.master_port()
     await client.set("asked", "once")
@@ -69,7 +68,7 @@ async def test_a_master_that_has_become_a_replica_is_left(
     assert [(await client.info("server"))["tcp_port"], blocking_client.info("server")["tcp_port"]] == [new, new]
 
     async def is_woken() -> bool:
-        await client.publish(keys.WAKE_CHANNEL, "")
+        await client.publish(KEYS.wake_channel, "")
         return woken.is_set()
 
     subscribed.clear()

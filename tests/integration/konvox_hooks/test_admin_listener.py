@@ -14,7 +14,7 @@ from konvox_hooks.service.listeners import listening
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, http_request, receiving, send
-from tests.support.store import connect
+from tests.support.store import KEYS, connect
 from tests.support.valkey import ValkeyServer
 
 
@@ -105,6 +105,21 @@ async def test_without_redis_it_says_so(admin: Admin, own_valkey: ValkeyServer) 
     own_valkey.start()
     assert (await admin.get("/readyz")).status == 200
     assert (await admin.metrics())["konvox_ledger_accepted_total"] == 2
+
+
+@pytest.mark.parametrize("junk", ["a count", "a type"])
+async def test_metrics_survive_any_content(admin: Admin, own_valkey: ValkeyServer, junk: str) -> None:
+    """What somebody else has written is not counted, and the other counts are shown."""
+    server = connect(own_valkey.url())
+    if junk == "a count":
+        await server.hset(KEYS.ledger, "accepted", b"\xff")
+    else:
+        await server.set(KEYS.ledger, b"\xff")
+    await close(server)
+    metrics = await admin.metrics()
+    assert (metrics["konvox_redis_up"], metrics["konvox_ledger_accepted_total"]) == (1, 0)
+    assert metrics["konvox_ledger_pending"] == 2
+    assert (await admin.get("/")).status == 200
 
 
 async def test_nothing_of_an_event_is_shown(admin: Admin) -> None:

@@ -7,13 +7,13 @@ import signal
 from functools import partial
 from pathlib import Path
 
-from broker import keys
 from broker.records import Job
 from konvox_hooks.config.settings import SPOOL
 from tests.support.console import Console
 from tests.support.events import job_of
 from tests.support.processes import OurProcess
 from tests.support.spooling import closed_spool
+from tests.support.store import KEYS
 from tests.support.workers import until
 
 MIXED = """
@@ -70,7 +70,7 @@ def test_the_equation_is_readable(console: Console) -> None:
 def test_a_missing_event_is_found(console: Console) -> None:
     """A job that is deleted behind our back leaves a difference, whose size is named, and exit code 1."""
     [record, _] = console.receive("contact.replied", "enrollment.created")
-    console.in_store(lambda server: server.zrem(keys.QUEUE, record.id))
+    console.in_store(lambda server: server.zrem(KEYS.queue, record.id))
     audit = console("audit")
     assert audit.exit_code == 1
     assert audit.out.splitlines()[1] == "       2 ≠         0 +    0 +       1"
@@ -87,8 +87,8 @@ def test_what_is_misplaced_is_named(console: Console) -> None:
     [dead] = console.receive("contact.lost")
     console.work()
     [queued, *_] = console.receive("contact.replied", *(f"contact.number{number}" for number in range(700)))
-    console.in_store(lambda server: server.delete(keys.job_key(queued.id)))
-    console.in_store(lambda server: server.delete(keys.DEAD_INDEX))
+    console.in_store(lambda server: server.delete(KEYS.job_key(queued.id)))
+    console.in_store(lambda server: server.delete(KEYS.dead_index))
     audit = console("audit", "--json")
     [letter] = [misplaced for misplaced in audit.json["misplaced"] if misplaced.startswith(dead.id)]
     assert audit.exit_code == 1

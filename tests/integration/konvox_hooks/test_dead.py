@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from broker import keys
 from broker.records import Record
 from tests.support.console import Console
+from tests.support.store import KEYS
 
 BROKEN = """
 import os
@@ -236,7 +236,7 @@ def test_a_drop_on_a_terminal_is_asked_about(
 def test_a_letter_without_its_job_is_not_in_the_way(console: Console, broken: tuple[str, Record]) -> None:
     """A letter without its job is not retried, with an explanation, but can be dropped; other letters are retried."""
     [lost] = console.receive("contact.lost")
-    console.in_store(lambda server: server.delete(keys.job_key(lost.id)))
+    console.in_store(lambda server: server.delete(KEYS.job_key(lost.id)))
     console.work()
     repair()
     retried = console("dead", "retry", "--all")
@@ -270,7 +270,7 @@ def test_poison_is_listed_without_a_handler(console: Console) -> None:
     """The letter of a poison event has no handler, and the event's id as its id."""
     console.plug_in(BROKEN)
     [record] = console.receive("contact.replied")
-    console.in_store(lambda server: server.hset(keys.CRASHES, record.id, 3))
+    console.in_store(lambda server: server.hset(KEYS.crashes, record.id, 3))
     console.work()
     [letter] = console("dead", "list", "--json").json
     assert (letter["id"], letter["handler"], letter["reason"]) == (record.id, None, "poison")

@@ -22,7 +22,16 @@ async def test_all_is_well(shell: Shell, redis_url: str) -> None:
     assert (outcome.exit_code, text.exit_code) == (0, 0)
     assert list(lines) == [
         *("settings", "handlers", "data folder", "redis", "redis version", "redis durability", "redis eviction"),
-        *("redis clock", "authentication", "konvox api", "konvox key", "registration", "public url"),
+        *(
+            "redis clock",
+            "redis owner",
+            "redis content",
+            "authentication",
+            "konvox api",
+            "konvox key",
+            "registration",
+            "public url",
+        ),
     ]
     assert {line.split()[0] for line in text.out.splitlines()} == {"ok"}
     assert len(text.out.splitlines()) == len(lines)
@@ -93,12 +102,14 @@ async def test_handlers_find_their_own_variables_of_env(shell: Shell, redis_url:
 async def test_several_accounts_are_examined_each(shell: Shell, redis_url: str) -> None:
     """Several accounts are checked each under its name, and Redis and handlers once."""
     (shell.folder / "accounts.toml").write_text(
-        f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "{FULL}"\n'
+        f'[acme]\nhook_tokens = "{TOKEN}"\napi_key = "{FULL}"\ncompany_ids = ["clacme"]\n'
         f'[other]\nhook_tokens = "{OLD_TOKEN}"\napi_key = "wrong"\n'
     )
     async with healthy(shell, redis_url):
         shell.configure(ACCOUNTS_FILE="accounts.toml", HOOK_TOKENS=None, API_KEY=None)
         _, lines = await examined(shell)
+    assert [line["state"] for line in lines["[acme] authentication"]] == ["ok"]
+    assert "company_ids" in lines["[other] authentication"][0]["message"]
     assert lines["[acme] konvox api"][0]["state"] == lines["[acme] registration"][0]["state"] == "ok"
     assert lines["[other] konvox api"][0]["state"] == "fault"
     assert lines["[acme] public url"][0]["state"] == "ok"

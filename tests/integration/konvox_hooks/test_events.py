@@ -11,11 +11,11 @@ import aiohttp
 import orjson
 import pytest
 
-from broker import keys
 from broker.records import Job, Record
 from konvox.samples import sample_body
 from tests.support.console import Console
 from tests.support.processes import OurProcess
+from tests.support.store import KEYS
 
 REPLIED, CREATED, UNSUBSCRIBED = "contact.replied", "enrollment.created", "enrollment.unsubscribed"
 TOKEN = "a-token-for-the-tests-of-events-123"
@@ -125,7 +125,7 @@ def test_an_unknown_event_is_a_failure_that_helps(console: Console) -> None:
 def test_an_event_is_found_after_its_dedupe_window(console: Console) -> None:
     """`events show` finds each event of `events list`, also if the dedupe window is shorter than the log."""
     [record, _] = console.receive(REPLIED, CREATED)
-    console.in_store(lambda server: server.delete(keys.seen_key(record.id)))
+    console.in_store(lambda server: server.delete(KEYS.seen_key(record.id)))
     assert console("events", "show", record.id, "--json").json["id"] == record.id
 
 

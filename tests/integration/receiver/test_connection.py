@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from broker import keys
 from broker.errors import BrokerUnavailableError
 from broker.records import Job
 from receiver import app, listener
@@ -18,7 +17,7 @@ from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.held import HeldCommit
 from tests.support.http import TOKEN, RunningReceiver, http_request, read_answer
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 
 HOOK = f"/hooks/konvox/{TOKEN}"
 REQUEST = http_request(HOOK, body_of(1))
@@ -115,7 +114,7 @@ async def test_a_sender_that_goes_away_does_not_lose_its_event(
     held.let_through.set()
     await waiting[0].group_commit.drain()
     assert waiting[0].counters.accepted == 1
-    assert await server.zcard(keys.QUEUE) == 1
+    assert await server.zcard(KEYS.queue) == 1
 
 
 async def test_a_stop_answers_what_has_come(waiting: tuple[PublicListener, int], held: HeldCommit) -> None:

@@ -10,14 +10,13 @@ from typing import TypeVar
 
 import pytest
 
-from broker import keys
 from broker.records import Job
 from broker.redis.client import close
 from konvox.signatures import sign_hmac_sha256
 from receiver.verification import AccountPolicy
 from tests.support.events import body_of
 from tests.support.http import TOKEN, Answer, RunningReceiver, http_request, receiving
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 Start = Callable[..., Awaitable[RunningReceiver]]
@@ -44,19 +43,19 @@ async def test_what_was_answered_with_200_is_in_redis(receiver: RunningReceiver,
     event_id = (await receiver.deliver(body_of(1), headers=agent)).json["id"]
     other = connect(redis_url)
     try:
-        payload = await other.get(keys.job_key(event_id))
+        payload = await other.get(KEYS.job_key(event_id))
         assert payload is not None
         job = Job.from_bytes(payload)
         assert job.record.id == job.id == event_id
         assert job.record.raw == body_of(1)
         assert job.record.headers == {"content-type": "application/json", "user-agent": "Konvox/1.0"}
         assert abs(job.record.received_at_ms / 1000 - time.time()) < 60
-        assert await other.zrange(keys.QUEUE, 0, -1) == [event_id.encode()]
-        [(log_id, fields)] = await other.xrange(keys.LOG)
+        assert await other.zrange(KEYS.queue, 0, -1) == [event_id.encode()]
+        [(log_id, fields)] = await other.xrange(KEYS.log)
         assert fields == {b"job": payload}
-        assert await other.get(keys.seen_key(event_id)) == log_id
-        assert await other.hgetall(keys.LEDGER) == {b"accepted": b"1"}
-        assert await other.ttl(keys.job_key(event_id)) == -1
+        assert await other.get(KEYS.seen_key(event_id)) == log_id
+        assert await other.hgetall(KEYS.ledger) == {b"accepted": b"1"}
+        assert await other.ttl(KEYS.job_key(event_id)) == -1
     finally:
         await close(other)
 
@@ -67,9 +66,9 @@ async def test_no_credential_is_kept(start: Start, server: RedisClient) -> None:
     signature = sign_hmac_sha256(body_of(1), secret="the-signing-secret")
     headers = [("X-Konvox-Signature", signature), ("Authorization", "Bearer s3cret"), ("X-API-Key", "s3cret")]
     event_id = (await receiver.deliver(body_of(1), headers=headers)).json["id"]
-    job = await server.get(keys.job_key(event_id))
+    job = await server.get(KEYS.job_key(event_id))
     assert job is not None
-    stored = job + repr(await server.xrange(keys.LOG)).encode()
+    stored = job + repr(await server.xrange(KEYS.log)).encode()
     for secret in (TOKEN, signature.removeprefix("sha256="), "the-signing-secret", "s3cret"):
         assert secret.encode() not in stored
 
@@ -80,8 +79,8 @@ async def test_the_same_body_four_times_at_once_is_one_event(receiver: RunningRe
     assert [answer.status for answer in answers] == [200] * 4
     assert sorted(answer.json["status"] for answer in answers) == ["accepted", "duplicate", "duplicate", "duplicate"]
     assert len({answer.json["id"] for answer in answers}) == 1
-    assert await server.zcard(keys.QUEUE) == await server.xlen(keys.LOG) == 1
-    assert await server.hgetall(keys.LEDGER) == {b"accepted": b"1", b"duplicates": b"3"}
+    assert await server.zcard(KEYS.queue) == await server.xlen(KEYS.log) == 1
+    assert await server.hgetall(KEYS.ledger) == {b"accepted": b"1", b"duplicates": b"3"}
 
 
 async def test_many_events_at_once_are_each_accepted_once(receiver: RunningReceiver, server: RedisClient) -> None:
@@ -89,7 +88,7 @@ async def test_many_events_at_once_are_each_accepted_once(receiver: RunningRecei
     answers = await asyncio.gather(*(receiver.deliver(body_of(number % 100)) for number in range(300)))
     accepted = [answer.json["id"] for answer in answers if answer.json["status"] == "accepted"]
     assert len(accepted) == len(set(accepted)) == 100
-    assert {id_.decode() for id_ in await server.zrange(keys.QUEUE, 0, -1)} == set(accepted)
+    assert {id_.decode() for id_ in await server.zrange(KEYS.queue, 0, -1)} == set(accepted)
     for number, answer in enumerate(answers):
         assert answer.json["id"] == answers[number % 100].json["id"]
 

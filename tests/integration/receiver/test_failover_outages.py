@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.errors import BrokerUnavailableError
@@ -30,7 +29,7 @@ from tests.support.refusals import (
     lacks_replicas,
 )
 from tests.support.spooling import ROOM, files_in
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 
 POLICY = AdmissionPolicy()
@@ -79,8 +78,8 @@ async def kept(failover: FailoverWriter, *numbers: int) -> list[str]:
 
 async def assert_all_in_redis(server: RedisClient, ids: Sequence[str]) -> None:
     """Each of them waits there, once, in the order in which they came, and the ledger says the same."""
-    assert sorted(job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)) == sorted(ids)
-    logged = [Job.from_bytes(fields[b"job"]).id for _, fields in await server.xrange(keys.LOG)]
+    assert sorted(job_id.decode() for job_id in await server.zrange(KEYS.queue, 0, -1)) == sorted(ids)
+    logged = [Job.from_bytes(fields[b"job"]).id for _, fields in await server.xrange(KEYS.log)]
     assert logged == list(ids)
     ledger = await audit(server)
     assert (ledger.accepted, ledger.pending, ledger.balanced) == (len(ids), len(ids), True)
@@ -202,7 +201,7 @@ async def test_a_receiver_that_stops_in_an_outage_loses_nothing(
             assert failover.state == "spooling"
     own_valkey.start()
     async with Spool(tmp_path / "spool", max_bytes=ROOM) as spool, FailoverWriter(write, spool):
-        while await own_server.zcard(keys.QUEUE) < len(ids):
+        while await own_server.zcard(KEYS.queue) < len(ids):
             await log.until("drain.finished", times=len(log.of("drain.finished")) + 1)
     await assert_all_in_redis(own_server, ids)
 
@@ -258,6 +257,6 @@ async def test_events_of_all_callers_are_kept_through_an_outage(
     await log.until("drain.finished", times=3)
     assert failover.spooled_events == 0
     server = own_server
-    assert {job_id.decode() for job_id in await server.zrange(keys.QUEUE, 0, -1)} == set(ids)
+    assert {job_id.decode() for job_id in await server.zrange(KEYS.queue, 0, -1)} == set(ids)
     ledger = await audit(server)
     assert (ledger.accepted, ledger.balanced) == (len(ids), True)

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from broker import keys
 from konvox.signatures import sign_hmac_sha256
 from receiver import app
 from receiver.heads import MAX_HEAD_BYTES
 from tests.support.events import body_of
 from tests.support.http import TOKEN, RunningReceiver, chunked, http_request, read_answer
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 
 Start = Callable[..., Awaitable[RunningReceiver]]
 
@@ -121,7 +120,7 @@ async def test_a_fat_head_gets_431(receiver: RunningReceiver, server: RedisClien
     assert answer.header("Connection") == "close"
     assert await reader.read() == b""
     writer.close()
-    assert await server.zcard(keys.QUEUE) == (before.count(b"POST"))
+    assert await server.zcard(KEYS.queue) == (before.count(b"POST"))
     assert receiver.counters.refused == 1
     assert (await receiver.deliver(body_of(2))).json["status"] == "accepted"
 
@@ -152,7 +151,7 @@ async def test_a_body_that_does_not_arrive_in_time_gets_408(
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert answer.endswith(b'{"error":"the body did not arrive in time"}')
     writer.close()
-    assert await server.zcard(keys.QUEUE) == 1
+    assert await server.zcard(KEYS.queue) == 1
 
 
 @pytest.mark.parametrize("headers", [[("Content-Length", SIZE)], [CHUNKED]])

@@ -16,14 +16,14 @@ from arq.jobs import JobStatus
 from redis.asyncio import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from broker import keys, queue
+from broker import queue
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.redis.client import as_arq
 from handlers.registry import Handler
 from konvox.events import Event
 from tests.support.events import RECEIVED_AT_MS, admitted, claimed, delivered, make_due, queued_ids, settled
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import dispatcher_of, handler, run_burst, until
 from worker.arq_function import LEASE_SECONDS, arq_function
 
@@ -71,7 +71,7 @@ def stock_worker(pool: ArqRedis, *handlers: Handler, **options: Any) -> StockWor
     """A worker as users of arq make it."""
     return StockWorker(
         functions=[arq_function(dispatcher_of(*handlers))],
-        queue_name=keys.QUEUE,
+        queue_name=KEYS.queue,
         job_serializer=orjson.dumps,
         job_deserializer=orjson.loads,
         redis_pool=pool,
@@ -103,7 +103,7 @@ async def test_it_drains_our_queue(server: RedisClient, pool: ArqRedis) -> None:
     assert len([letter async for letter in list_dead_letters(server)]) == 5
     ledger = await audit(server)
     assert (ledger.accepted, ledger.dead, ledger.pending, ledger.balanced) == (5, 5, 0, True)
-    assert not await server.exists(keys.LEASES, keys.CRASHES)
+    assert not await server.exists(KEYS.leases, KEYS.crashes)
 
 
 async def test_it_shares_the_queue_with_ours(server: RedisClient, pool: ArqRedis, redis_url: str) -> None:
@@ -126,7 +126,7 @@ async def test_it_shares_the_queue_with_ours(server: RedisClient, pool: ArqRedis
 async def test_our_jobs_can_be_looked_at_with_arq(server: RedisClient) -> None:
     """Stock arq shows status and details of our jobs while they are queued or leased, and when they are gone."""
     (job,) = await admitted(server, 1)
-    arq_job = ArqJob(job.id, as_arq(server), _queue_name=keys.QUEUE, _deserializer=orjson.loads)
+    arq_job = ArqJob(job.id, as_arq(server), _queue_name=KEYS.queue, _deserializer=orjson.loads)
     assert await arq_job.status() == JobStatus.queued
     info = await arq_job.info()
     assert info is not None
@@ -191,7 +191,7 @@ async def test_what_was_not_written_is_not_deleted(
     await interrupted.worker.end()
     monkeypatch.undo()
     assert await queued_ids(server) == {job.id}
-    assert await server.get(keys.job_key(job.id)) == job.to_bytes()
+    assert await server.get(KEYS.job_key(job.id)) == job.to_bytes()
     await make_due(server, [job.id])
     await stock_worker(pool).main()
     ledger = await audit(server)
@@ -217,7 +217,7 @@ async def test_a_time_out_of_arqs_own_deletes_nothing(server: RedisClient, pool:
     await until(lambda: _is_idle(worker))
     await worker.end()
     assert await queued_ids(server) == {job.id}
-    assert await server.exists(keys.job_key(job.id))
+    assert await server.exists(KEYS.job_key(job.id))
 
 
 def test_its_time_limit_is_longer_than_any_handlers() -> None:

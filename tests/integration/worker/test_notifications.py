@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from broker import keys
 from broker.redis.client import close
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import until
 from worker.leasing import notifications
@@ -27,7 +26,7 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
     server = connect(own_valkey.url(), timeout_seconds=0.2)
     woken = asyncio.Event()
     listener = asyncio.create_task(
-        notifications.listen(server, {keys.WAKE_CHANNEL: lambda _: woken.set()}, lost=woken.clear)
+        notifications.listen(server, {KEYS.wake_channel: lambda _: woken.set()}, lost=woken.clear)
     )
     try:
         await until(lambda: _listens(server))
@@ -41,7 +40,7 @@ async def test_a_silent_connection_is_tried_and_given_up_where_nobody_answers(
         own_valkey.process.send_signal(signal.SIGCONT)
         await until(lambda: _replaced(server, first["id"]))
         woken.clear()
-        await server.publish(keys.WAKE_CHANNEL, "")
+        await server.publish(KEYS.wake_channel, "")
         async with asyncio.timeout(5):
             await woken.wait()
     finally:

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from broker import keys
 from broker.queue import Settlement
 from konvox.events import Event
 from tests.support.events import admitted, claimed
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import dispatcher_of, handler
 from worker.leasing.inflight import InflightJobs
 from worker.runner import JobRunner
@@ -52,6 +51,6 @@ async def test_what_there_is_no_place_for_is_released(
     assert runs == ids[:starts]
     assert [settlement.claim.job_id for settlement in settlements.added] == ids[:starts]
     assert (len(inflight), freed.is_set()) == (starts, starts < 3)
-    assert await server.hlen(keys.LEASES) == starts
+    assert await server.hlen(KEYS.leases) == starts
     again = (await claimed(server, token="b")).jobs
     assert [(claim.job_id, claim.crashes) for claim in again] == [(job_id, 0) for job_id in ids[starts:]]

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import redis
 
-from broker import keys, queue
+from broker import queue
 from broker.audit import audit
 from broker.queue import Claims
 from konvox.events import Event
 from tests.support.events import admitted, claimed, crash_with, make_due
 from tests.support.logwatch import watching
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker.leasing import settler
 from worker.worker import HookWorker
@@ -82,7 +82,7 @@ async def test_a_worker_that_stops_releases_what_it_has_not_begun(server: RedisC
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (runs, 40 - runs, True)
     assert runs <= 8
-    assert not await server.exists(keys.LEASES, keys.CRASHES)
+    assert not await server.exists(KEYS.leases, KEYS.crashes)
     assert [claim.crashes for claim in (await claimed(server, token="next")).jobs] == [0] * (40 - runs)
 
 
@@ -104,7 +104,7 @@ async def test_suspects_are_run_one_at_a_time_also_beside_others(server: RedisCl
     assert (len(suspects), most) == (5, 1)
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (60, True)
-    assert not await server.exists(keys.LEASES, keys.CRASHES)
+    assert not await server.exists(KEYS.leases, KEYS.crashes)
 
 
 async def test_each_run_has_a_task_and_context_variables_of_its_own(server: RedisClient, redis_url: str) -> None:
@@ -153,7 +153,7 @@ async def test_claims_that_come_too_late_with_a_settlement_are_not_run(
     assert [line["events"] for line in log.of("claim.expired")] == [len(late[0].jobs)]
     assert not {(claim.job_id, claim.token) for claim in late[0].jobs} & set(tokens.items())
     assert set(runs.values()) == {1}
-    assert ((await audit(server)).delivered, await server.exists(keys.LEASES, keys.CRASHES)) == (8, 0)
+    assert ((await audit(server)).delivered, await server.exists(KEYS.leases, KEYS.crashes)) == (8, 0)
 
 
 async def test_a_fault_while_settling_frees_the_places_of_the_batch(
@@ -198,7 +198,7 @@ async def test_a_job_whose_lease_was_lost_runs_again_when_it_is_claimed_with_its
         nonlocal runs
         runs += 1
         if runs == 1:  # another worker took it, and released it
-            await server.hdel(keys.LEASES, job.id)
+            await server.hdel(KEYS.leases, job.id)
             await make_due(server, [job.id])
 
     with watching() as log:
@@ -237,4 +237,4 @@ async def test_claims_whose_answer_was_lost_with_that_of_a_settlement_are_releas
     ledger = await audit(server)
     assert lost
     assert (set(runs.values()), ledger.delivered, ledger.balanced) == ({1}, 8, True)
-    assert not await server.exists(keys.LEASES, keys.CRASHES)
+    assert not await server.exists(KEYS.leases, KEYS.crashes)

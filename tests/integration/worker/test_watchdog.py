@@ -7,17 +7,18 @@ import bdb
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 
-from broker import keys, queue
+from broker import queue
 from broker.audit import audit
 from broker.queue import Claims
 from konvox.events import Event
 from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due
 from tests.support.logwatch import watching
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient, connect_blocking
 from tests.support.workers import dispatcher_of, handler, running, until
 from worker.running import watchdog
 from worker.running.once import OnceBlocks
@@ -142,7 +143,7 @@ class Blocked:
         self.dispatcher = dispatcher_of()
         limits = {"lease_seconds": 0.1, "longest_run_seconds": 60.0, "stop_seconds": 60.0, **changes}
         self.watchdog = Watchdog(
-            redis_url,
+            partial(connect_blocking, redis_url),
             claims=lambda: claims,
             run_in=self._run_in,
             once=self.once,
@@ -182,7 +183,7 @@ async def test_a_handler_that_blocks_for_ever_costs_the_worker_and_no_other_even
     (line,) = log.of("worker.aborted")
     assert (line["handler"], line["delivery"], line["released"]) == ("block", jobs[0].delivery, 2)
     assert line["blocked_seconds"] == pytest.approx(0.2, abs=1 / 64)
-    assert set(await server.hkeys(keys.LEASES)) == {jobs[0].id.encode()}
+    assert set(await server.hkeys(KEYS.leases)) == {jobs[0].id.encode()}
     await make_due(server, [jobs[0].id])
     crashes = {claim.job_id: claim.crashes for claim in (await claimed(server, token="b")).jobs}
     assert crashes == {jobs[0].id: 1, jobs[1].id: 0, jobs[2].id: 0}
@@ -202,7 +203,7 @@ async def test_an_unknown_handler_that_blocks_for_ever_leaves_all_as_suspects(
     (line,) = log.of("worker.aborted")
     assert (line["handler"], line["released"]) == (None, 0)
     assert "blocking_until" in line["stack"]
-    assert await server.hlen(keys.LEASES) == 2
+    assert await server.hlen(KEYS.leases) == 2
 
 
 async def test_without_redis_the_worker_is_aborted_all_the_same(server: RedisClient) -> None:
@@ -220,7 +221,7 @@ async def test_what_is_released_can_run_its_once_blocks_at_once(server: RedisCli
     """The keys of `ctx.once` that an aborted worker held are free with the jobs, and need not lapse first."""
     jobs = await admitted(server, 2)
     blocked = Blocked(redis_url, (await claimed(server, token="a")).jobs)
-    name = keys.once_key(jobs[1].record.id, "mine.tell", "crm")
+    name = KEYS.once_key(jobs[1].record.id, "mine.tell", "crm")
     assert await blocked.once.enter(server, name) is not None
     with watching():
         await blocked.run(jobs[0], timeout_seconds=0.1)
@@ -280,7 +281,7 @@ async def test_the_end_of_the_loop_is_no_block() -> None:
     async def leave() -> None:
         limits = BlockLimits(lease_seconds=0.05, longest_run_seconds=0.05, stop_seconds=1)
         watchdog = Watchdog(
-            "unix:///nowhere/v.sock",
+            partial(connect_blocking, "unix:///nowhere/v.sock"),
             claims=list,
             run_in=lambda _: None,
             once=OnceBlocks(1),

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.dead_letters import DeadLetter, list_dead_letters, retry
@@ -19,7 +18,7 @@ from handlers import Drop, Retry
 from konvox.events import Event
 from tests.support.events import admitted, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.workers import dispatcher_of, handler, run_burst, running, until
 from worker import runner
 from worker import worker as worker_module
@@ -46,8 +45,8 @@ async def test_everything_that_is_queued_is_run_once(server: RedisClient, redis_
     assert (worker.jobs_complete, worker.jobs_retried, worker.jobs_failed, worker.in_flight) == (700, 0, 0, 0)
     ledger = await audit(server)
     assert (ledger.delivered, ledger.pending, ledger.balanced) == (700, 0, True)
-    assert not await server.exists(keys.LEASES, keys.CRASHES, keys.QUEUE)
-    assert [name async for name in server.scan_iter(f"{keys.JOB_PREFIX}*")] == []
+    assert not await server.exists(KEYS.leases, KEYS.crashes, KEYS.queue)
+    assert [name async for name in server.scan_iter(f"{KEYS.job_prefix}*")] == []
 
 
 async def test_as_many_run_at_once_as_are_allowed(server: RedisClient, redis_url: str) -> None:
@@ -170,8 +169,8 @@ async def test_a_replay_runs_again_and_says_so(server: RedisClient, redis_url: s
 async def test_what_cannot_be_read_is_put_aside(server: RedisClient, redis_url: str) -> None:
     """A job that was removed, and one that is none of ours, become dead letters, and the others are run."""
     jobs = await admitted(server, 3)
-    await server.delete(keys.job_key(jobs[0].id))
-    await server.set(keys.job_key(jobs[1].id), b"\x80\x04 a pickle")
+    await server.delete(KEYS.job_key(jobs[0].id))
+    await server.set(KEYS.job_key(jobs[1].id), b"\x80\x04 a pickle")
     ran: list[str] = []
 
     async def note(event: Event, ctx: Any) -> None:
@@ -198,7 +197,7 @@ async def test_a_handler_that_was_renamed_is_waited_for(server: RedisClient, red
             raise Retry(after=3600)
 
     async with running(redis_url, handler(tell)):
-        await until(lambda: server.exists(keys.delivery_key(job_of(0).id)))
+        await until(lambda: server.exists(KEYS.delivery_key(job_of(0).id)))
     await make_due(server, await queued_ids(server))
     async with running(redis_url):
         await until(lambda: _has_job(server, f"{job_of(0).id}/tell#3"))
@@ -209,7 +208,7 @@ async def test_a_handler_that_was_renamed_is_waited_for(server: RedisClient, red
 
 
 async def _has_job(server: RedisClient, job_id: str) -> bool:
-    return bool(await server.exists(keys.job_key(job_id)))
+    return bool(await server.exists(KEYS.job_key(job_id)))
 
 
 async def test_retry_waits_as_long_as_it_asks_for(server: RedisClient, redis_url: str) -> None:
@@ -222,7 +221,7 @@ async def test_retry_waits_as_long_as_it_asks_for(server: RedisClient, redis_url
     async with running(redis_url, handler(later)):
         await until(lambda: _has_job(server, f"{job_of(0).id}/later#2"))
     seconds, _ = await server.time()
-    due_ms = await server.zscore(keys.QUEUE, f"{job_of(0).id}/later#2")
+    due_ms = await server.zscore(KEYS.queue, f"{job_of(0).id}/later#2")
     assert due_ms == pytest.approx((seconds + 3600) * 1000, abs=20_000)
 
 
@@ -245,8 +244,8 @@ async def test_an_admission_wakes_an_idle_worker(
 
 async def _is_idle(server: RedisClient) -> bool:
     """Whether a worker listens, and has looked at the empty queue."""
-    listeners = dict(await server.pubsub_numsub(keys.WAKE_CHANNEL))[keys.WAKE_CHANNEL.encode()]
-    return bool(listeners == 1 and await server.exists(f"{keys.QUEUE}:health-check"))
+    listeners = dict(await server.pubsub_numsub(KEYS.wake_channel))[KEYS.wake_channel.encode()]
+    return bool(listeners == 1 and await server.exists(f"{KEYS.queue}:health-check"))
 
 
 async def test_without_a_wake_up_the_worker_looks_by_itself(server: RedisClient, redis_url: str) -> None:
@@ -259,8 +258,8 @@ async def test_without_a_wake_up_the_worker_looks_by_itself(server: RedisClient,
     async with running(redis_url, handler(note)):
         await until(lambda: _is_idle(server))
         job = job_of(1)
-        await server.set(keys.job_key(job.id), job.to_bytes())
-        await server.zadd(keys.QUEUE, {job.id: 1})
+        await server.set(KEYS.job_key(job.id), job.to_bytes())
+        await server.zadd(KEYS.queue, {job.id: 1})
         async with asyncio.timeout(10):
             await ran.wait()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker import keys, queue
+from broker import queue
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.redis.client import close
@@ -19,7 +19,7 @@ from handlers import Retry
 from konvox.events import ContactReplied, Event
 from tests.support.events import LEASE_MS, admitted, claimed, job_of, make_due, queued_ids
 from tests.support.logwatch import watching
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker import worker as worker_module
@@ -30,7 +30,7 @@ HOUR_SECONDS = 3600
 
 
 async def _holds(server: RedisClient, job_id: str) -> bool:
-    return bool(await server.exists(keys.job_key(job_id)))
+    return bool(await server.exists(KEYS.job_key(job_id)))
 
 
 async def _crash(server: RedisClient, job_id: str) -> None:
@@ -90,12 +90,12 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
         following = f"{job.id}/later#{attempt}"
         async with running(own_valkey.url(), handler(later, attempts=3)):
             await until(partial(_holds, server, following))
-        before = await server.zscore(keys.QUEUE, following)
+        before = await server.zscore(KEYS.queue, following)
         await close(server)
         own_valkey.kill()
         own_valkey.start()
         server = connect(own_valkey.url())
-        assert await server.zscore(keys.QUEUE, following) == before
+        assert await server.zscore(KEYS.queue, following) == before
         assert (await claimed(server, token="too early")).jobs == []
         await make_due(server, [following])
     await run_burst(own_valkey.url(), handler(later, attempts=3))
@@ -108,9 +108,9 @@ async def test_retry_state_survives_a_restart_of_everything(own_valkey: ValkeySe
 async def test_an_event_that_does_not_fit_still_reaches_plain_handlers(server: RedisClient, redis_url: str) -> None:
     """An event that does not fit is a dead letter for typed handlers after one attempt, and plain ones are done."""
     misfit = job_of(1, contactId=["pigeon"])
-    await server.set(keys.job_key(misfit.id), misfit.to_bytes())
-    await server.zadd(keys.QUEUE, {misfit.id: 1})
-    await server.hincrby(keys.LEDGER, "accepted", 1)
+    await server.set(KEYS.job_key(misfit.id), misfit.to_bytes())
+    await server.zadd(KEYS.queue, {misfit.id: 1})
+    await server.hincrby(KEYS.ledger, "accepted", 1)
     seen: list[Any] = []
 
     async def typed(event: ContactReplied, ctx: Any) -> None:

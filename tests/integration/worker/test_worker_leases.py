@@ -8,12 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import structlog
 
-from broker import keys, queue
+from broker import queue
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters, retry
 from broker.queue import ClaimRequest
@@ -28,7 +29,7 @@ from tests.support.events import (
     make_due,
     queued_ids,
 )
-from tests.support.store import RedisClient, connect_blocking
+from tests.support.store import KEYS, RedisClient, connect_blocking
 from tests.support.workers import handler, run_burst, running, until, worker_of
 from worker.leasing import renewal
 from worker.running.once import OnceBlocks
@@ -87,7 +88,7 @@ async def test_a_handler_slower_than_the_lease_runs_once(server: RedisClient, re
         with worker_in_a_thread(redis_url, handler(slow), lease_seconds=LEASE_SECONDS):
             await until(lambda: _delivered(server, 1))
     assert len(runs) == 1
-    assert not await server.exists(keys.CRASHES)
+    assert not await server.exists(KEYS.crashes)
 
 
 async def test_the_loop_blocked_from_the_start_is_no_second_run(server: RedisClient, redis_url: str) -> None:
@@ -160,7 +161,7 @@ async def test_a_lost_lease_is_logged(server: RedisClient, redis_url: str) -> No
     with structlog.testing.capture_logs() as lines:
         async with running(redis_url, handler(slow), lease_seconds=0.3):
             await entered.wait()
-            await server.hset(keys.LEASES, job.id, "thief")
+            await server.hset(KEYS.leases, job.id, "thief")
             await until(lambda: _has_logged(lines, "lease.lost"))
             let_go.set()
 
@@ -177,7 +178,9 @@ def test_the_renewal_survives_a_fault_of_its_own(redis_url: str, monkeypatch: py
 
     monkeypatch.setattr(queue, "renew", renew)
     claim = queue.Claimed("evt_1", "t", 0, None)
-    thread = renewal.LeaseRenewal(redis_url, lease_ms=30, claims=lambda: [claim], once=OnceBlocks(30))
+    thread = renewal.LeaseRenewal(
+        partial(connect_blocking, redis_url), lease_ms=30, claims=lambda: [claim], once=OnceBlocks(30)
+    )
     thread.start()
     try:
         assert renewals.acquire(timeout=10)
@@ -195,7 +198,9 @@ def test_the_renewal_asks_nothing_while_nothing_is_in_flight(redis_url: str) -> 
 
     with connect_blocking(redis_url) as blocking:
         blocking.config_resetstat()
-        thread = renewal.LeaseRenewal(redis_url, lease_ms=9, claims=claims, once=OnceBlocks(9))
+        thread = renewal.LeaseRenewal(
+            partial(connect_blocking, redis_url), lease_ms=9, claims=claims, once=OnceBlocks(9)
+        )
         thread.start()
         for _ in range(10):
             assert looks.acquire(timeout=10)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from redis.exceptions import RedisError
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.records import Job
 from broker.redis.client import close
@@ -19,7 +18,7 @@ from handlers.registry import Handler
 from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted
-from tests.support.store import RedisClient, connect, connect_blocking
+from tests.support.store import KEYS, RedisClient, connect, connect_blocking
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
 from worker.running.once import OnceBlocks, OnceGate
@@ -44,7 +43,7 @@ async def test_only_the_first_is_first(server: RedisClient) -> None:
     """Of all runs in any worker only the first enters the block, which is remembered, but not for ever."""
     assert await enter(gate(server))
     assert not await enter(gate(server))
-    assert DONE_MS - 60_000 < await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
+    assert DONE_MS - 60_000 < await server.pttl(KEYS.once_key("evt_1", "mine.tell", "crm")) <= DONE_MS
 
 
 async def test_keys_are_those_of_one_handler_for_one_event(server: RedisClient) -> None:
@@ -89,7 +88,7 @@ async def test_a_second_run_during_the_block_is_retried(server: RedisClient) -> 
 
 async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: RedisClient) -> None:
     """The key of a worker that died in the block lapses, and the next run does the effect."""
-    name = keys.once_key("evt_1", "mine.tell", "crm")
+    name = KEYS.once_key("evt_1", "mine.tell", "crm")
     block = gate(server)("crm")
     assert await block.__aenter__()
     assert 0 < await server.pttl(name) <= LEASE_MS
@@ -100,7 +99,7 @@ async def test_the_key_of_a_worker_that_died_in_the_block_ends(server: RedisClie
 async def test_a_key_is_kept_while_its_block_runs(server: RedisClient, redis_url: str) -> None:
     """The key is kept as long as the leases of the jobs, and no longer: a run after a crash must not find it taken."""
     blocks = OnceBlocks(lease_ms=1000)
-    name = keys.once_key("evt_1", "mine.tell", "crm")
+    name = KEYS.once_key("evt_1", "mine.tell", "crm")
     async with gate(server, blocks)("crm"):
         assert await server.pttl(name) <= 1000
         await server.pexpire(name, 300)
@@ -115,7 +114,7 @@ async def test_a_key_is_kept_while_its_block_runs(server: RedisClient, redis_url
 async def test_a_renewal_that_comes_too_late_shortens_nothing(server: RedisClient, redis_url: str) -> None:
     """A renewal that began while the block ran does not shorten how long the effect is remembered."""
     blocks = OnceBlocks(lease_ms=1000)
-    name = keys.once_key("evt_1", "mine.tell", "crm")
+    name = KEYS.once_key("evt_1", "mine.tell", "crm")
     async with gate(server, blocks)("crm"):
         await server.set(name, "done", px=DONE_MS)
         with connect_blocking(redis_url) as blocking:
@@ -128,12 +127,12 @@ async def test_a_new_key_ends_with_the_leases(server: RedisClient) -> None:
     blocks = OnceBlocks(lease_ms=60_000)
     blocks._renewed_at -= 20
     async with gate(server, blocks)("crm"):
-        assert await server.pttl(keys.once_key("evt_1", "mine.tell", "crm")) <= 40_000
+        assert await server.pttl(KEYS.once_key("evt_1", "mine.tell", "crm")) <= 40_000
 
 
 async def test_a_key_that_was_lost_is_not_released(server: RedisClient) -> None:
     """A worker that was suspended for longer than the lease leaves alone a key that is another run's by now."""
-    name = keys.once_key("evt_1", "mine.tell", "crm")
+    name = KEYS.once_key("evt_1", "mine.tell", "crm")
     blocks = OnceBlocks(LEASE_MS)
     late, other = gate(server, blocks)("crm"), gate(server, blocks)("crm")
     assert await late.__aenter__()
@@ -211,7 +210,7 @@ async def test_a_block_longer_than_the_lease_keeps_its_key(server: RedisClient, 
 
     async def long(event: Event, ctx: Context) -> None:
         async with ctx.once("crm"):
-            name = keys.once_key(event.id, "long", "crm")
+            name = KEYS.once_key(event.id, "long", "crm")
             for _ in range(2):
                 assert await server.pexpire(name, 500)
                 await until(partial(_is_renewed, server, name))

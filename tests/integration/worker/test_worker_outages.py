@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.redis.client import close
@@ -18,7 +17,7 @@ from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
 from tests.support.logwatch import watching
 from tests.support.refusals import Refusal, cannot_save, lacks_its_master, lacks_replicas
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, until
 from worker.leasing import renewal
@@ -84,7 +83,7 @@ async def test_what_ended_during_an_outage_is_written_afterwards(own: RedisClien
         own_valkey.start()
         await until(lambda: _delivered(own, 5))
     assert set(runs.values()) == {1}
-    assert not await own.exists(keys.CRASHES, keys.LEASES)
+    assert not await own.exists(KEYS.crashes, KEYS.leases)
 
 
 async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
@@ -107,7 +106,7 @@ async def test_an_outage_longer_than_the_lease_runs_nothing_twice(
         await asyncio.sleep(1.1)  # the end of the lease is what this is about
         own_valkey.start()
         await until(lambda: _ready(worker))
-        assert not await own.exists(keys.CRASHES)
+        assert not await own.exists(KEYS.crashes)
         let_go.set()
         await until(lambda: _delivered(own, 5))
     assert set(runs.values()) == {1}
@@ -119,7 +118,7 @@ async def test_claims_whose_answer_never_came_are_released(own: RedisClient, own
     jobs = await admitted(own, 50)
     seconds, microseconds = await own.time()
     due_ms = seconds * 1000 + microseconds // 1000 + 300
-    await own.zadd(keys.QUEUE, {job.id: due_ms for job in jobs})
+    await own.zadd(KEYS.queue, {job.id: due_ms for job in jobs})
     runs: Counter[str] = Counter()
 
     async def count(event: Event, ctx: Any) -> None:
@@ -136,7 +135,7 @@ async def test_claims_whose_answer_never_came_are_released(own: RedisClient, own
 
 
 async def _has_looked(server: RedisClient) -> bool:
-    return bool(await server.exists(f"{keys.QUEUE}:health-check"))
+    return bool(await server.exists(f"{KEYS.queue}:health-check"))
 
 
 async def test_scripts_that_were_flushed_are_loaded_again(server: RedisClient, redis_url: str) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from broker import keys, queue
+from broker import queue
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import handler, running, until
 from worker import worker as worker_module
 from worker.leasing import notifications
@@ -21,7 +21,7 @@ from worker.leasing import notifications
 
 async def _stands(server: RedisClient) -> bool:
     """Whether the claim of a worker stands."""
-    return bool(await server.exists(keys.IDLE))
+    return bool(await server.exists(KEYS.idle))
 
 
 async def _delivered(server: RedisClient, count: int) -> bool:
@@ -36,7 +36,7 @@ async def test_an_idle_worker_runs_what_is_pushed(
     holders: list[bytes] = []
 
     async def note(event: Event, ctx: Any) -> None:
-        holders.extend(await server.hvals(keys.LEASES))
+        holders.extend(await server.hvals(KEYS.leases))
 
     async with running(redis_url, handler(note)):
         for number in range(3):
@@ -84,18 +84,18 @@ async def test_a_worker_that_stops_withdraws_its_claim(server: RedisClient, redi
         await until(lambda: _stands(server))
     assert not await _stands(server)
     await admitted(server, 1)
-    assert not await server.exists(keys.LEASES)
+    assert not await server.exists(KEYS.leases)
 
 
 async def lose_a_push(server: RedisClient) -> str:
     """Do as an admission does for the worker whose claim stands, but for the message. Returns the worker's name."""
-    ((worker, standing),) = (await server.hgetall(keys.IDLE)).items()
+    ((worker, standing),) = (await server.hgetall(KEYS.idle)).items()
     job = job_of(0)
     pipeline = server.pipeline(transaction=True)
-    pipeline.hdel(keys.IDLE, worker)
-    pipeline.hset(keys.LEASES, job.id, standing.split()[-1])
-    pipeline.zadd(keys.QUEUE, {job.id: 4_102_444_800_000})
-    pipeline.set(keys.job_key(job.id), job.to_bytes())
+    pipeline.hdel(KEYS.idle, worker)
+    pipeline.hset(KEYS.leases, job.id, standing.split()[-1])
+    pipeline.zadd(KEYS.queue, {job.id: 4_102_444_800_000})
+    pipeline.set(KEYS.job_key(job.id), job.to_bytes())
     await pipeline.execute()
     return str(worker.decode())
 
@@ -109,7 +109,7 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
     crashes: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
-        crashes.append(await server.exists(keys.CRASHES))
+        crashes.append(await server.exists(KEYS.crashes))
         ran.set()
 
     async with running(redis_url, handler(note)):
@@ -124,7 +124,7 @@ async def test_a_message_that_is_lost_with_the_connection_costs_a_moment(
 
 
 async def _channels_of(server: RedisClient) -> str:
-    return " ".join(channel.decode() for channel in await server.pubsub_channels(keys.PUSH_PREFIX + "*"))
+    return " ".join(channel.decode() for channel in await server.pubsub_channels(KEYS.push_prefix + "*"))
 
 
 async def test_more_than_there_are_places_for_is_released(server: RedisClient, redis_url: str) -> None:
@@ -140,15 +140,15 @@ async def test_more_than_there_are_places_for_is_released(server: RedisClient, r
 
     async with running(redis_url, handler(count), concurrency=2):
         await until(lambda: _stands(server))
-        ((worker, standing),) = (await server.hgetall(keys.IDLE)).items()
+        ((worker, standing),) = (await server.hgetall(KEYS.idle)).items()
         token = standing.split()[-1]
-        await server.hset(keys.IDLE, worker, b"5 60000 " + token)  # more than it said
+        await server.hset(KEYS.idle, worker, b"5 60000 " + token)  # more than it said
         await admitted(server, 5)
         await until(lambda: _delivered(server, 5))
     assert most <= 2
     ledger = await audit(server)
     assert (ledger.delivered, ledger.balanced) == (5, True)
-    assert not await server.exists(keys.CRASHES)
+    assert not await server.exists(KEYS.crashes)
 
 
 async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
@@ -160,14 +160,14 @@ async def test_a_claim_that_stood_while_the_worker_slept_is_given_up(
     crashes: list[int] = []
 
     async def note(event: Event, ctx: Any) -> None:
-        crashes.append(await server.exists(keys.CRASHES))
+        crashes.append(await server.exists(KEYS.crashes))
         ran.set()
 
     async with running(redis_url, handler(note), lease_seconds=600.0) as worker:
         await until(lambda: _stands(server))
         await lose_a_push(server)
         worker._claimer._asked_at -= 600.0  # as after a suspension
-        await server.publish(keys.WAKE_CHANNEL, "")
+        await server.publish(KEYS.wake_channel, "")
         async with asyncio.timeout(10):
             await ran.wait()
     assert crashes == [0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from broker import dead_letters, keys
+from broker import dead_letters
 from broker.audit import audit
 from broker.dead_letters import list_dead_letters
 from broker.event_log import events
@@ -15,7 +15,7 @@ from handlers.registry import Handler
 from handlers.testkit import make_context
 from konvox.events import Event
 from tests.support.events import admitted, make_due, queued_ids
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import handler, run_burst, running, until
 from worker.running.once import OnceBlocks, OnceGate
 
@@ -137,7 +137,7 @@ async def test_an_heir_that_is_gone_is_named(server: RedisClient, redis_url: str
 
 
 async def _is_queued(server: RedisClient, job_id: str) -> bool:
-    return bool(await server.exists(keys.job_key(job_id)))
+    return bool(await server.exists(KEYS.job_key(job_id)))
 
 
 async def test_what_was_done_under_the_old_name_is_done(server: RedisClient, redis_url: str) -> None:
@@ -172,7 +172,7 @@ async def test_a_block_that_runs_under_the_old_name_is_waited_for(server: RedisC
 
     async with old("crm"):
         assert await enter() == "wait"
-        assert not await server.exists(keys.once_key("evt_1", "new", "crm"))
+        assert not await server.exists(KEYS.once_key("evt_1", "new", "crm"))
     assert await enter() == "done"
 
 

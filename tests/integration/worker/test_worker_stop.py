@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from broker import keys
 from broker.admission import AdmissionPolicy, admit
 from broker.audit import audit
 from broker.records import Job
 from broker.redis.client import close
 from konvox.events import Event
 from tests.support.events import admitted, claimed, job_of, queued_ids
-from tests.support.store import RedisClient, connect
+from tests.support.store import KEYS, RedisClient, connect
 from tests.support.valkey import ValkeyServer
 from tests.support.workers import handler, run_burst, running, worker_of
 from worker import worker as worker_module
@@ -75,7 +74,7 @@ async def test_asked_twice_it_stops_at_once(server: RedisClient, redis_url: str)
         await run
     await worker.close()
     assert set(gate.ends) == {"cancelled"}
-    assert not await server.exists(keys.LEASES, keys.CRASHES)
+    assert not await server.exists(KEYS.leases, KEYS.crashes)
     claims = (await claimed(server, token="next")).jobs
     assert [claim.crashes for claim in claims] == [0, 0, 0]
     assert {Job.from_bytes(claim.payload or b"").attempt for claim in claims} == {1}
@@ -128,7 +127,7 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_hold_up_the_end(
     monkeypatch.setattr(worker_module, "CANCELLED_SECONDS", 0.05)
     jobs = await admitted(server, 1)
     entered, let_go = asyncio.Event(), asyncio.Event()
-    once, once_key = OnceBlocks(600_000), keys.once_key(jobs[0].record.id, "stubborn", "crm")
+    once, once_key = OnceBlocks(600_000), KEYS.once_key(jobs[0].record.id, "stubborn", "crm")
 
     async def stubborn(event: Event, ctx: Any) -> None:
         assert await once.enter(server, once_key) is not None

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from broker import keys
 from broker.audit import audit
 from konvox.events import Event
 from tests.support.events import admitted, crash_with
-from tests.support.store import RedisClient
+from tests.support.store import KEYS, RedisClient
 from tests.support.workers import handler, run_burst, running, until
 from worker.leasing import inflight
 from worker.running.verdicts import CRASH_LIMIT
@@ -61,15 +60,15 @@ async def test_a_suspect_begins_alone(server: RedisClient, redis_url: str, busy:
 
     if busy:
         await crash_with(server, suspects, times=2)
-        await server.zadd(keys.QUEUE, dict.fromkeys(suspects, 4_102_444_800_000))
+        await server.zadd(KEYS.queue, dict.fromkeys(suspects, 4_102_444_800_000))
         async with running(redis_url, handler(note), concurrency=4):
             await begun.wait()
-            await server.zadd(keys.QUEUE, dict.fromkeys(suspects, 1))
+            await server.zadd(KEYS.queue, dict.fromkeys(suspects, 1))
             await until(lambda: _delivered(server, 40))
     else:
         await run_burst(redis_url, handler(note), concurrency=4)
     assert (beside[True], beside[False]) == (1, 4)
-    assert not await server.exists(keys.CRASHES, keys.SUSPECTS, keys.LEASES)
+    assert not await server.exists(KEYS.crashes, KEYS.suspects, KEYS.leases)
 
 
 async def test_a_suspect_does_not_wait_for_what_takes_long(
@@ -88,10 +87,10 @@ async def test_a_suspect_does_not_wait_for_what_takes_long(
             await let_go.wait()
 
     await crash_with(server, [suspect], times=2)
-    await server.zadd(keys.QUEUE, {suspect: 4_102_444_800_000})
+    await server.zadd(KEYS.queue, {suspect: 4_102_444_800_000})
     async with running(redis_url, handler(note), concurrency=4):
         await begun.wait()
-        await server.zadd(keys.QUEUE, {suspect: 1})
+        await server.zadd(KEYS.queue, {suspect: 1})
         await until(lambda: _delivered(server, 2))
         assert suspect in order
         let_go.set()

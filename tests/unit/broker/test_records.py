@@ -214,3 +214,23 @@ def test_no_two_pieces_of_work_share_an_id() -> None:
     jobs += [job.for_handler(name, attempt=attempt) for job in jobs[:2] for name in ("a", "b") for attempt in (1, 2)]
     assert len({job.id for job in jobs}) == len(jobs)
     assert {ids.event_of(job.delivery) for job in jobs} == {record.id}
+
+
+@pytest.mark.parametrize("headers", [{}, {"webhook-id": "msg_1"}], ids=["body", "webhook-id"])
+def test_accounts_do_not_share_ids(headers: dict[str, str]) -> None:
+    """The same request is another event in each account, and keeps its id through export and import."""
+    received = [
+        Record.capture(body_of(1), received_at_ms=RECEIVED_AT_MS, headers=headers, account=account)
+        for account in ("", "acme", "globex")
+    ]
+    assert len({record.id for record in received}) == 3
+    assert [Record.from_line(record.to_line(), now_ms=NOW_MS).id for record in received] == [
+        record.id for record in received
+    ]
+
+
+def test_the_nameless_account_keeps_the_ids_of_before() -> None:
+    """An installation with one account recognises what it has received before an upgrade."""
+    record = Record.capture(b'{"event": "a.b", "data": {"x": 1}}', received_at_ms=RECEIVED_AT_MS)
+    signed = Record.capture(b'{"event": "a.b"}', received_at_ms=RECEIVED_AT_MS, headers={"webhook-id": "msg_1"})
+    assert (record.id, signed.id) == ("evt_vfdx4zzahmpbqamwv257q7hart", "evt_yuuvbovrktkt2yihwlccvemabb")

@@ -7,7 +7,7 @@ import random
 import signal
 from collections.abc import Mapping, Sequence
 
-from broker import dead_letters, keys
+from broker import dead_letters
 from broker.admission import BATCH_EVENTS
 from broker.ledger import read_ledger
 from broker.records import Record
@@ -16,6 +16,7 @@ from tests.chaos.matrix.counting import Allowed
 from tests.chaos.matrix.row import Row
 from tests.chaos.matrix.stage import CONCURRENCY, BrokenPromiseError, Stage
 from tests.support.processes import OurProcess
+from tests.support.store import KEYS
 
 _NAME = "chaos-retry"
 """What the command to kill calls itself in Redis."""
@@ -32,7 +33,7 @@ async def strike(stage: Stage, chance: random.Random) -> Allowed:
     """
     await stage.workers.complete()
     # What came before is settled and was audited; to look up all of its replays again would take ever longer.
-    await stage.server.xtrim(keys.LOG, maxlen=0, approximate=False)
+    await stage.server.xtrim(KEYS.log, maxlen=0, approximate=False)
     (stage.folder / "healed").unlink(missing_ok=True)
     events = [event for _ in range(16) for event in stage.events(1, before_seconds=chance.uniform(0, 0.02), fails=True)]
     async with asyncio.TaskGroup() as group:
@@ -81,7 +82,7 @@ async def _replay_and_kill(stage: Stage, chance: random.Random, events: Sequence
     accepted_before = (await read_ledger(stage.server)).accepted
     ended = await _kill(stage, chance, "replay", "events.jsonl", "--to", "queue", within_seconds=0.03)
     accepted = (await read_ledger(stage.server)).accepted - accepted_before
-    replays = {event.id: int(await stage.server.scard(keys.replays_key(event.id))) for event in events}
+    replays = {event.id: int(await stage.server.scard(KEYS.replays_key(event.id))) for event in events}
     whole_batches = (len(lines),) if ended else (0, BATCH_EVENTS, len(lines))
     if accepted not in whole_batches or sum(replays.values()) != accepted:
         raise BrokenPromiseError(f"{accepted} of {len(lines)} replays were accepted, {sum(replays.values())} are known")
