@@ -84,7 +84,7 @@ def _arguments(keys: Keys, jobs: Sequence[Job], policy: AdmissionPolicy) -> list
         policy.log_retention_seconds * 1000,
     ]
     for job in jobs:
-        own = job.in_delivery(keys.delivery_id(job.delivery))
+        own = job if keys.is_default else job.in_delivery(keys.delivery_id(job.delivery))
         arguments += (own.record.id, own.id, own.to_bytes(), 0 if own.replayed else 1)
     return arguments
 

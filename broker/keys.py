@@ -50,6 +50,7 @@ class Keys:
 
     def __init__(self, namespace: str = DEFAULT_NAMESPACE) -> None:
         self.namespace: Final = namespace
+        self.is_default: Final = namespace == DEFAULT_NAMESPACE
 
         self.queue: Final = f"{namespace}:queue"
         """Sorted set of job ids by due time in ms of Redis TIME; a score in the future is a delay or a lease.
@@ -119,7 +120,7 @@ class Keys:
         Jobs are at arq's own keys, so their ids must tell the namespaces apart; see `broker.ids`.
         """
         prefix = f"{self.namespace}:"
-        if self.namespace == DEFAULT_NAMESPACE or delivery.startswith(prefix):
+        if self.is_default or delivery.startswith(prefix):
             return delivery
         return prefix + delivery
 

@@ -194,7 +194,7 @@ class Connection(BaseProtocol):
                 self._refuse_malformed(error)
             return
         if messages:
-            candidates = None if len(messages) > 1 or upgraded else self._candidates_for(messages[0][0])
+            candidates = None if len(messages) > 1 or upgraded else self._candidates_for(*messages[0])
             if candidates is None:
                 self._delegate_to_aiohttp()
                 return
@@ -211,7 +211,7 @@ class Connection(BaseProtocol):
         end = self._raw.find(HEAD_END, 0, MAX_HEAD_BYTES)
         return end + len(HEAD_END) if end >= 0 else 0
 
-    def _candidates_for(self, message: RawRequestMessage) -> Sequence[AccountPolicy] | None:
+    def _candidates_for(self, message: RawRequestMessage, body: StreamReader) -> Sequence[AccountPolicy] | None:
         """The accounts that a plain delivery may belong to; None if it is none, or is to be refused."""
         path = _plain_path(message)
         if path is None:
@@ -219,7 +219,7 @@ class Connection(BaseProtocol):
         verifier = self._owner.verifier
         try:
             candidates = verifier.check_head(path[1], message.headers)
-            if path[1] is None:
+            if path[1] is None and not body.is_eof():  # what has come whole need not be held: it is verified at once
                 verifier.check_shown(None, message.headers, candidates)
         except RefusedError:
             return None
