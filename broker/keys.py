@@ -48,71 +48,93 @@ class Keys:
         namespace: with which and a colon all names begin; see `NAMESPACE`.
     """
 
+    namespace: str
+    is_default: bool
+
+    queue: str
+    """Sorted set of job ids by due time in ms of Redis TIME; a score in the future is a delay or a lease.
+
+    What was released, and what is found to be lapsed, has its time in seconds: a much smaller score, so it is
+    claimed before all that has never run. `broker/lua/prelude.lua` makes the scores."""
+
+    job_prefix: str
+    """String per job: the JSON that arq keeps for a job."""
+
+    leases: str
+    """Hash of job id to the token of its last claim: the fence."""
+
+    next_lapse: str
+    """String: the ms of Redis TIME before which no lease lapses, so that no claim has to look for lapsed ones."""
+
+    crashes: str
+    """Hash of job id to how often a worker died with its lease: a lease that lapsed counts as a crash."""
+
+    suspects: str
+    """Sorted set of the jobs that crashed twice and wait until a worker has no other one of them, in order."""
+
+    log: str
+    """Stream of all admissions, trimmed by age."""
+
+    ledger: str
+    """Hash of counts; the fields are those above."""
+
+    dead: str
+    """Hash of dead letter id to its JSON."""
+
+    dead_index: str
+    """Sorted set of dead letter ids by time of death in ms of Redis TIME."""
+
+    seen_prefix: str
+    """String per event id: its id in the log, kept for the dedupe window."""
+
+    replays_prefix: str
+    """Set per event id: the ids in the log of its replays."""
+
+    delivery_prefix: str
+    """Hash per delivery that needed more than one job or has a dead letter; see `broker.deliveries`."""
+
+    outcomes_prefix: str
+    """Hash per minute in which events were received: delivery to the outcomes of its handlers, if its first job
+    settled it. A key for each delivery would cost the server half of the time that it needs to settle one."""
+
+    once_prefix: str
+    """String per `ctx.once` key: `running` while the block runs, `done` afterwards."""
+
+    wake_channel: str
+    """Pub/sub channel on which an admission wakes the workers."""
+
+    owner: str
+    """Hash: the marks of the installation that the store belongs to, and their salt; see `broker.ownership`."""
+
+    idle: str
+    """Hash of worker to its standing claim: how many jobs, for how long, by which token. Only an idle worker has
+    one."""
+
+    push_prefix: str
+    """Pub/sub channel per worker, on which an admission pushes events to a worker that has a standing claim."""
+
     def __init__(self, namespace: str = DEFAULT_NAMESPACE) -> None:
-        self.namespace: Final = namespace
-        self.is_default: Final = namespace == DEFAULT_NAMESPACE
-
-        self.queue: Final = f"{namespace}:queue"
-        """Sorted set of job ids by due time in ms of Redis TIME; a score in the future is a delay or a lease.
-
-        What was released, and what is found to be lapsed, has its time in seconds: a much smaller score, so it is
-        claimed before all that has never run. `broker/lua/prelude.lua` makes the scores."""
-
-        self.job_prefix: Final = job_key_prefix
-        """String per job: the JSON that arq keeps for a job."""
-
-        self.leases: Final = f"{namespace}:leases"
-        """Hash of job id to the token of its last claim: the fence."""
-
-        self.next_lapse: Final = f"{namespace}:next-lapse"
-        """String: the ms of Redis TIME before which no lease lapses, so that no claim has to look for lapsed ones."""
-
-        self.crashes: Final = f"{namespace}:crashes"
-        """Hash of job id to how often a worker died with its lease: a lease that lapsed counts as a crash."""
-
-        self.suspects: Final = f"{namespace}:suspects"
-        """Sorted set of the jobs that crashed twice and wait until a worker has no other one of them, in order."""
-
-        self.log: Final = f"{namespace}:log"
-        """Stream of all admissions, trimmed by age."""
-
-        self.ledger: Final = f"{namespace}:ledger"
-        """Hash of counts; the fields are those above."""
-
-        self.dead: Final = f"{namespace}:dead"
-        """Hash of dead letter id to its JSON."""
-
-        self.dead_index: Final = f"{namespace}:dead:index"
-        """Sorted set of dead letter ids by time of death in ms of Redis TIME."""
-
-        self.seen_prefix: Final = f"{namespace}:seen:"
-        """String per event id: its id in the log, kept for the dedupe window."""
-
-        self.replays_prefix: Final = f"{namespace}:replays:"
-        """Set per event id: the ids in the log of its replays."""
-
-        self.delivery_prefix: Final = f"{namespace}:delivery:"
-        """Hash per delivery that needed more than one job or has a dead letter; see `broker.deliveries`."""
-
-        self.outcomes_prefix: Final = f"{namespace}:outcomes:"
-        """Hash per minute in which events were received: delivery to the outcomes of its handlers, if its first job
-        settled it. A key for each delivery would cost the server half of the time that it needs to settle one."""
-
-        self.once_prefix: Final = f"{namespace}:once:"
-        """String per `ctx.once` key: `running` while the block runs, `done` afterwards."""
-
-        self.wake_channel: Final = f"{namespace}:wake"
-        """Pub/sub channel on which an admission wakes the workers."""
-
-        self.owner: Final = f"{namespace}:owner"
-        """Hash: the marks of the installation that the store belongs to, and their salt; see `broker.ownership`."""
-
-        self.idle: Final = f"{namespace}:idle"
-        """Hash of worker to its standing claim: how many jobs, for how long, by which token. Only an idle worker has
-        one."""
-
-        self.push_prefix: Final = f"{namespace}:push:"
-        """Pub/sub channel per worker, on which an admission pushes events to a worker that has a standing claim."""
+        self.namespace = namespace
+        self.is_default = namespace == DEFAULT_NAMESPACE
+        self.queue = f"{namespace}:queue"
+        self.job_prefix = job_key_prefix
+        self.leases = f"{namespace}:leases"
+        self.next_lapse = f"{namespace}:next-lapse"
+        self.crashes = f"{namespace}:crashes"
+        self.suspects = f"{namespace}:suspects"
+        self.log = f"{namespace}:log"
+        self.ledger = f"{namespace}:ledger"
+        self.dead = f"{namespace}:dead"
+        self.dead_index = f"{namespace}:dead:index"
+        self.seen_prefix = f"{namespace}:seen:"
+        self.replays_prefix = f"{namespace}:replays:"
+        self.delivery_prefix = f"{namespace}:delivery:"
+        self.outcomes_prefix = f"{namespace}:outcomes:"
+        self.once_prefix = f"{namespace}:once:"
+        self.wake_channel = f"{namespace}:wake"
+        self.owner = f"{namespace}:owner"
+        self.idle = f"{namespace}:idle"
+        self.push_prefix = f"{namespace}:push:"
 
     def delivery_id(self, delivery: str) -> str:
         """A delivery's id as it is in this namespace: plain in the default one.

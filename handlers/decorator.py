@@ -128,8 +128,7 @@ def on(
     """Mark the function below as a handler of these events.
 
     Args:
-        targets: event names (`"contact.replied"`), wildcards (`"enrollment.*"`, `"*"`) or classes of
-            `konvox_hooks.events`.
+        targets: event names (`"contact.replied"`), wildcards (`"enrollment.*"`) or classes of `konvox_hooks.events`.
         when: a quick predicate on the event; the handler runs only if it is true.
         attempts: how many there are in all before the event becomes a dead letter.
         timeout: how many seconds one attempt may take.

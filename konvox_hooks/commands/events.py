@@ -241,7 +241,7 @@ def _show_line(logged: LoggedEvent, *, has_accounts: bool) -> None:
     if has_accounts or record.account:
         cells.append(record.account)
     separator = "  " if sys.stdout.isatty() else "\t"
-    say(separator.join(map(shown_line, cells)))
+    click.echo(separator.join(map(shown_line, cells)).encode())  # each cell is safe, and a tab is ours
 
 
 async def _find(settings: Settings, event_id: str) -> list[LoggedEvent]:

@@ -291,6 +291,7 @@ async def test_the_end_of_the_loop_is_no_block() -> None:
         watchdog.start()
         await asyncio.sleep(0.05)
 
+    await until(_no_watchdog)  # that of another test may have a last word
     with watching() as log:
         await asyncio.to_thread(asyncio.run, leave())
         await until(_no_watchdog)

@@ -56,9 +56,9 @@ def test_the_settings_get_the_secret_literally(tmp_path: Path, monkeypatch: pyte
     """The settings hold the secrets of `.env` literally; other values may be followed by a comment."""
     monkeypatch.setenv("HOME", "/home/me")
     path = tmp_path / ".env"
-    path.write_text('KONVOX_SIGNING_SECRETS=a${HOME} #b"\nKONVOX_PORT=9000 # free\nKONVOX_API_KEY=$x"\\\n')
+    path.write_text('KONVOX_SIGNING_SECRETS=a-long-${HOME} #secret"\nKONVOX_PORT=9000 # free\nKONVOX_API_KEY=$x"\\\n')
     settings = load_settings(env_file=path)
-    assert [secret.get_secret_value() for secret in settings.signing_secrets] == ['a${HOME} #b"']
+    assert [secret.get_secret_value() for secret in settings.signing_secrets] == ['a-long-${HOME} #secret"']
     assert settings.api_key is not None
     assert settings.api_key.get_secret_value() == '$x"\\'
     assert settings.port == 9000
