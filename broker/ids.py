@@ -52,7 +52,7 @@ def is_delivery(text: str, event_id: str) -> bool:
 
 
 def readable(job_id: str) -> str:
-    """An id with the bytes that are no text written out. Ours have none; whoever writes to Redis may queue one."""
+    """An id with the bytes that are no text written out. Ours have none; anybody who writes to Redis may queue one."""
     return job_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -1,7 +1,7 @@
 """Whom a store belongs to: two installations must not share one by mistake, or each runs events of the other.
 
 The store remembers a salted mark of each thing by which an installation is known: its URL tokens, signing secrets and
-companies. Whoever has one of them belongs to it, and adds what else it has. So a token may be rotated, an account
+companies. Who has one of them belongs to it, and adds what else it has. So a token may be rotated, an account
 added, and a worker may know fewer of them than a receiver, or none. Of the marks nobody can tell the tokens: each takes
 a deliberately slow hash.
 
@@ -48,7 +48,7 @@ async def refuse_foreign(server: Server, known_by: Collection[str], *, note: boo
 
 
 async def adopt(server: Server, known_by: Collection[str]) -> None:
-    """Make the store this installation's, whoever's it was."""
+    """Make the store this installation's, also if it was another's."""
     await _own(server, known_by, mode="adopt")
 
 

@@ -1,6 +1,6 @@
 """Set aside what stands at our keys and is not ours, so that it stops neither receiver nor worker.
 
-Whoever can write to Redis can make a key of ours another type. Every command on it is refused then, which looks like an
+Who writes to Redis can make a key of ours another type. Every command on it is refused then, which looks like an
 outage and never ends. What stands there is kept under another name, for a person to look at. The scripts do the same
 with the keys of single events (`call_on` in `broker/lua/prelude.lua`).
 

@@ -1,4 +1,4 @@
-"""Reading what may not be ours: whoever can write to Redis can write anything at our keys.
+"""Reading what may not be ours: anybody who writes to Redis can write anything at our keys.
 
 Used by everything that reads the store. A value that is not as we write it is nobody's outage: it is read as if it were
 not there, and the audit names it.

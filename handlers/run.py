@@ -93,7 +93,7 @@ async def _outcome_of(awaitable: Awaitable[T]) -> _Returned[T] | _Raised:
     """What it returns or raises. As a value, because an exit that a task raises would end the worker's loop."""
     try:
         result = await awaitable
-        # An answer only exists where aiohttp was imported; whoever has no use for it is not to wait for that.
+        # An answer only exists where aiohttp was imported; handlers without a use for it do not wait for that.
         if (aiohttp := sys.modules.get("aiohttp")) and isinstance(result, aiohttp.ClientResponse):
             await result.read()  # which frees the connection: a plain function has no `async with` to do it
     except asyncio.CancelledError:

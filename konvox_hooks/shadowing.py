@@ -1,7 +1,7 @@
 """Whether files of the user's hide packages of ours, since Python finds another `handlers` or `worker` first.
 
 Our own processes do not look into the user's folder first (see `process.own_command`). A test run does, as pytest puts
-its folders first on the path; so does whoever sets PYTHONPATH. Called when `konvox_hooks` is imported, by the command
+its folders first on the path; so does PYTHONPATH. Called when `konvox_hooks` is imported, by the command
 line, by `doctor` and by `init`. Looks without importing.
 """
 

@@ -1,7 +1,7 @@
 """What the log says about requests and connections: how each ended, and nothing of what it brought.
 
 Used by both ways through the public listener: by `receiver.connection`, and by `receiver.delegated` for what aiohttp
-answers. Whoever is refused could fill a disk with lines, so of each kind the first in a second has a line of its own,
+answers. A stranger could fill a disk with lines, so of each kind the first in a second has a line of its own,
 and the others are counted in one line.
 """
 

@@ -137,7 +137,7 @@ class DelegatedConnection(RequestHandler):
         last_words(self.transport, HEAD_TOO_LARGE)
 
     def pause_writing(self) -> None:
-        """Called by the event loop. Answers are short: whoever leaves so many of them unread wants no answer."""
+        """Called by the event loop. Answers are short: a peer that leaves so many of them unread wants none."""
         super().pause_writing()
         self.abort()
 

@@ -195,7 +195,7 @@ class PublicListener:
     def _make_room(self) -> bool:
         """End the connection that has been idle for longest; whether there was one.
 
-        The list of candidates is used up before it is made again: whoever has become idle since is behind all of it.
+        The list of candidates is used up before it is made again: one that became idle since comes after all of it.
         """
         if self._end_longest_idle():
             return True

@@ -41,7 +41,7 @@ class TrustedProxies:
         self._networks = tuple(networks)
 
     def peer(self, address: str | None, headers: HeaderValues | None) -> str:
-        """The address of whoever sent a request.
+        """The address of the sender of a request.
 
         Args:
             address: the other end of the connection.

@@ -233,7 +233,7 @@ class Verifier:
         return policy.read_events(body, headers, received_at_ms=received_at_ms)
 
     def check_path(self, token: str | None) -> None:
-        """Refuse whoever asks with a wrong token whether there is a receiver; 404, the same as for a delivery.
+        """Refuse a peer that asks with a wrong token whether there is a receiver; 404, the same as for a delivery.
 
         Raises:
             RefusedError: 404.

@@ -1,6 +1,6 @@
 -- Does the store belong to those who are known by these marks?
 -- KEYS: owner
--- ARGV: 'look', 'note' (add what it does not know) or 'adopt' (whoever's it was), the salt of the marks, then each mark
+-- ARGV: 'look', 'note' (add what it does not know) or 'adopt' (from any installation), the salt of the marks, then each mark
 -- Returns 1 if it does, 0 if it is another's, -1 if its salt is another one.
 local owner, mode, salt = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('TYPE', owner).ok ~= 'hash' or mode == 'adopt' then

@@ -1,4 +1,4 @@
-"""`konvox-hooks adopt`: tell a store that it belongs to this installation, whoever's it was."""
+"""`konvox-hooks adopt`: tell a store that it belongs to this installation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from konvox_hooks.terminal.formatting import example, say
 
 @click.command(epilog=example("adopt"))
 def command() -> None:
-    """Make the store in Redis this installation's, whoever's it was.
+    """Make the store in Redis this installation's, also if it was another's.
 
     A store remembers by what its installation is known: URL tokens, signing secrets and companies, as marks of which
     nobody can tell the tokens. Receivers, workers and commands that know none of them are refused, because two

@@ -36,7 +36,9 @@ ACCOUNT_FIELDS: Final = (
 SHARED_FIELDS: Final = ("api_url", "api_auth", "public_url")
 """Fields that an account takes from the environment variables unless it sets them itself."""
 
-ANY_COMPANY_RISK: Final = "whoever may deliver to it can send events in the name of any company, another account's too"
+ANY_COMPANY_RISK: Final = (
+    "anybody who may deliver to it can send events in the name of any company, another account's too"
+)
 COMPANIES_HINT: Final = "set its company_ids (KONVOX_COMPANY_IDS for the account of the variables)"
 """What an account without `company_ids` allows beside others, and how to fix it. Said by receiver and doctor."""
 

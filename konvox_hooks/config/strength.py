@@ -1,6 +1,6 @@
 """Which tokens and signing secrets are too short to be trusted. Pure.
 
-Whoever guesses one can deliver as Konvox, so a short one is refused like a weak password, wherever it comes from.
+Anybody who guesses one can deliver as Konvox, so a short one is refused like a weak password, wherever it comes from.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def test_an_opt_out_is_told() -> None:
 _ENV: Final = """\
 KONVOX_HANDLERS=./{handlers}
 
-# The path at which Konvox delivers ends in this token: whoever knows it can send you events.
+# The path at which Konvox delivers ends in this token: anybody who knows it can send you events.
 KONVOX_HOOK_TOKENS={token}
 
 # For `konvox-hooks register`, `konvox-hooks api` and ctx.konvox:

@@ -82,7 +82,7 @@ async def make_due(server: RedisClient, job_ids: Iterable[str]) -> None:
 
 
 async def crash_with(server: RedisClient, job_ids: Iterable[str], *, times: int = 1) -> None:
-    """A worker takes these jobs and dies, so many times; whoever takes them next will notice the last of it."""
+    """A worker takes these jobs and dies, so many times; their next worker will notice the last of it."""
     job_ids = list(job_ids)
     for _ in range(times):
         await make_due(server, job_ids)

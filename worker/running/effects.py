@@ -18,7 +18,7 @@ from handlers.context import OnceGate
 from handlers.run import ThreadRunner, discard
 
 _TURNS = 10
-"""How many turns of the loop a task that the handler has left behind has for beginning the call that it was given.
+"""How many turns of the loop a task that outlives the handler has for beginning the call that it was given.
 `asyncio.create_task(asyncio.wait_for(call, 5))` needs three."""
 
 BegunT = TypeVar("BegunT", bound="_Begun")

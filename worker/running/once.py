@@ -51,7 +51,7 @@ class OnceBlocks:
             self._running[mine] = name
             if not former_names:
                 return mine
-            # Only now that the key is ours: what it was before the handler was renamed may still be going on.
+            # Only now that the key is ours: what it was before the handler was renamed may still run.
             try:
                 name, found = await self._find(server, former_names)
             except BaseException:

@@ -40,7 +40,7 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]])
     ],
 )
 async def test_control_paths_need_a_key(client: Client, method: str, path: str, key: str | None, status: int) -> None:
-    """Whoever makes events happen, or reads them, shows a key of sufficient scope."""
+    """A caller that makes events happen, or reads them, needs a key of sufficient scope."""
     headers = {} if key is None else {"X-API-Key": key}
     response = await client.request(method, path, json=EVENT if method == "POST" else None, headers=headers)
     assert response.status == status

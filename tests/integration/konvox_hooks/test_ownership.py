@@ -13,7 +13,7 @@ OTHER = ["token a-token-of-staging-0123456", "company clstaging"]
 
 
 async def test_another_installation_is_refused(server: RedisClient) -> None:
-    """The first to come owns the store; whoever shares nothing with it is refused, and is told the ways out."""
+    """The first to come owns the store; an installation that shares nothing with it is refused with the ways out."""
     await refuse_foreign(server, [TOKEN, "company clprod"])
     with pytest.raises(UnsafeServerError) as refused:
         await refuse_foreign(server, OTHER)

@@ -35,7 +35,7 @@ async def small(held: HeldCommit) -> AsyncIterator[tuple[PublicListener, int]]:
 
 
 async def test_the_longest_idle_connection_makes_room(small: tuple[PublicListener, int], held: HeldCommit) -> None:
-    """A newcomer is served, and whoever has kept a connection open for longest without a request loses it."""
+    """A newcomer is served, and the connection that was idle for longest is closed for it."""
     held.let_through.set()
     public, port = small
     silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]

@@ -35,7 +35,7 @@ def lines_of_faults() -> list[str]:
 
 
 def test_a_short_token_is_refused_like_a_weak_password() -> None:
-    """Whoever guesses a token can deliver, so a short one is refused; the fault says which, and how to make one."""
+    """A guessed token lets anybody deliver, so a short one is refused; the fault says which, and how to make one."""
     [line] = faults(HOOK_TOKENS=f"{TOKEN},short")
     assert line.startswith("KONVOX_HOOK_TOKENS: token 2 of 2 is shorter than 16 characters")
     assert RANDOM_TEXT_COMMAND in line

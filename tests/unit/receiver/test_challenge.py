@@ -100,7 +100,7 @@ def test_nobody_else_gets_an_answer(kind: Kind, common: str, tokens: tuple[str, 
 def test_a_challenge_is_answered_only_at_its_own_url(
     origin: str, public_url: str | None, host: str | None, answers: bool
 ) -> None:
-    """Whoever passes a challenge for his own site on to our receiver gets no answer from it."""
+    """A challenge that was made for another site gets no answer from our receiver."""
     assert (answer(ask(origin=origin), public_url=public_url, host=host) is not None) is answers
 
 
