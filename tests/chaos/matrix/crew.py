@@ -96,7 +96,7 @@ class Crew:
         try:
             while True:
                 await self._run_one()
-        except Exception as failure:  # noqa: BLE001 - whoever waits for the crew is told
+        except Exception as failure:  # noqa: BLE001 - the code that waits for the crew gets it
             async with self._change:
                 self._failure = failure
                 self._change.notify_all()

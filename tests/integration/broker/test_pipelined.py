@@ -157,7 +157,7 @@ def test_a_connection_that_was_closed_a_moment_ago_is_replaced(redis_url: str) -
         await own_connection(pipelined)
         [connection] = server.connection_pool._in_use_connections
         connection._writer.transport.abort()
-        await asyncio.sleep(0)  # it is closed now, and whoever reads from it is next to hear of it
+        await asyncio.sleep(0)  # it is closed now, and its reader hears of it next
         answer: bytes = await pipelined.execute_command("ECHO", "again")
         await close(server)
         return answer
